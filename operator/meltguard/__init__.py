@@ -1,0 +1,1 @@
+"""Meltguard keeps an image-generation service alive through a surge."""

@@ -1,0 +1,1 @@
+"""Wire shapes: what is written to, and read from, the outside."""

@@ -1,0 +1,115 @@
+"""The JSON patches of a node's move: each tests the node's uid and our own key, never resourceVersion.
+
+The kubelet bumps a node's resourceVersion all the time; testing it would starve. A failed test answers 422.
+"""
+
+from typing import Any
+
+from meltguard.api.claim import write_claim
+from meltguard.core.fleet import CLAIM_ANNOTATION, EPOCH_ANNOTATION, Claim, MoveStep, NodeView
+from meltguard.core.moves import NodeShape, released_shape, shape_at
+from meltguard.core.policy import Taint
+from meltguard.core.units import Epoch
+
+PatchOp = dict[str, Any]
+
+
+def enter_patch(node: NodeView, claim: Claim, epoch: Epoch) -> list[PatchOp]:
+    """Write the claim with its new step, and that step's effect, or nothing at all."""
+    return [
+        *_tests(node, fresh=claim.step is MoveStep.CLAIMED),
+        *_shape_ops(node, shape_at(node, claim)),
+        _set_annotation(CLAIM_ANNOTATION, write_claim(claim)),
+        _set_annotation(EPOCH_ANNOTATION, str(epoch)),
+    ]
+
+
+def release_patch(node: NodeView, claim: Claim, epoch: Epoch) -> list[PatchOp]:
+    """Uncordon what the move cordoned and take the claim off. The epoch stays: it is the fence's memory."""
+    return [
+        *_tests(node, fresh=False),
+        *_shape_ops(node, released_shape(node, claim)),
+        {"op": "remove", "path": _annotation_path(CLAIM_ANNOTATION)},
+        _set_annotation(EPOCH_ANNOTATION, str(epoch)),
+    ]
+
+
+def _tests(node: NodeView, *, fresh: bool) -> list[PatchOp]:
+    tests: list[PatchOp] = [{"op": "test", "path": "/metadata/uid", "value": node.uid}]
+    if not fresh:
+        claim = node.annotations[CLAIM_ANNOTATION]
+        return [*tests, {"op": "test", "path": _annotation_path(CLAIM_ANNOTATION), "value": claim}]
+    if not node.annotations:
+        tests.append({"op": "test", "path": "/metadata/annotations", "value": None})
+        return [*tests, {"op": "add", "path": "/metadata/annotations", "value": {}}]
+    return [*tests, {"op": "test", "path": _annotation_path(CLAIM_ANNOTATION), "value": None}]
+
+
+def _shape_ops(node: NodeView, shape: NodeShape) -> list[PatchOp]:
+    return [
+        *_label_ops(node, shape),
+        *_annotation_ops(node, shape),
+        *_taint_ops(node, shape),
+        *_cordon_ops(node, shape),
+    ]
+
+
+def _label_ops(node: NodeView, shape: NodeShape) -> list[PatchOp]:
+    return [
+        op
+        for key, value in sorted(shape.labels.items())
+        for op in _key_ops(f"/metadata/labels/{_escaped(key)}", node.labels.get(key), value)
+    ]
+
+
+def _annotation_ops(node: NodeView, shape: NodeShape) -> list[PatchOp]:
+    return [
+        op
+        for key, value in sorted(shape.annotations.items())
+        for op in _key_ops(_annotation_path(key), node.annotations.get(key), value)
+    ]
+
+
+def _key_ops(path: str, present: str | None, wanted: str | None) -> list[PatchOp]:
+    if present == wanted:
+        return []
+    if wanted is None:
+        return [{"op": "remove", "path": path}]
+    return [{"op": "add", "path": path, "value": wanted}]
+
+
+def _taint_ops(node: NodeView, shape: NodeShape) -> list[PatchOp]:
+    """A taint change tests the whole list as read: lists have no keys that a patch could name."""
+    if shape.taints == node.taints:
+        return []
+    as_read = [_taint(taint) for taint in node.taints] or None
+    return [
+        {"op": "test", "path": "/spec/taints", "value": as_read},
+        {"op": "add", "path": "/spec/taints", "value": [_taint(taint) for taint in shape.taints]},
+    ]
+
+
+def _cordon_ops(node: NodeView, shape: NodeShape) -> list[PatchOp]:
+    if shape.unschedulable == node.unschedulable:
+        return []
+    if shape.unschedulable:
+        return [{"op": "add", "path": "/spec/unschedulable", "value": True}]
+    return [{"op": "remove", "path": "/spec/unschedulable"}]
+
+
+def _taint(taint: Taint) -> dict[str, str]:
+    parts = {"key": taint.key, "value": taint.value, "effect": taint.effect, "timeAdded": taint.time_added}
+    return {name: text for name, text in parts.items() if text}
+
+
+def _set_annotation(key: str, value: str) -> PatchOp:
+    return {"op": "add", "path": _annotation_path(key), "value": value}
+
+
+def _annotation_path(key: str) -> str:
+    return f"/metadata/annotations/{_escaped(key)}"
+
+
+def _escaped(key: str) -> str:
+    """A JSON pointer's segment: `~` is `~0`, `/` is `~1`."""
+    return key.replace("~", "~0").replace("/", "~1")

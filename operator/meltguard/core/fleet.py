@@ -1,0 +1,136 @@
+"""The cluster as last read: nodes, the pods on them, and the claims that nodes carry."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from meltguard.core.policy import Taint
+from meltguard.core.units import Gpus, Instant, NodeName, PodUid, PoolName, Seconds
+
+MANAGED_LABEL = "meltguard.io/managed"
+"""Set to "true" by the platform team on the nodes that may be moved; our identity may not set it."""
+
+OPT_OUT_ANNOTATION = "meltguard.io/do-not-lend"
+"""On a node: "true" keeps it home."""
+
+CLAIM_ANNOTATION = "meltguard.io/loan"
+EPOCH_ANNOTATION = "meltguard.io/epoch"
+
+
+class MoveStep(StrEnum):
+    """How far a node's move has come. Each is entered by one write to the node."""
+
+    CLAIMED = "Claimed"  # the intent is written, nothing else
+    CORDONED = "Cordoned"  # no new pod may come
+    RELABELLED = "Relabelled"  # labels and taints are the borrower's; still cordoned
+    LENT = "Lent"  # schedulable for the borrower
+    RECALLED = "Recalled"  # cordoned again; its pods are leaving
+    RESTORED = "Restored"  # labels and taints are as found; still cordoned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prior:
+    """What the node looked like before its claim, for an exact way back."""
+
+    labels: Mapping[str, str | None]  # only the keys that the move touches; None: it was absent
+    taints: tuple[Taint, ...]  # all, in order
+    unschedulable: bool
+    annotations: Mapping[str, str | None]  # other node owners' marks that the claim changes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What the move makes of the node, fixed when it is claimed: a pool edited meanwhile changes no open move."""
+
+    labels: Mapping[str, str | None]  # the keys of both pools, as the borrower has them; None: removed
+    taints_off: tuple[Taint, ...]  # the home pool's
+    taints_on: tuple[Taint, ...]  # the borrower's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One loan, as written on its node: enough to bring the node home after losing everything else."""
+
+    move_id: str
+    policy: str  # namespace/name
+    policy_uid: str
+    home: PoolName
+    to: PoolName
+    step: MoveStep
+    since: Instant  # when it was claimed
+    step_deadline: Instant
+    due: Instant  # the promised return: since + maxLoanDuration
+    prior: Prior
+    change: Change
+    why: str = ""  # why it was recalled; empty until then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodView:
+    """The few facts of a pod that decisions need."""
+
+    namespace: str
+    name: str
+    uid: PodUid
+    node: NodeName
+    labels: Mapping[str, str]
+    ip: str
+    running: bool  # phase Running
+    ready: bool
+    finished: bool  # phase Succeeded or Failed
+    terminating: bool
+    gpus: Gpus
+    owner_kind: str  # "" where nothing owns it
+    mirror: bool  # a static pod's shadow: only the kubelet can end it
+    resource_version: str
+    grace: Seconds
+
+    @property
+    def stays(self) -> bool:
+        """Pods that a move leaves alone: DaemonSet pods, static pods, finished pods."""
+        return self.mirror or self.finished or self.owner_kind == "DaemonSet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """The few facts of a node that decisions need, with the pods bound to it."""
+
+    name: NodeName
+    uid: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    taints: tuple[Taint, ...]
+    unschedulable: bool
+    ready: bool
+    gpus: Gpus  # allocatable
+    claim: Claim | None
+    claim_problem: str  # an annotation that is no claim of ours: hands off; "" where all is well
+    pods: tuple[PodView, ...]
+
+    @property
+    def managed(self) -> bool:
+        """Whether the platform team lets us touch it."""
+        return self.labels.get(MANAGED_LABEL) == "true"
+
+    @property
+    def movable_pods(self) -> tuple[PodView, ...]:
+        """Pods that must have left before the node changes hands. Terminating ones count."""
+        return tuple(pod for pod in self.pods if not pod.stays)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetView:
+    """All nodes and pods at one moment."""
+
+    nodes: tuple[NodeView, ...]
+    pending: tuple[PodView, ...]  # bound to no node yet
+    age: Seconds  # since the watch last proved itself alive
+
+    def pods_matching(self, namespace: str, labels: Mapping[str, str]) -> tuple[PodView, ...]:
+        """Unfinished pods of a namespace that bear all of the labels, on any node or none."""
+        everywhere = [pod for node in self.nodes for pod in node.pods] + list(self.pending)
+        return tuple(
+            pod
+            for pod in everywhere
+            if pod.namespace == namespace and not pod.finished and labels.items() <= pod.labels.items()
+        )

@@ -1,0 +1,192 @@
+"""What people ask for: a policy and a pool, as the decision sees them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from meltguard.core.units import Gpus, Instant, Percent, PoolName, Pressure, Seconds, Share, TierName, UnitsPerSecond
+
+
+class Level(IntEnum):
+    """How hard the service is pressed; discrete measures hang on it."""
+
+    NORMAL = 0
+    ELEVATED = 1
+    OVERLOADED = 2
+    CRITICAL = 3
+
+    @property
+    def label(self) -> str:
+        """The level's name in specs, status and documents."""
+        return self.name.capitalize()
+
+
+class TierState(StrEnum):
+    """What happens to a tier's requests, from mildest to hardest."""
+
+    OPEN = "Open"
+    DELAY = "Delay"
+    REJECT = "Reject"
+    SUSPEND = "Suspend"
+
+    @property
+    def rank(self) -> int:
+        """0 is the mildest."""
+        return list(TierState).index(self)
+
+
+class Mode(StrEnum):
+    """How far a policy may act."""
+
+    ENFORCE = "Enforce"
+    SHADOW = "Shadow"  # decide and report, enforce nothing
+    PAUSED = "Paused"  # renew what holds, start no move, finish or undo open ones
+
+
+class SignalKind(StrEnum):
+    """Where a signal comes from and what its numbers mean."""
+
+    AGENT_WAIT = "agent-wait"  # predicted wait in seconds, from the agents
+    GPU_TEMPERATURE = "gpu-temperature"  # the hottest of the service's GPUs, degrees Celsius
+    GPU_UTILIZATION = "gpu-utilization"  # mean of the service's GPUs, per cent
+    QUERY = "query"  # a PromQL expression of the policy's
+
+
+class SignalUse(StrEnum):
+    """What a signal may do."""
+
+    DRIVE = "Drive"  # sets the level
+    CONFIRM = "Confirm"  # confirms loans; never sets or holds a level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """One signal and the three points of its scale, in the signal's own unit."""
+
+    name: str
+    kind: SignalKind
+    use: SignalUse
+    calm: float
+    target: float
+    critical: float
+    query: str = ""
+    freshness_query: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """A user's exact allowance per calendar day."""
+
+    images: int
+    time_zone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """A class of users."""
+
+    name: TierName
+    priority: int
+    weight: int
+    floor: Share  # of the budget, kept for this tier unless it is suspended
+    max_rate: UnitsPerSecond | None  # for the whole tier
+    quota: Quota | None
+    max_wait: Seconds
+    shed_status: int
+    message: str
+    on_level: Mapping[Level, TierState]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """A new feature's share of users, by level."""
+
+    name: str
+    rollout: Mapping[Level, Percent]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """A person's word above the law, until a time."""
+
+    until: Instant
+    reason: str
+    tier: TierName | None = None
+    level: Level | None = None
+    state: TierState | None = None
+    limit: UnitsPerSecond | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """Where more GPUs may come from, and when."""
+
+    pool: PoolName
+    borrow_from: tuple[PoolName, ...]
+    max_loans: int
+    borrow_at: Pressure
+    return_after: Seconds
+    units_per_gpu: UnitsPerSecond | None  # a first estimate, until measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """An ImageServicePolicy, parsed and defaulted."""
+
+    namespace: str
+    name: str
+    uid: str
+    mode: Mode
+    gpus_per_pod: Gpus
+    stale_after: Seconds
+    dwell: Seconds
+    signals: tuple[Signal, ...]
+    tiers: tuple[Tier, ...]
+    capacity: Capacity | None
+    features: tuple[Feature, ...]
+    overrides: tuple[Override, ...]
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def wait_target(self) -> Seconds:
+        """The predicted wait that the limits aim at; it is also the law's time scale."""
+        waits = (signal.target for signal in self.signals if signal.kind is SignalKind.AGENT_WAIT)
+        return Seconds(next(waits, DEFAULT_WAIT_TARGET))
+
+
+DEFAULT_WAIT_TARGET = Seconds(4.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taint:
+    """A node taint; pools use NoSchedule only."""
+
+    key: str
+    value: str
+    effect: str
+    time_added: str = field(default="", compare=False)  # RFC 3339, as Kubernetes wrote it; on NoExecute taints only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lending:
+    """How far a pool lends."""
+
+    floor: int  # Ready, schedulable, unclaimed nodes that stay
+    max_loans: int
+    max_duration: Seconds
+    borrower_labels: Mapping[str, str]  # that a borrower's namespace must bear
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A GPUPool, parsed and defaulted. `lending` is None where it lends nothing."""
+
+    name: PoolName
+    uid: str
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...]
+    lending: Lending | None

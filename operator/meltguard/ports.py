@@ -1,0 +1,92 @@
+"""What the controller needs from outside, in its own words: adapters implement these, tests stand fakes behind."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from meltguard.core.fleet import Claim, FleetView, NodeView
+from meltguard.core.grant import Grant
+from meltguard.core.load import AgentCounters
+from meltguard.core.metrics import MetricAnswer
+from meltguard.core.policy import Signal
+from meltguard.core.units import Epoch, Instant, NodeName, PodUid, Seconds
+
+
+class Clock(Protocol):
+    """The two clocks: the time of day, and one that never jumps."""
+
+    def now(self) -> Instant:
+        """Seconds since the epoch, UTC."""
+        ...
+
+    def elapsed(self) -> Seconds:
+        """Only differences mean anything."""
+        ...
+
+
+class Metrics(Protocol):
+    """Reads platform metrics with the age of each sample."""
+
+    async def read(self, source: str, signal: Signal) -> MetricAnswer:
+        """Never raises for what the source does: a failure is an answer with a problem."""
+        ...
+
+
+class Fleet(Protocol):
+    """Nodes and pods."""
+
+    def view(self) -> FleetView:
+        """The cluster as the watch last saw it: a hint."""
+        ...
+
+    async def fresh(self, node: NodeName) -> NodeView | None:
+        """One node and its pods, read anew with a quorum; None where it is gone.
+
+        Raises:
+            Unavailable: the API server did not answer.
+        """
+        ...
+
+
+class NodeMoves(Protocol):
+    """Takes one step of a node's move. Every call is safe to repeat."""
+
+    async def enter(self, node: NodeView, claim: Claim, epoch: Epoch) -> None:
+        """Write the claim with its new step, and that step's effect, in one request that tests what it builds on.
+
+        Raises:
+            Conflict: the node is not as it was read; read it again.
+            Fenced: another leader has taken over.
+            Unavailable: the API server did not answer; the write may or may not have happened.
+        """
+        ...
+
+    async def release(self, node: NodeView, claim: Claim, epoch: Epoch) -> None:
+        """Uncordon what the move cordoned and remove the claim, in one request. Raises as `enter` does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One serving pod's agent."""
+
+    pod: PodUid
+    name: str  # namespace/name, for people
+    address: str  # IP
+    port: int
+
+
+class LimitSink(Protocol):
+    """The agents of the serving pods."""
+
+    async def push(self, target: Target, grant: Grant) -> AgentCounters:
+        """Hand a pod its limits; the answer says what it now enforces.
+
+        Raises:
+            Unavailable: no answer in time.
+            InvalidInput: the agent refused the document; the text says why.
+        """
+        ...
+
+    async def read(self, target: Target, after: int) -> AgentCounters:
+        """The agent's counters; the agent may hold the answer until its sequence exceeds `after`. Raises as `push`."""
+        ...
