@@ -14,7 +14,7 @@ class InvalidInput(MeltguardError):
 class Unavailable(MeltguardError):
     """Something outside did not answer. Trying again may help."""
 
-    def __init__(self, what: str, retry_after: Seconds = Seconds(1.0)) -> None:  # noqa: B008 - a NewType of a constant
+    def __init__(self, what: str, retry_after: Seconds = Seconds(1.0)) -> None:
         super().__init__(what)
         self.retry_after = retry_after
 

@@ -176,6 +176,7 @@ class Lending:
     """How far a pool lends."""
 
     floor: int  # Ready, schedulable, unclaimed nodes that stay
+    floor_share: Share  # the same as a share of the pool's nodes; the larger of both holds
     max_loans: int
     max_duration: Seconds
     borrower_labels: Mapping[str, str]  # that a borrower's namespace must bear

@@ -1,0 +1,109 @@
+"""The cluster as the decision sees it: nodes and pods mirrored together, and one node read anew before a write."""
+
+import asyncio
+from dataclasses import replace
+from typing import Final, NoReturn
+
+import msgspec
+
+from meltguard.adapters.fleet_shape import read_node, read_pod
+from meltguard.adapters.kubernetes_client import KubernetesApi
+from meltguard.adapters.kubernetes_list import read_all
+from meltguard.adapters.reflector import USUAL, Changes, Reflector, Resource, Timing
+from meltguard.core.fleet import FleetView, NodeView, PodView
+from meltguard.core.units import NodeName, Seconds
+from meltguard.errors import Unavailable
+from meltguard.ports import Clock
+
+NODES: Final = "/api/v1/nodes"
+PODS: Final = "/api/v1/pods"
+
+
+class KubernetesFleet:
+    """Fleet over the API server; `run` must be running for `view` to be of use."""
+
+    def __init__(self, api: KubernetesApi, clock: Clock, timing: Timing = USUAL) -> None:
+        self.changes = Changes()
+        self._api = api
+        nodes = Resource(path=NODES, decode=read_node, key=lambda node: node.uid)
+        pods = Resource(path=PODS, decode=read_pod, key=lambda pod: str(pod.uid))
+        self._nodes: Reflector[NodeView] = Reflector(api, nodes, self.changes, clock, timing)
+        self._pods: Reflector[PodView] = Reflector(api, pods, self.changes, clock, timing)
+        self._joined: tuple[int, FleetView] | None = None
+        self._places: tuple[int, dict[str, NodeName]] = (-1, {})
+
+    @property
+    def age(self) -> Seconds:
+        """Since the quieter of the two mirrors proved itself alive; infinite before both are complete."""
+        return Seconds(max(self._nodes.age, self._pods.age))
+
+    @property
+    def problem(self) -> str:
+        """Why a mirror is interrupted; "" while both are well."""
+        return self._nodes.health.problem or self._pods.health.problem
+
+    async def run(self) -> NoReturn:
+        """Mirror until cancelled."""
+        async with asyncio.TaskGroup() as mirrors:
+            mirrors.create_task(self._nodes.run(), name="mirror-nodes")
+            mirrors.create_task(self._pods.run(), name="mirror-pods")
+        raise AssertionError("mirrors end only by cancellation")
+
+    async def synced(self) -> None:
+        """Return once nodes and pods have been read completely. Put a time limit around it."""
+        await self._nodes.synced()
+        await self._pods.synced()
+
+    def view(self) -> FleetView:
+        """The cluster as the watch last saw it: a hint. Joined anew only where something changed."""
+        version = self.changes.version
+        if self._joined is None or self._joined[0] != version:
+            self._joined = (version, _join(list(self._nodes.snapshot().values()), list(self._pods.snapshot().values())))
+        return replace(self._joined[1], age=self.age)
+
+    def locate(self, text: str) -> NodeName | None:
+        """The node that a metric's label means: a node's name, or a pod's name or address on it; None if unknown."""
+        if self._places[0] != self.changes.version:
+            self._places = (self.changes.version, _places(self.view()))
+        return self._places[1].get(text)
+
+    async def fresh(self, node: NodeName) -> NodeView | None:
+        """One node and its pods, read anew with a quorum; None where it is gone.
+
+        Raises:
+            Unavailable: the API server did not answer, or not in a shape that we can read.
+        """
+        body = await self._api.get(f"{NODES}/{node}")
+        if body is None:
+            return None
+        bound = await read_all(self._api, PODS, read_pod, {"fieldSelector": f"spec.nodeName={node}"})
+        try:
+            return read_node(body, bound.items)
+        except msgspec.DecodeError as exc:
+            raise Unavailable(f"node {node} cannot be read ({exc}); report this with the node's YAML") from exc
+
+
+def _join(nodes: list[NodeView], pods: list[PodView]) -> FleetView:
+    """Put each pod on its node. A pod whose node is not known (yet, or any more) counts on no node."""
+    by_node: dict[NodeName, list[PodView]] = {node.name: [] for node in nodes}
+    pending: list[PodView] = []
+    for pod in pods:
+        by_node.get(pod.node, pending).append(pod)
+    return FleetView(
+        nodes=tuple(replace(node, pods=tuple(by_node[node.name])) for node in sorted(nodes, key=lambda n: n.name)),
+        pending=tuple(pending),
+        age=Seconds(0.0),
+    )
+
+
+def _places(view: FleetView) -> dict[str, NodeName]:
+    """Every text that leads to a node; a node's own name wins over a pod's."""
+    places: dict[str, NodeName] = {}
+    for node in view.nodes:
+        for pod in node.pods:
+            if not pod.finished:  # its address may be another pod's by now
+                places[pod.name] = node.name
+                places[pod.ip] = node.name
+    places.update({str(node.name): node.name for node in view.nodes})
+    places.pop("", None)
+    return places

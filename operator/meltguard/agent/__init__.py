@@ -1,0 +1,1 @@
+"""The serving side: admits, queues or refuses requests before an image server, as signed documents say."""

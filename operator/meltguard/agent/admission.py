@@ -1,0 +1,251 @@
+"""Takes each request through quota, gate and waiting line, and back out again."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from meltguard.agent.asgi import Answer
+from meltguard.agent.documents import Documents
+from meltguard.agent.gate import Gate, Hindrance, Placed, Slot, Wish
+from meltguard.agent.news import News, OverloadWatch
+from meltguard.agent.queue import Ticket
+from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk
+from meltguard.agent.records import Records
+from meltguard.agent.refusal import Reason, Refusal, answer, status_of
+from meltguard.agent.settings import AgentSettings
+from meltguard.agent.visit import Ask, Result, Visit
+from meltguard.core.units import Instant, Seconds, Share, TierName
+from meltguard.ports import Clock
+
+HOLD_MARGIN: Final = Seconds(60.0)  # a reservation outlives the longest request by this
+STOPPING: Final = Hindrance(Reason.STOPPING, Seconds(1.0))
+Turn = Slot | Hindrance
+
+
+class Caller(Protocol):
+    """Who waits."""
+
+    def watch(self, when_gone: Callable[[], None]) -> None:
+        """Call back when the client leaves."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desks:
+    """Whom an admission asks."""
+
+    documents: Documents
+    quota: QuotaDesk
+    news: News
+
+
+class Admission:
+    """The decision on each request at one pod."""
+
+    def __init__(self, settings: AgentSettings, clock: Clock, desks: Desks) -> None:
+        self._settings, self._clock = settings, clock
+        self._documents, self._quota, self._news = desks.documents, desks.quota, desks.news
+        at = clock.elapsed()
+        self.standing = self._documents.standing(at)
+        self.gate = Gate(settings.gpus, settings.pace.hard_queue, self.standing, at)
+        self.records = Records(settings)
+        self.records.begin(self.standing)
+        self._overload = OverloadWatch(self._news, settings.pace.overload_wait)
+        self._turns: dict[Ticket, asyncio.Future[Turn]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping = False
+        self._luck = random.Random()  # noqa: S311 - spreads retries, keeps no secret
+
+    def refresh(self) -> None:
+        """Look again which document holds, and turn away or let in whom that concerns."""
+        at = self._clock.elapsed()
+        before, self.standing = self.standing, self._documents.standing(at)
+        if not self.standing.same_document(before):
+            self._news.tell()
+        self.records.begin(self.standing)
+        for ticket in self.gate.obey(self.standing, at):
+            _settle(self._turns.pop(ticket), Hindrance(Reason.TIER_SUSPENDED))
+        self._advance()
+
+    async def admit(self, ask: Ask, caller: Caller) -> Visit | Refusal:
+        """Wait for a request's turn. A visit must be finished, whatever happens to it."""
+        visit = self._begin(ask)
+        hindrance = STOPPING if self._stopping else self._before_quota(visit)
+        if hindrance is not None:
+            return self._refuse(visit, hindrance)
+        denial = await self._reserve(visit)
+        if denial is not None:
+            headers = denial.allowance.headers() if denial.allowance is not None else {}
+            return self._refuse(visit, Hindrance(denial.reason, denial.wait), denial.reset, headers)
+        try:
+            turn = await self._turn(visit, caller)
+        except asyncio.CancelledError:
+            self._give_back(visit)
+            raise
+        if isinstance(turn, Hindrance):
+            self._give_back(visit)
+            return self._refuse(visit, turn)
+        visit.slot = turn
+        self.records.admitted(visit, self._clock.elapsed())
+        return visit
+
+    def finish(self, visit: Visit, result: Result) -> None:
+        """An admitted request has left the GPU."""
+        if visit.slot is None:
+            return
+        at = self._clock.elapsed()
+        took = Seconds(at - visit.slot.since)
+        self.gate.finish(visit.slot, at)
+        if result.finished:
+            self.gate.meter.done(visit.units, took)
+        if visit.reservation is not None:
+            settle = self._quota.commit if result.delivered else self._quota.release
+            settle(visit.reservation)
+        self.records.ended(visit, result, took)
+        self._advance()
+
+    def answer(self, refusal: Refusal) -> Answer:
+        """What to tell a refused client."""
+        return answer(refusal, self._clock.now(), Share(self._luck.random()))
+
+    def stop(self) -> None:
+        """Refuse whoever waits or comes from now on; what is in the GPU goes on."""
+        self._stopping = True
+        for ticket, turn in list(self._turns.items()):
+            self._turn_away(ticket, turn, STOPPING)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _begin(self, ask: Ask) -> Visit:
+        at = self._clock.elapsed()
+        if self.standing.until is not None and at >= self.standing.until:
+            self.refresh()  # a lease ends on time even if the ticking task was held up
+        rule = self.standing.rule(ask.tier)
+        visit = Visit(
+            ask=ask,
+            standing=self.standing,
+            rule=rule,
+            wish=Wish(TierName(rule.name), ask.cost.units),
+            came=self._clock.now(),
+            since=at,
+        )
+        self.records.came(visit)
+        return visit
+
+    def _before_quota(self, visit: Visit) -> Hindrance | None:
+        if visit.standing.observing:
+            return None
+        if not visit.ask.cost.known and visit.rule.quota is not None:
+            return Hindrance(Reason.COST_UNKNOWN)
+        return self.gate.before_quota(visit.wish, visit.since)
+
+    async def _reserve(self, visit: Visit) -> Denial | None:
+        rule = visit.rule
+        if rule.quota is None or visit.standing.observing:
+            return None
+        ask = QuotaAsk(
+            tier=rule.name,
+            user=visit.ask.user,
+            key=visit.ask.key,
+            images=visit.images,
+            rule=rule.quota,
+            hold_for=Seconds(rule.max_wait + self._settings.pace.longest_image + HOLD_MARGIN),
+        )
+        outcome = await self._quota.reserve(ask)
+        if isinstance(outcome, Denial):
+            return outcome
+        visit.reservation = outcome
+        return None
+
+    async def _turn(self, visit: Visit, caller: Caller) -> Turn:
+        placed = self._place(visit)
+        if not isinstance(placed, Ticket):
+            return placed
+        turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        self._turns[placed] = turn
+        self._advance()
+        end = self._bound_wait(visit, placed, turn)
+        caller.watch(lambda: self._turn_away(placed, turn, Hindrance(Reason.CLIENT_GONE)))
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            self._abandon(placed, turn)
+            raise
+        finally:
+            end.cancel()
+            visit.waited = Seconds(self._clock.elapsed() - placed.since)
+
+    def _place(self, visit: Visit) -> Placed:
+        at = self._clock.elapsed()
+        placed = self.gate.place(visit.wish, at)
+        if not self.standing.observing or not isinstance(placed, Hindrance):
+            return placed
+        self.records.would_refuse(visit, placed.reason)
+        return self.gate.place_freely(visit.wish, at)
+
+    def _bound_wait(self, visit: Visit, ticket: Ticket, turn: asyncio.Future[Turn]) -> asyncio.TimerHandle:
+        limit = self._settings.pace.longest_image if visit.standing.observing else visit.rule.max_wait
+        outcome = Hindrance(Reason.WAITED_OUT, self.gate.predicted_wait())
+        return asyncio.get_running_loop().call_later(limit, self._turn_away, ticket, turn, outcome)
+
+    def _turn_away(self, ticket: Ticket, turn: asyncio.Future[Turn], outcome: Hindrance) -> None:
+        """End a wait without a slot, unless the slot came first."""
+        if self.gate.leave(ticket):
+            self._turns.pop(ticket, None)
+            _settle(turn, outcome)
+            self._advance()  # the next in line may be smaller
+
+    def _abandon(self, ticket: Ticket, turn: asyncio.Future[Turn]) -> None:
+        """The waiting task was cancelled: give up the place, or the slot that came in the same moment."""
+        self._turns.pop(ticket, None)
+        self.gate.leave(ticket)
+        if not turn.cancelled() and turn.done() and isinstance(slot := turn.result(), Slot):
+            self.gate.finish(slot, self._clock.elapsed())
+        self._advance()
+
+    def _advance(self) -> None:
+        """Let in whoever may enter, and come back when a bucket lets the next one in."""
+        at = self._clock.elapsed()
+        if not self._stopping:
+            for ticket, slot in self.gate.advance(at):
+                if not _settle(self._turns.pop(ticket), slot):
+                    self.gate.finish(slot, at)
+        self._overload.see(len(self.gate.line), self.gate.predicted_wait(), at)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        wait = self.gate.next_turn(at)
+        if wait is not None and not self._stopping:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._advance)
+
+    def _give_back(self, visit: Visit) -> None:
+        if visit.reservation is not None:
+            self._quota.release(visit.reservation)
+
+    def _refuse(
+        self, visit: Visit, hindrance: Hindrance, reset: Instant | None = None, headers: dict[str, str] | None = None
+    ) -> Refusal:
+        rule = visit.rule
+        refusal = Refusal(
+            reason=hindrance.reason,
+            tier=visit.tier,
+            status=status_of(hindrance.reason, rule.shed_status),
+            wait=hindrance.wait,
+            reset=reset,
+            message=rule.message,
+            why=rule.why,
+            since=Instant(rule.since) if rule.since is not None else None,
+            headers=headers or {},
+        )
+        self.records.refused(visit, hindrance.reason, refusal.status)
+        return refusal
+
+
+def _settle(turn: asyncio.Future[Turn], outcome: Turn) -> bool:
+    """Tell the waiting task; False where it was cancelled in this very moment."""
+    if turn.done():
+        return False
+    turn.set_result(outcome)
+    return True

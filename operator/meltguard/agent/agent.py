@@ -1,0 +1,115 @@
+"""One pod's agent, without its sockets: documents in, decisions and reports out."""
+
+import asyncio
+import logging
+import uuid
+from collections import Counter
+
+from meltguard.agent.admission import Admission, Desks
+from meltguard.agent.documents import DocumentRefused, Documents, Identity
+from meltguard.agent.envelope import BaselineFile, opened
+from meltguard.agent.news import News
+from meltguard.agent.quota_desk import QuotaDesk
+from meltguard.agent.quota_store import QuotaStore
+from meltguard.agent.report import Reporter, store_state
+from meltguard.agent.settings import AgentSettings
+from meltguard.agent.statefile import StateFile
+from meltguard.api.agent_report import AgentReport
+from meltguard.core.units import Seconds
+from meltguard.ports import Clock
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """Obeys documents, decides on requests, counts."""
+
+    def __init__(self, settings: AgentSettings, clock: Clock, store: QuotaStore | None) -> None:
+        self.settings, self._clock = settings, clock
+        self.instance = uuid.uuid4().hex
+        self.news = News()
+        self._state = StateFile(settings.state_file)
+        identity = Identity(
+            policy=settings.policy, pod_uid=settings.pod_uid, default_tier=settings.callers.default_tier
+        )
+        self.documents = Documents(identity, settings.pace, self._state.remembered, clock.elapsed())
+        self.quota = QuotaDesk(str(settings.policy), store, clock, self._state, self.news)
+        self._baseline_file = BaselineFile(settings.baseline_file)
+        self.refused_documents: Counter[int] = Counter()
+        self.refused_baselines = 0
+        self._ticked = clock.elapsed()
+        self._read_baseline()
+        self.admission = Admission(settings, clock, Desks(self.documents, self.quota, self.news))
+        self._reporter = Reporter(settings, self.instance, clock)
+
+    def obey(self, raw: bytes) -> AgentReport:
+        """Take a pushed document and enforce it from now on.
+
+        Raises:
+            DocumentRefused: it is not taken; what held goes on.
+        """
+        try:
+            document = opened(self.settings.keys, raw)
+            self.documents.take(document, self._clock.now(), self._clock.elapsed())
+        except DocumentRefused as exc:
+            self.refused_documents[exc.status] += 1
+            log.warning("limit document refused", extra={"status": int(exc.status), "why": str(exc)})
+            raise
+        self._state.remember(self.documents.remembered)  # before the answer: what is acknowledged is never forgotten
+        self.admission.refresh()
+        return self.report()
+
+    def report(self) -> AgentReport:
+        """What is enforced, and the counters."""
+        return self._reporter.report(self.admission, self.quota, self.news)
+
+    @property
+    def state_failures(self) -> int:
+        """How often the state file could not be written."""
+        return self._state.failures
+
+    @property
+    def quota_store(self) -> str:
+        """ok, down, or unused."""
+        return store_state(self.admission, self.quota)
+
+    def tick(self) -> None:
+        """Notice what only time or a file changes: a lease's end, a ramp's step, a new baseline, an overload's end."""
+        self._read_baseline()
+        self.admission.refresh()
+
+    async def run(self) -> None:
+        """Work in the background until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tick_forever())
+            tasks.create_task(self.quota.run(self.settings.quota.probe_every))
+            if self.admission.records.journal is not None:
+                tasks.create_task(self.admission.records.journal.run())
+
+    def stop(self) -> None:
+        """Let readers and waiting requests go; what is in the GPU goes on."""
+        self.admission.stop()
+        self.news.close()
+
+    @property
+    def stuck_for(self) -> Seconds:
+        """Seconds that the ticking task is late; 0 while it works."""
+        return Seconds(max(0.0, self._clock.elapsed() - self._ticked - self.settings.pace.tick))
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.pace.tick)
+            self.tick()
+            self._ticked = self._clock.elapsed()
+
+    def _read_baseline(self) -> None:
+        raw = self._baseline_file.changed()
+        if raw is None:
+            return
+        try:
+            self.documents.take_baseline(opened(self.settings.keys, raw))
+        except DocumentRefused as exc:
+            self.refused_baselines += 1
+            log.warning("baseline ignored, the last one holds", extra={"why": str(exc)})
+            return
+        self._state.remember(self.documents.remembered)

@@ -1,0 +1,54 @@
+"""The ASGI interface in types, and whole answers over it."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole HTTP answer."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def send(self, send: Send) -> None:
+        """Answer with this and nothing else."""
+        headers = {"content-type": self.content_type, "content-length": str(len(self.body)), **self.headers}
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": self.status, "headers": encoded})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def problem(status: int, detail: str, **members: object) -> Answer:
+    """A problem in the sense of RFC 9457 that needs no type of its own.
+
+    >>> problem(404, "there is no /x").body
+    b'{"type": "about:blank", "title": "Not Found", "status": 404, "detail": "there is no /x"}'
+    """
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+    return Answer(status=status, body=json.dumps(body).encode(), content_type="application/problem+json")
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """A request's headers by lower-case name. One that came twice is left out: nobody knows who said which."""
+    found: dict[str, str] = {}
+    repeated = set()
+    for raw_name, raw_value in scope["headers"]:
+        name = raw_name.decode("latin-1").lower()
+        if name in found:
+            repeated.add(name)
+        found[name] = raw_value.decode("latin-1")
+    for name in repeated:
+        del found[name]
+    return found

@@ -1,0 +1,144 @@
+"""What an agent counts, as its report defines it. Times are arguments."""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from meltguard.agent.refusal import Reason
+from meltguard.core.units import Gpus, Seconds, TierName, Units, UnitsPerSecond
+
+WAIT_SPAN: Final = Seconds(60.0)
+NOTICEABLE: Final = Seconds(0.001)  # a shorter wait is the loop's own time
+MOST_WAITS: Final = 2_048  # of the last minute; more would only cost time to sort
+KEY_SPAN: Final = Seconds(600.0)
+MOST_KEYS: Final = 10_000
+LEARNING: Final = 0.95  # weight that the past keeps at each finished request
+
+
+class RecentWaits:
+    """How long the admitted of the last minute waited."""
+
+    def __init__(self) -> None:
+        self._waits: deque[tuple[Seconds, Seconds]] = deque(maxlen=MOST_WAITS)
+
+    def add(self, wait: Seconds, at: Seconds) -> None:
+        """Count one admission."""
+        self._waits.append((at, wait))
+
+    def quantiles(self, shares: tuple[float, ...], at: Seconds) -> tuple[float, ...]:
+        """The waits that the given shares of requests did not exceed; 0 where none was admitted."""
+        while self._waits and self._waits[0][0] < at - WAIT_SPAN:
+            self._waits.popleft()
+        waits = sorted(wait for _, wait in self._waits)
+        if not waits:
+            return tuple(0.0 for _ in shares)
+        return tuple(waits[min(len(waits) - 1, int(share * len(waits)))] for share in shares)
+
+
+class SeenKeys:
+    """Idempotency keys of the last minutes, so that a retry is no new demand. Bounded."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, Seconds] = OrderedDict()
+
+    def first_time(self, key: str, at: Seconds) -> bool:
+        """Whether the key has not been seen lately; from now on it has."""
+        while self._seen and (len(self._seen) >= MOST_KEYS or next(iter(self._seen.values())) < at - KEY_SPAN):
+            self._seen.popitem(last=False)
+        if key in self._seen:
+            return False
+        self._seen[key] = at
+        return True
+
+
+def _no_reasons() -> dict[Reason, int]:
+    return dict.fromkeys(Reason, 0)
+
+
+@dataclass(slots=True)
+class TierCounts:
+    """One tier's sums since the start."""
+
+    offered: int = 0
+    offered_units: float = 0.0
+    admitted: int = 0
+    admitted_units: float = 0.0
+    waited: int = 0
+    refused: dict[Reason, int] = field(default_factory=_no_reasons)
+    would_refuse: dict[Reason, int] = field(default_factory=_no_reasons)
+    waits: RecentWaits = field(default_factory=RecentWaits)
+
+
+class Tally:
+    """All tiers' sums. Its tiers are those of documents and the default one, so they are few."""
+
+    def __init__(self) -> None:
+        self.tiers: dict[TierName, TierCounts] = {}
+        self._keys = SeenKeys()
+
+    def tier(self, name: TierName) -> TierCounts:
+        """The sums of one tier; it begins at zero."""
+        counts = self.tiers.get(name)
+        if counts is None:
+            counts = self.tiers[name] = TierCounts()
+        return counts
+
+    def offer(self, tier: TierName, units: Units, key: str | None, at: Seconds) -> None:
+        """A request came. A retry (same key) counts only once."""
+        if key is not None and not self._keys.first_time(key, at):
+            return
+        counts = self.tier(tier)
+        counts.offered += 1
+        counts.offered_units += units
+
+    def admit(self, tier: TierName, units: Units, wait: Seconds, at: Seconds) -> None:
+        """A request went to the GPU after this wait."""
+        counts = self.tier(tier)
+        counts.admitted += 1
+        counts.admitted_units += units
+        counts.waited += wait >= NOTICEABLE
+        counts.waits.add(wait, at)
+
+
+class GpuMeter:
+    """GPU-seconds spent, units done, and the rate that full GPUs reach."""
+
+    def __init__(self, gpus: Gpus, at: Seconds) -> None:
+        self._gpus, self._at = gpus, at
+        self._busy = 0.0
+        self.in_flight = 0
+        self.units_in_flight = 0.0
+        self.units_done = 0.0
+        self._learned_units = 0.0
+        self._learned_seconds = 0.0
+
+    def busy(self, at: Seconds) -> Seconds:
+        """GPU-seconds spent so far, requests in progress included."""
+        self._busy += min(self.in_flight, self._gpus) * max(0.0, at - self._at)
+        self._at = at
+        return Seconds(self._busy)
+
+    def start(self, units: Units, at: Seconds) -> None:
+        """A request enters the GPU."""
+        self.busy(at)
+        self.in_flight += 1
+        self.units_in_flight += units
+
+    def leave(self, units: Units, at: Seconds) -> None:
+        """A request leaves the GPU, done or not."""
+        self.busy(at)
+        self.in_flight -= 1
+        self.units_in_flight = self.units_in_flight - units if self.in_flight else 0.0
+
+    def done(self, units: Units, took: Seconds) -> None:
+        """A request's images are finished; `took` seconds of one GPU."""
+        self.units_done += units
+        self._learned_units = self._learned_units * LEARNING + units
+        self._learned_seconds = self._learned_seconds * LEARNING + took
+
+    @property
+    def drain_rate(self) -> UnitsPerSecond | None:
+        """Units a second that leave while all GPUs are busy; None before the first image."""
+        if self._learned_seconds <= 0:
+            return None
+        return UnitsPerSecond(self._gpus * self._learned_units / self._learned_seconds)

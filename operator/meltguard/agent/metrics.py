@@ -1,0 +1,119 @@
+"""The agent's own metrics, read from its counters at a scrape. Labels are documents' tiers and fixed words."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from meltguard.agent.agent import Agent
+from meltguard.agent.counters import TierCounts
+from meltguard.agent.refusal import Reason
+from meltguard.api.agent_report import AgentReport, LimitSource, TierReport
+from meltguard.core.units import TierName
+
+PREFIX: Final = "meltguard_agent_"
+DOCUMENT_STATUSES: Final = (400, 401, 403, 409, 413)
+TIER_COUNTERS: Final = {
+    "offered": "Requests that came, refused and waiting ones included, retries counted once.",
+    "offered_units": "Image units of the requests that came.",
+    "admitted": "Requests that went to the GPU.",
+    "admitted_units": "Image units that went to the GPU.",
+    "waited": "Admitted requests that waited in the queue.",
+}
+TIER_GAUGES: Final = {
+    "waiting": "Requests in the queue.",
+    "waiting_units": "Image units in the queue.",
+    "oldest_wait": "Seconds that the longest waiting request has waited.",
+    "wait_p50": "Median wait in seconds of those admitted in the last minute.",
+    "wait_p99": "99th percentile of the wait in seconds of those admitted in the last minute.",
+}
+POD_COUNTERS: Final = {
+    "busy_gpu_seconds": "GPU-seconds spent on images.",
+    "units_done": "Image units completed.",
+}
+POD_GAUGES: Final = {
+    "gpus": "Requests that may be in the GPU at once.",
+    "in_flight": "Requests in the GPU.",
+    "in_flight_units": "Image units in the GPU.",
+    "lease_left": "Seconds until the lease ends.",
+    "epoch": "Epoch of the document in force.",
+    "revision": "Revision of the document in force.",
+}
+
+
+class AgentMetrics(Collector):
+    """Presents one agent's counters."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, now."""
+        report = self._agent.report()
+        for name, text in POD_COUNTERS.items():
+            yield _counter(name, text, [((), getattr(report, name))])
+        for name, text in POD_GAUGES.items():
+            yield _gauge(name, text, [((), getattr(report, name))])
+        for name, text in TIER_COUNTERS.items():
+            yield _counter(name, text, _by_tier(report.tiers, name), ("tier",))
+        for name, text in TIER_GAUGES.items():
+            yield _gauge(name, text, _by_tier(report.tiers, name), ("tier",))
+        yield from self._refusals()
+        yield from self._about_itself(report)
+
+    def _refusals(self) -> Iterator[Metric]:
+        tiers = self._agent.admission.records.tally.tiers
+        labels = ("tier", "reason")
+        yield _counter("refused", "Requests turned away.", _by_reason(tiers, "refused"), labels)
+        told = "Requests that would be refused if the policy were enforced."
+        yield _counter("would_refuse", told, _by_reason(tiers, "would_refuse"), labels)
+
+    def _about_itself(self, report: AgentReport) -> Iterator[Metric]:
+        agent = self._agent
+        sources = [((source.value,), float(report.source is source)) for source in LimitSource]
+        yield _gauge("source", "1 for where the limits in force come from.", sources, ("source",))
+        yield _gauge("quota_store_up", "0 while daily quotas cannot be counted.", [((), report.quota_store != "down")])
+        statuses = [((str(status),), agent.refused_documents[status]) for status in DOCUMENT_STATUSES]
+        yield _counter("documents_refused", "Pushed documents not taken.", statuses, ("status",))
+        yield _counter("baselines_refused", "Baseline files not taken.", [((), agent.refused_baselines)])
+        yield _counter("state_failures", "Writes of the state file that failed.", [((), agent.state_failures)])
+        journal = agent.admission.records.journal
+        yield _counter("journal_dropped", "Journal lines not written.", [((), journal.dropped if journal else 0)])
+
+
+def registry_of(agent: Agent) -> CollectorRegistry:
+    """A registry with this agent's metrics and no others: several agents may live in one process."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(AgentMetrics(agent))
+    return registry
+
+
+Samples = Iterable[tuple[tuple[str, ...], float]]
+
+
+def _counter(name: str, text: str, samples: Samples, labels: tuple[str, ...] = ()) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, text, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family
+
+
+def _gauge(name: str, text: str, samples: Samples, labels: tuple[str, ...] = ()) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, float(value))
+    return family
+
+
+def _by_tier(tiers: Mapping[str, TierReport], name: str) -> Samples:
+    return [((tier,), getattr(report, name)) for tier, report in tiers.items()]
+
+
+def _by_reason(tiers: Mapping[TierName, TierCounts], name: str) -> Samples:
+    return [
+        ((tier, reason.value), getattr(counts, name)[reason]) for tier, counts in tiers.items() for reason in Reason
+    ]

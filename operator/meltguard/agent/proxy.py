@@ -1,0 +1,173 @@
+"""A streaming reverse proxy as an ASGI app: for image servers that cannot be changed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from meltguard.agent.asgi import Receive, Scope, Send, problem
+from meltguard.core.units import Seconds
+from meltguard.errors import InvalidInput, Unavailable
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+CHUNK: Final = 65_536
+CONNECT_WITHIN: Final = Seconds(5.0)
+SILENCE_WITHIN: Final = Seconds(600.0)  # an image may take this long without a byte
+
+
+class ClientLeft(ConnectionError):
+    """The client went away before the answer was whole."""
+
+
+@asynccontextmanager
+async def proxying(upstream: str) -> AsyncIterator["ReverseProxy"]:
+    """A proxy to one server, with its connections, until the block ends.
+
+    Raises:
+        InvalidInput: `upstream` is not an http URL.
+    """
+    url = URL(upstream)
+    if url.scheme not in {"http", "https"} or not url.host or url.query_string:
+        raise InvalidInput(f"upstream {upstream!r} is not a server's URL: write http://HOST:PORT")
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN, sock_read=SILENCE_WITHIN)
+    async with aiohttp.ClientSession(
+        timeout=timeout,
+        connector=aiohttp.TCPConnector(limit=0),  # the admission bounds what runs at once
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("user-agent", "accept", "accept-encoding", "content-type"),
+    ) as session:
+        yield ReverseProxy(session, url)
+
+
+class ReverseProxy:
+    """Relays requests to one server and its answers back, piece by piece."""
+
+    def __init__(self, session: aiohttp.ClientSession, upstream: URL) -> None:
+        self._session, self._upstream = session, upstream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Relay one request. Ends the upstream's work when the client goes away."""
+        body = RequestBody(receive)
+        relay = asyncio.create_task(self._relay(scope, body, send))
+        async with _ended(asyncio.create_task(body.client_gone())) as gone, _ended(relay):
+            await asyncio.wait((relay, gone), return_when=asyncio.FIRST_COMPLETED)
+            if relay.done():
+                await relay
+
+    async def _relay(self, scope: Scope, body: "RequestBody", send: Send) -> None:
+        started, has_body = False, _has_body(scope)
+        if not has_body:
+            body.skip()
+        try:
+            async with self._session.request(
+                scope["method"],
+                self._target(scope),
+                headers=_forwarded(scope["headers"]),
+                data=body.pieces() if has_body else None,
+                allow_redirects=False,
+            ) as answer:
+                headers = _returned(answer)
+                await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+                started = True
+                async for piece in answer.content.iter_chunked(CHUNK):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await send({"type": "http.response.body", "body": b""})
+        except ClientLeft:
+            return
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            if started:
+                raise Unavailable(f"{self._upstream} broke its answer off: {exc}") from exc
+            status = 504 if isinstance(exc, TimeoutError) else 502
+            await problem(status, "the image server did not answer; try again").send(send)
+
+    def _target(self, scope: Scope) -> URL:
+        raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        query = scope["query_string"].decode("latin-1")
+        prefix = self._upstream.raw_path.rstrip("/")
+        return URL(f"{self._upstream.origin()}{prefix}{raw}{'?' + query if query else ''}", encoded=True)
+
+
+class RequestBody:
+    """The client's body, and the news that it left."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._read = asyncio.Event()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes.
+
+        Raises:
+            ClientLeft: it will not come whole.
+        """
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft("the client left before its request was whole")
+            more = message.get("more_body", False)
+            if message.get("body"):
+                yield message["body"]
+        self._read.set()
+
+    def skip(self) -> None:
+        """There is no body: watch for the client's leaving at once."""
+        self._read.set()
+
+    async def client_gone(self) -> None:
+        """Return when the client has left. Its body is read first: both come the same way."""
+        await self._read.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+@asynccontextmanager
+async def _ended(task: "asyncio.Task[None]") -> AsyncIterator["asyncio.Task[None]"]:
+    """A task that does not outlive the block."""
+    try:
+        yield task
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )
+
+
+def _forwarded(headers: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    return CIMultiDict((name, value) for name, value in pairs if name not in _dropped(pairs) and name != "host")
+
+
+def _returned(answer: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
+    pairs = [(name.lower(), value) for name, value in answer.headers.items()]
+    dropped = _dropped(pairs)
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs if name not in dropped]
+
+
+def _dropped(pairs: list[tuple[str, str]]) -> frozenset[str]:
+    """Headers of this connection only: the known ones, and those that Connection names."""
+    named = {part.strip().lower() for name, value in pairs if name == "connection" for part in value.split(",")}
+    return HOP_BY_HOP | named

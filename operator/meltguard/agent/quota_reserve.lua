@@ -1,0 +1,61 @@
+#!lua
+-- Sets images of one user's day aside. Atomic; the clock is the server's.
+-- The first line makes a server without memory refuse it whole, before it has written anything.
+-- KEYS: 1 the tier's day, 2 the user's account, 3 its holds, 4 the mark of a delivered request
+-- ARGV: 1 request, 2 images, 3 limit, 4 hold (ms), 5 day start, 6 day end (ms), 7 id for a new day,
+--       8 id of the day seen ('' for none), 9 end of the day seen (ms)
+-- Answers {outcome, images used, now (ms), day end (ms), day id}.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local images, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
+local seen_now = ARGV[8] ~= '' and tonumber(ARGV[9]) > now
+
+local day = redis.call('HMGET', KEYS[1], 'id', 'end', 'lost')
+local id, ends, lost = day[1], tonumber(day[2] or '0'), day[3] == '1'
+if not id or ends <= now then
+  if now < tonumber(ARGV[5]) or now >= tonumber(ARGV[6]) then
+    return {'wrong-day', 0, now, 0, ''}
+  end
+  -- Someone has seen this day and the store does not know it: what was spent is lost.
+  id, ends, lost = ARGV[7], tonumber(ARGV[6]), seen_now
+  if seen_now then ends = math.max(ends, tonumber(ARGV[9])) end
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'id', id, 'end', string.format('%.0f', ends), 'lost', lost and '1' or '0')
+  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', ends))
+elseif seen_now and ARGV[8] ~= id and not lost then
+  lost = true
+  redis.call('HSET', KEYS[1], 'lost', '1')
+end
+if lost then return {'lost', 0, now, ends, id} end
+
+local account = redis.call('HMGET', KEYS[2], 'day', 'used')
+local used = tonumber(account[2] or '0')
+if account[1] ~= id then
+  used = 0
+  redis.call('DEL', KEYS[2], KEYS[3])
+end
+
+-- Holds that nobody settled in time cost nothing. There are as many as requests in progress: few.
+local mine = false
+local holds = redis.call('HGETALL', KEYS[3])
+local before = used
+for i = 1, #holds, 2 do
+  local held, till = string.match(holds[i + 1], '(%d+):(%d+)')
+  if tonumber(till) <= now then
+    redis.call('HDEL', KEYS[3], holds[i])
+    used = used - tonumber(held)
+  elseif holds[i] == ARGV[1] then
+    mine = true
+  end
+end
+if used ~= before then redis.call('HSET', KEYS[2], 'used', used) end
+
+if redis.call('EXISTS', KEYS[4]) == 1 then return {'delivered', used, now, ends, id} end
+if mine then return {'in-progress', used, now, ends, id} end
+if used + images > limit then return {'exhausted', used, now, ends, id} end
+used = used + images
+redis.call('HSET', KEYS[2], 'day', id, 'used', used)
+redis.call('HSET', KEYS[3], ARGV[1], images .. ':' .. string.format('%.0f', now + tonumber(ARGV[4])))
+redis.call('PEXPIREAT', KEYS[2], string.format('%.0f', ends))
+redis.call('PEXPIREAT', KEYS[3], string.format('%.0f', ends))
+return {'granted', used, now, ends, id}

@@ -1,0 +1,133 @@
+"""Why a request is turned away, and the answer that says so (RFC 9457 problem details, Retry-After)."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final
+
+from meltguard.agent.asgi import Answer
+from meltguard.clock import rfc3339
+from meltguard.core.units import Instant, Seconds, Share, TierName
+
+PROBLEM_TYPES: Final = "https://iana.org/assignments/http-problem-types#"
+LONGEST_RETRY: Final = Seconds(30.0)
+JITTER: Final = 0.25  # share of the wait that is added at most, so that the refused do not return together
+
+
+class Reason(StrEnum):
+    """Why one request was turned away."""
+
+    TIER_SUSPENDED = "tier-suspended"
+    OWN_MAXIMUM = "own-maximum"  # the tier's own maximum, whatever the load
+    DAILY_QUOTA = "daily-quota"  # the user's own allowance
+    QUOTA_STORE = "quota-store-unavailable"  # a daily allowance cannot be counted now
+    DUPLICATE = "duplicate-request"  # the same idempotency key runs now, or was delivered
+    COST_UNKNOWN = "cost-unknown"  # the body is too large to read what it costs
+    OVER_RATE = "over-rate"  # the tier's temporary limit
+    QUEUE_FULL = "queue-full"
+    WAIT_TOO_LONG = "wait-too-long"  # it would wait in vain
+    WAITED_OUT = "waited-out"  # it waited as long as the policy lets it
+    STOPPING = "agent-stopping"
+    CLIENT_GONE = "client-gone"  # the client left while waiting; nobody reads the answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    """How a reason is told."""
+
+    detail: str
+    kind: str = "temporary-reduced-capacity"  # problem type; "" is about:blank
+    status: int | None = None  # None: as the policy's shedStatus says
+
+
+QUOTA_EXCEEDED: Final = "quota-exceeded"
+WORDINGS: Final[Mapping[Reason, Wording]] = {
+    Reason.TIER_SUSPENDED: Wording(detail="this tier is suspended while demand is high"),
+    Reason.OWN_MAXIMUM: Wording(detail="this tier's own maximum is reached", kind=QUOTA_EXCEEDED, status=429),
+    Reason.DAILY_QUOTA: Wording(detail="the images of this day are used up", kind=QUOTA_EXCEEDED, status=429),
+    Reason.QUOTA_STORE: Wording(detail="the daily allowance cannot be counted at the moment", status=503),
+    Reason.DUPLICATE: Wording(
+        detail="a request with this Idempotency-Key is running or was delivered; use a new key for a new image",
+        kind="",
+        status=409,
+    ),
+    Reason.COST_UNKNOWN: Wording(
+        detail="the body is too large to see how many images it asks for; send a smaller one", kind="", status=413
+    ),
+    Reason.OVER_RATE: Wording(detail="this tier is limited while demand is high"),
+    Reason.QUEUE_FULL: Wording(detail="as many requests of this tier wait as may"),
+    Reason.WAIT_TOO_LONG: Wording(detail="the wait would be longer than this tier's requests may wait"),
+    Reason.WAITED_OUT: Wording(detail="no GPU came free within the time that this tier's requests may wait"),
+    Reason.STOPPING: Wording(detail="this server is stopping; another one will answer", status=503),
+    Reason.CLIENT_GONE: Wording(detail="the client left", kind="", status=499),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One request turned away."""
+
+    reason: Reason
+    tier: TierName
+    status: int
+    wait: Seconds | None  # estimate until it may pass; None where nobody knows
+    reset: Instant | None = None  # when a daily allowance starts anew: exact
+    message: str = ""  # the policy's words
+    why: str = ""
+    since: Instant | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def status_of(reason: Reason, shed_status: int) -> int:
+    """The HTTP status of a refusal in a tier whose policy sheds with `shed_status`."""
+    return WORDINGS[reason].status or shed_status
+
+
+def retry_after(refusal: Refusal, now: Instant, luck: Share) -> int | None:
+    """Whole seconds after which to try again; None where trying again is useless.
+
+    An exact reset is told exactly, and may be told early only by never being rounded down. An estimate is capped and
+    spread by `luck` (0 to 1).
+    """
+    if refusal.reset is not None:
+        return max(1, math.ceil(refusal.reset - now))
+    if refusal.reason is Reason.COST_UNKNOWN:
+        return None
+    wait = min(max(refusal.wait if refusal.wait is not None else LONGEST_RETRY, 1.0), LONGEST_RETRY)
+    return math.ceil(wait * (1 + JITTER * luck))
+
+
+def answer(refusal: Refusal, now: Instant, luck: Share) -> Answer:
+    """The answer to a refused request."""
+    wording = WORDINGS[refusal.reason]
+    seconds = retry_after(refusal, now, luck)
+    headers = dict(refusal.headers)
+    if seconds is not None:
+        headers["retry-after"] = str(seconds)
+    return Answer(
+        status=refusal.status,
+        body=json.dumps(_members(refusal, wording, seconds)).encode(),
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+def _members(refusal: Refusal, wording: Wording, seconds: int | None) -> dict[str, object]:
+    members: dict[str, object | None] = {
+        "type": PROBLEM_TYPES + wording.kind if wording.kind else "about:blank",
+        "title": wording.kind.replace("-", " ").capitalize() if wording.kind else HTTPStatus(refusal.status).phrase,
+        "status": refusal.status,
+        "detail": wording.detail,
+        "reason": refusal.reason.value,
+        "tier": refusal.tier,
+        "message": refusal.message or None,
+        "why": refusal.why or None,
+        "since": rfc3339(refusal.since) if refusal.since is not None else None,
+        "until": rfc3339(refusal.reset) if refusal.reset is not None else None,
+        "retryAfter": seconds,
+        "violated-policies": ["images-daily"] if refusal.reason is Reason.DAILY_QUOTA else None,
+    }
+    return {name: value for name, value in members.items() if value is not None}

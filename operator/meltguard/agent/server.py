@@ -1,0 +1,158 @@
+"""The agent's sockets: one server for data, one for control, in the event loop of whoever asks."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import uvicorn
+from typing_extensions import override
+
+from meltguard.agent.agent import Agent
+from meltguard.agent.asgi import App
+from meltguard.agent.connections import GuardedProtocol, guarded_protocol
+from meltguard.agent.control import ControlApp
+from meltguard.agent.middleware import AdmissionMiddleware
+from meltguard.agent.quota_valkey import ValkeyQuotaStore
+from meltguard.agent.settings import Address, AgentSettings
+from meltguard.clock import SystemClock
+from meltguard.core.units import Seconds
+from meltguard.errors import InvalidInput, Unavailable
+from meltguard.ports import Clock
+
+log = logging.getLogger(__name__)
+
+CONTROL_CONNECTIONS: Final = 256
+DATA_CONNECTIONS: Final = 4_096
+BACKLOG: Final = 2_048
+SETTLE_WITHIN: Final = Seconds(2.0)
+START_WITHIN: Final = Seconds(10.0)
+
+
+class EmbeddedServer(uvicorn.Server):
+    """A server that leaves the process's signals to the process: several may run in one."""
+
+    @contextmanager
+    @override
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class ServingAgent:
+    """A running agent and where it listens."""
+
+    agent: Agent
+    data: Address
+    control: Address
+
+
+@asynccontextmanager
+async def serving(settings: AgentSettings, app: App, clock: Clock | None = None) -> AsyncIterator[ServingAgent]:
+    """Run an agent before an image server's app until the block ends.
+
+    On leaving, waiting requests are refused with Retry-After, and images in progress may finish within
+    `settings.pace.stop_within`.
+
+    Raises:
+        InvalidInput: an address cannot be listened on.
+    """
+    clock = clock or SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        data_socket = stack.enter_context(contextlib.closing(_listen(settings.listen)))
+        control_socket = stack.enter_context(contextlib.closing(_listen(settings.control)))
+        store = None
+        if settings.quota.url is not None:
+            store = ValkeyQuotaStore(settings.quota.url, settings.quota.budget)
+            stack.push_async_callback(store.close)
+        agent = Agent(settings, clock, store)
+        work = await stack.enter_async_context(_running(agent))
+        guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
+        head = settings.callers.head_within
+        data = _server(guarded, settings.pace.stop_within, guarded_protocol(DATA_CONNECTIONS, head))
+        control = _server(ControlApp(agent), Seconds(1.0), guarded_protocol(CONTROL_CONNECTIONS, head))
+        await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
+        work.add_done_callback(_tell_of_failure)
+        yield ServingAgent(agent, _address(data_socket), _address(control_socket))
+
+
+@asynccontextmanager
+async def _running(agent: Agent) -> AsyncIterator["asyncio.Task[None]"]:
+    """The agent's background work."""
+    work = asyncio.create_task(agent.run(), name=f"agent {agent.settings.pod_uid}")
+    try:
+        yield work
+    finally:
+        await agent.quota.finish(SETTLE_WITHIN)
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+
+
+@asynccontextmanager
+async def _listening(agent: Agent, servers: Mapping[socket.socket, EmbeddedServer]) -> AsyncIterator[None]:
+    """Servers that listen before the block begins, and stop gently and together after it."""
+    tasks = [asyncio.create_task(server.serve(sockets=[sock])) for sock, server in servers.items()]
+    try:
+        async with asyncio.timeout(START_WITHIN):
+            while not all(server.started for server in servers.values()):
+                await _raise_what_failed(tasks)
+                await asyncio.sleep(0.005)
+        yield
+    finally:
+        agent.stop()
+        for server in servers.values():
+            server.should_exit = True
+        await asyncio.gather(*tasks)
+
+
+async def _raise_what_failed(tasks: "list[asyncio.Task[None]]") -> None:
+    for task in tasks:
+        if task.done():
+            await task
+            raise Unavailable("a server ended before it listened; see its log")
+
+
+def _server(app: App, stop_within: Seconds, protocol: type[GuardedProtocol]) -> EmbeddedServer:
+    config = uvicorn.Config(
+        app=app,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, round(stop_within)),
+    )
+    return EmbeddedServer(config)
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    # Named TCP: asyncio turns Nagle's delay off (40 ms an answer) only where a socket says so.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address.host, address.port))
+        sock.setblocking(False)
+    except OSError as exc:
+        sock.close()
+        raise InvalidInput(f"cannot listen on {address.host}:{address.port}: {exc}; choose a free address") from exc
+    return sock
+
+
+def _address(sock: socket.socket) -> Address:
+    host, port = sock.getsockname()[:2]
+    return Address(host, port)
+
+
+def _tell_of_failure(work: "asyncio.Task[None]") -> None:
+    if not work.cancelled() and (exc := work.exception()) is not None:
+        log.error("the agent's background work ended", exc_info=exc)

@@ -1,0 +1,113 @@
+"""What an agent is told at its start, read once."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from typing_extensions import override
+
+from meltguard.api.signed import PublicKeys
+from meltguard.core.units import Gpus, PodUid, Seconds, TierName
+from meltguard.errors import InvalidInput
+
+MAX_PORT: Final = 65_535
+DEFAULT_TIER: Final = TierName("default")
+ONE_GPU: Final = Gpus(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. Port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Read `IP:port`, with brackets around an IPv6 address.
+
+        >>> Address.parse("[::1]:9901")
+        Address(host='::1', port=9901)
+        """
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not port.isdigit() or int(port) > MAX_PORT:
+            raise InvalidInput(f"{text!r} is not an address: write IP:port, such as 10.0.0.7:8080")
+        return cls(host.strip("[]"), int(port))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyKey:
+    """Which ImageServicePolicy an agent obeys."""
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> "PolicyKey":
+        """Read `namespace/name`."""
+        namespace, slash, name = text.partition("/")
+        if not slash or not namespace or not name or "/" in name:
+            raise InvalidInput(f"{text!r} does not name a policy: write namespace/name, such as serving/image-gen")
+        return cls(namespace, name)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callers:
+    """How to tell who calls."""
+
+    trust_gateway: bool = False  # without it the headers below are anyone's words and are not read
+    tier_header: str = "x-meltguard-tier"
+    user_header: str = "x-meltguard-user"
+    default_tier: TierName = DEFAULT_TIER
+    open_paths: frozenset[str] = frozenset({"/healthz", "/readyz", "/livez", "/health", "/metrics", "/v1/models"})
+    peek_bytes: int = 65_536  # of a body, to see what it costs
+    head_within: Seconds = Seconds(5.0)  # for a request's head to come
+    body_within: Seconds = Seconds(10.0)  # for the bytes that are read ahead, or for a document
+    read_within: Seconds = Seconds(60.0)  # for a client to read its answer after the image is made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Times and bounds of the agent itself; a demo at another speed divides the times."""
+
+    baseline_hold: Seconds = Seconds(600.0)  # at the safe rates after a lease ended
+    baseline_ramp: Seconds = Seconds(300.0)  # from there to the tiers' maxima
+    own_queue: int = 16  # per tier, where no document says
+    own_max_wait: Seconds = Seconds(30.0)  # where no document says
+    hard_queue: int = 1_024  # per tier, whatever a document says
+    overload_wait: Seconds = Seconds(4.0)  # a predicted wait beyond this is told at once
+    longest_image: Seconds = Seconds(600.0)  # a request that runs longer is ended: every wait has an end
+    stop_within: Seconds = Seconds(30.0)  # for images in progress at a graceful stop
+    tick: Seconds = Seconds(0.5)  # between looks at leases' ends and the baseline file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaSettings:
+    """The shared store of daily quotas."""
+
+    url: str | None = None  # redis://, rediss:// or unix://; None: tiers with a quota are refused
+    budget: Seconds = Seconds(0.05)  # for one answer
+    probe_every: Seconds = Seconds(1.0)  # while it is down
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """One pod's agent."""
+
+    policy: PolicyKey
+    pod_uid: PodUid
+    keys: PublicKeys
+    listen: Address
+    control: Address
+    gpus: Gpus = ONE_GPU
+    baseline_file: Path | None = None
+    state_file: Path | None = None
+    journal: Path | None = None
+    journal_names_users: bool = False  # else the journal bears hashes
+    callers: Callers = field(default_factory=Callers)
+    pace: Pace = field(default_factory=Pace)
+    quota: QuotaSettings = field(default_factory=QuotaSettings)

@@ -1,0 +1,124 @@
+"""The decision's memory as it lies in status: one compact JSON text of at most 2 KiB."""
+
+from pydantic import Field, ValidationError
+
+from meltguard.api.wire import MessageModel
+from meltguard.core.policy import Level
+from meltguard.core.seen import Held, Memory
+from meltguard.core.units import Instant, Share, TierName, UnitsPerSecond
+
+MAX_MEMORY_BYTES = 2048
+
+
+class HeldText(MessageModel):
+    """A tier's limit."""
+
+    rate: float | None = None
+    since: float | None = None
+    cause: str = ""
+
+
+class MemoryText(MessageModel):
+    """Short names: the text is for us, not for people."""
+
+    level: int = Field(default=0, ge=0, le=3)
+    level_since: float = 0.0
+    risen: int = Field(default=0, ge=0, le=3)
+    calm_since: float | None = None
+    decided_at: float | None = None
+    agents_at: float | None = None
+    units_per_gpu: float | None = Field(default=None, gt=0)
+    trim: float = Field(default=1.0, ge=0.5, le=2.0)
+    heat: float = Field(default=1.0, ge=0.0, le=1.0)
+    demand: dict[str, float] = Field(default_factory=dict)
+    limits: dict[str, HeldText] = Field(default_factory=dict)
+    short_since: float | None = None
+    spare_since: float | None = None
+    breach_since: float | None = None
+    replicas_found: int | None = None
+    replicas_set: int | None = None
+    rested: dict[str, float] = Field(default_factory=dict)
+
+
+def write_memory(memory: Memory) -> str:
+    """The text; causes are cut and rested nodes dropped, oldest first, until it fits."""
+    rested = sorted(memory.rested.items(), key=lambda pair: pair[1], reverse=True)
+    for most_rested, most_cause in ((32, 120), (8, 40), (0, 0)):
+        text = _text(memory, dict(rested[:most_rested]), most_cause)
+        if len(text) <= MAX_MEMORY_BYTES:
+            return text
+    return _text(memory, {}, 0)[:MAX_MEMORY_BYTES]
+
+
+def read_memory(text: str | None) -> Memory:
+    """The memory in a status; lost or damaged memory is a cautious start."""
+    if not text:
+        return Memory()
+    try:
+        read = MemoryText.model_validate_json(text)
+    except ValidationError:
+        return Memory()
+    return Memory(
+        level=Level(read.level),
+        level_since=Instant(read.level_since),
+        risen=Level(read.risen),
+        calm_since=_instant(read.calm_since),
+        decided_at=_instant(read.decided_at),
+        agents_at=_instant(read.agents_at),
+        units_per_gpu=None if read.units_per_gpu is None else UnitsPerSecond(read.units_per_gpu),
+        trim=read.trim,
+        heat=Share(read.heat),
+        demand={TierName(name): UnitsPerSecond(rate) for name, rate in read.demand.items()},
+        limits={TierName(name): _held(held) for name, held in read.limits.items()},
+        short_since=_instant(read.short_since),
+        spare_since=_instant(read.spare_since),
+        breach_since=_instant(read.breach_since),
+        replicas_found=read.replicas_found,
+        replicas_set=read.replicas_set,
+        rested={node: Instant(at) for node, at in read.rested.items()},
+    )
+
+
+def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
+    return MemoryText(
+        level=int(memory.level),
+        level_since=_rounded(memory.level_since),
+        risen=int(memory.risen),
+        calm_since=_rounded_or_none(memory.calm_since),
+        decided_at=_rounded_or_none(memory.decided_at),
+        agents_at=_rounded_or_none(memory.agents_at),
+        units_per_gpu=memory.units_per_gpu,
+        trim=round(memory.trim, 4),
+        heat=round(memory.heat, 4),
+        demand={name: round(rate, 4) for name, rate in memory.demand.items()},
+        limits={
+            name: HeldText(rate=held.rate, since=_rounded_or_none(held.since), cause=held.cause[:most_cause])
+            for name, held in memory.limits.items()
+        },
+        short_since=_rounded_or_none(memory.short_since),
+        spare_since=_rounded_or_none(memory.spare_since),
+        breach_since=_rounded_or_none(memory.breach_since),
+        replicas_found=memory.replicas_found,
+        replicas_set=memory.replicas_set,
+        rested={node: _rounded(at) for node, at in rested.items()},
+    ).model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
+
+
+def _rounded(at: float) -> float:
+    return round(at, 2)
+
+
+def _rounded_or_none(at: Instant | None) -> float | None:
+    return None if at is None else round(at, 2)
+
+
+def _instant(at: float | None) -> Instant | None:
+    return None if at is None else Instant(at)
+
+
+def _held(held: HeldText) -> Held:
+    return Held(
+        rate=None if held.rate is None else UnitsPerSecond(held.rate),
+        since=_instant(held.since),
+        cause=held.cause,
+    )

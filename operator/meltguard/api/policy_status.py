@@ -1,0 +1,185 @@
+"""What the operator says about a policy. Texts and lists that are too long are cut, not refused."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from meltguard.api.conditions import Conditions
+from meltguard.api.fields import Clipped, ListMap, Moment
+from meltguard.api.levels import LevelName
+from meltguard.api.memory import MAX_MEMORY_BYTES
+from meltguard.api.wire import MessageModel
+from meltguard.core.fleet import MoveStep
+from meltguard.core.policy import Mode, TierState
+
+Count = Annotated[int, Field(ge=0)]
+Word = Annotated[str, Clipped(64)]
+Name = Annotated[str, Clipped(253)]
+Said = Annotated[str, Clipped(256)]
+
+
+class SignalStatus(MessageModel):
+    """One signal as last read."""
+
+    name: Word
+    """The signal's name in spec.metrics.signals; demand is always there, from the agents."""
+    value: Word | None = None
+    """Its value with its unit. Left out while it is unknown."""
+    pressure: Word | None = None
+    """The pressure that it means. Left out while it is unknown."""
+    age_seconds: Count | None = None
+    """Seconds since it was measured."""
+    unknown: Said | None = None
+    """Why it is unknown. Left out while it is known."""
+
+
+class LimitStatus(MessageModel):
+    """What one tier may have."""
+
+    tier: Word
+    """The tier's name."""
+    state: TierState
+    """Open, Delay, Reject or Suspend."""
+    rate: Word
+    """Image units over time for the whole tier, or none where nothing limits it."""
+    demand: Word | None = None
+    """Image units over time that are asked for."""
+    since: Moment | None = None
+    """When the limitation began."""
+    cause: Said | None = None
+    """Why it is limited."""
+    lifts_when: Said | None = None
+    """What must come about for the limit to lift."""
+    message: Annotated[str, Clipped(512)] | None = None
+    """What refused users of the tier read now."""
+
+
+class FeatureStatus(MessageModel):
+    """One feature's share of users."""
+
+    name: Word
+    """The feature's name."""
+    rollout: Word
+    """Share of users who have it now."""
+
+
+class LoanStatus(MessageModel):
+    """One node on loan to this policy."""
+
+    node: Name
+    """The node's name."""
+    home: Word
+    """The pool that it comes from and returns to."""
+    step: MoveStep
+    """How far its move is."""
+    since: Moment
+    """When it was claimed."""
+    promised_return: Moment
+    """When it goes home at the latest."""
+    why: Said | None = None
+    """Why it was claimed or is recalled."""
+
+
+class Laggard(MessageModel):
+    """A serving pod that has not acknowledged the limits in force."""
+
+    pod: Name
+    """The pod's name."""
+    cause: Said
+    """Why, as far as it is known."""
+    since: Moment
+    """Since when."""
+
+
+class RuleOutcome(MessageModel):
+    """One rule's answer."""
+
+    rule: Word
+    """The sentence that must hold."""
+    holds: bool
+    """Whether it does."""
+    text: Said
+    """The numbers behind the answer."""
+
+
+class DecisionStatus(MessageModel):
+    """The last decision, explained."""
+
+    at: Moment
+    """When it was taken."""
+    ready_pods: Count
+    """Serving pods that are Ready."""
+    answering_pods: Count
+    """Serving pods whose agent has answered lately."""
+    demand: Word | None = None
+    """Image units over time that all tiers ask for."""
+    capacity: Word | None = None
+    """Image units over time that the GPUs can do. Left out until it is measured."""
+    budget: Word | None = None
+    """Image units over time that were shared out among the tiers."""
+    rules: Annotated[tuple[RuleOutcome, ...], Clipped(32)] = ()
+    """What was asked before a node may be borrowed, in order, with each answer."""
+    next_change: Said | None = None
+    """What is earliest to change, and when."""
+    unblocked_by: Said | None = None
+    """What would let a refused loan or limit change go ahead."""
+
+
+class ActiveOverride(MessageModel):
+    """An override that is in force."""
+
+    sets: Said
+    """What it sets, like free: Suspend."""
+    until: Moment
+    """When it ends."""
+    reason: Said
+    """Why it was set."""
+    by: Annotated[str, Clipped(128)] | None = None
+    """Who set it."""
+
+
+class PolicyStatus(MessageModel):
+    """What holds now, and why."""
+
+    observed_generation: Count | None = None
+    """metadata.generation that this status is about."""
+    conditions: Conditions = ()
+    """Ready, MetricsAvailable, Throttling, CapacityBorrowed, Enforced, Stalled."""
+    mode: Mode | None = None
+    """The mode in effect."""
+    level: LevelName | None = None
+    """How hard the service is pressed."""
+    level_since: Moment | None = None
+    """Since when the level holds."""
+    pressure: Word | None = None
+    """The highest fresh driving signal: 0.7 calm, 1.0 target, 1.5 critical."""
+    why: Annotated[str, Clipped(1024)] | None = None
+    """Ok? Doing what? Why? In one line."""
+    last_change: Moment | None = None
+    """When level, a limit or a loan last changed."""
+    epoch: Count | None = None
+    """Term of the operator's leadership that wrote this."""
+    revision: Count | None = None
+    """Revision of the limits in force; it counts up within an epoch."""
+    acknowledged: Word | None = None
+    """Serving pods that have acknowledged this revision, of those that are Ready, like 31/32."""
+    signals: Annotated[tuple[SignalStatus, ...], ListMap("name"), Clipped(17)] = ()
+    """Each signal as last read."""
+    limits: Annotated[tuple[LimitStatus, ...], ListMap("tier"), Clipped(16)] = ()
+    """What each tier may have."""
+    features: Annotated[tuple[FeatureStatus, ...], ListMap("name"), Clipped(16)] = ()
+    """What share of users has each feature."""
+    loan_count: Count | None = None
+    """Nodes on loan to this policy."""
+    loans: Annotated[tuple[LoanStatus, ...], ListMap("node"), Clipped(32)] = ()
+    """The nodes on loan; the first 32 where there are more."""
+    laggards: Annotated[tuple[Laggard, ...], Clipped(20)] = ()
+    """Serving pods that have not acknowledged the limits in force; the first 20 where there are more."""
+    overrides: Annotated[tuple[ActiveOverride, ...], Clipped(16)] = ()
+    """Overrides in force."""
+    decision: DecisionStatus | None = None
+    """The last decision, explained."""
+    replicas_found: Count | None = None
+    """Replicas of the workload before the first loan."""
+    memory: Annotated[str, Field(max_length=MAX_MEMORY_BYTES)] | None = None
+    """The operator's own notes from one decision to the next. Without them it starts cautiously."""

@@ -1,0 +1,88 @@
+"""`meltguard agent`: the agent as a process of its own, before a server that cannot be changed."""
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meltguard.agent.proxy import proxying
+from meltguard.agent.server import serving
+from meltguard.agent.settings import Address, AgentSettings, Callers, PolicyKey, QuotaSettings
+from meltguard.api.signed import PublicKeys
+from meltguard.core.units import Gpus, PodUid, Seconds, TierName
+from meltguard.errors import InvalidInput
+
+KEYS_HELP = "Trusted public keys, keyid=base64, divided by commas; two while one replaces the other."
+STORE_HELP = "Valkey or Redis of the daily quotas, redis://HOST:PORT/DB; may bear a password, so prefer the variable."
+TRUST_HELP = "A gateway sets or removes the tier, user and X-Meltguard-* headers itself; else they are not read."
+
+
+def agent(  # noqa: PLR0913, PLR0917 - one parameter for each flag
+    policy: Annotated[str, typer.Option(help="namespace/name of the ImageServicePolicy to obey.")],
+    upstream: Annotated[str, typer.Option(help="URL of the image server.")],
+    pod_uid: Annotated[str, typer.Option(envvar="POD_UID", help="UID of this pod (downward API).")],
+    keys: Annotated[str, typer.Option(envvar="MELTGUARD_PUBLIC_KEYS", help=KEYS_HELP)],
+    listen: Annotated[str, typer.Option(help="IP:port for the users' requests.")] = "0.0.0.0:8080",
+    control_listen: Annotated[str, typer.Option(help="IP:port for documents and reports.")] = "0.0.0.0:9901",
+    gpus: Annotated[int, typer.Option(min=1, help="Requests that may be in the GPU at once.")] = 1,
+    baseline_file: Annotated[Path | None, typer.Option(help="The mounted baseline document.")] = None,
+    state_file: Annotated[Path | None, typer.Option(help="What must outlive a restart; on a writable volume.")] = None,
+    journal: Annotated[Path | None, typer.Option(help="Append one JSON line a request to this file.")] = None,
+    journal_names_users: Annotated[bool, typer.Option(help="Write users' names, not their hashes.")] = False,
+    trust_gateway: Annotated[bool, typer.Option(help=TRUST_HELP)] = False,
+    tier_header: Annotated[str, typer.Option(help="Header with the caller's tier.")] = "X-Meltguard-Tier",
+    user_header: Annotated[str, typer.Option(help="Header with the caller's name.")] = "X-Meltguard-User",
+    default_tier: Annotated[str, typer.Option(help="Tier of callers whose tier is not known.")] = "default",
+    quota_store: Annotated[str | None, typer.Option(envvar="MELTGUARD_QUOTA_STORE", help=STORE_HELP)] = None,
+    quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
+) -> None:
+    """Admit, queue or refuse requests before an image server, as signed documents say."""
+    try:
+        settings = AgentSettings(
+            policy=PolicyKey.parse(policy),
+            pod_uid=PodUid(pod_uid),
+            keys=_trusted(keys),
+            listen=Address.parse(listen),
+            control=Address.parse(control_listen),
+            gpus=Gpus(gpus),
+            baseline_file=baseline_file,
+            state_file=state_file,
+            journal=journal,
+            journal_names_users=journal_names_users,
+            callers=Callers(
+                trust_gateway=trust_gateway,
+                tier_header=tier_header.lower(),
+                user_header=user_header.lower(),
+                default_tier=TierName(default_tier),
+            ),
+            quota=QuotaSettings(url=quota_store, budget=Seconds(quota_budget)),
+        )
+        asyncio.run(_run(settings, upstream))
+    except InvalidInput as exc:
+        typer.echo(f"error: {exc}", err=True)
+        raise typer.Exit(2) from exc
+
+
+def _trusted(text: str) -> PublicKeys:
+    keys = PublicKeys.parse(text)
+    if not keys:
+        raise InvalidInput("no public key is given: --keys keyid=base64, as `meltguard keys` prints it")
+    return keys
+
+
+async def _run(settings: AgentSettings, upstream: str) -> None:
+    """Serve until told to stop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(proxying(upstream))
+        running = await stack.enter_async_context(serving(settings, proxy))
+        typer.echo(
+            f"agent of pod {settings.pod_uid}: requests on {running.data.host}:{running.data.port}, "
+            f"control on {running.control.host}:{running.control.port}, before {upstream}"
+        )
+        await stop.wait()

@@ -1,0 +1,1 @@
+"""The operator's process: loops, reconcile, Kopf. Nothing here decides; `meltguard.core` does."""

@@ -1,0 +1,217 @@
+"""The one door into the core: decide(policy, memory, seen, now) -> Decision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from meltguard.core import limits as law
+from meltguard.core.decision import Borrow, Decision, Outcome, SetReplicas, SignalPressure, TierLimit
+from meltguard.core.explain import next_change, one_line
+from meltguard.core.fleet import MoveStep
+from meltguard.core.level import LevelState, next_level
+from meltguard.core.loan_rules import Shortage
+from meltguard.core.loans import arriving_gpus, choose_loans, missing_gpus
+from meltguard.core.measure import Measured, all_signals, measure
+from meltguard.core.policy import Level, Mode, Policy, TierState
+from meltguard.core.pools import lent_to
+from meltguard.core.pressure import assess, highest, predicted_wait
+from meltguard.core.returns import Ebb, breach_since, intents, spare_since
+from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.tiers import Law, active_overrides, limit_tiers
+from meltguard.core.units import Gpus, Instant, Percent, Pressure, Seconds, UnitsPerSecond
+
+LONGEST_SPAN = Seconds(10.0)
+"""A longer pause between two decisions counts as this much: after it nothing may jump."""
+
+
+def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Decision:
+    """One pass over one service: level, limits, loans, returns, and the words for all of them. Pure."""
+    span = _span(memory, now)
+    platform = assess(policy, seen.readings)
+    measured = measure(policy, memory, seen, (platform, span))
+    signals = all_signals(policy, platform, measured)
+    top = highest(signals)
+    level = _level(policy, memory, top.pressure if top else None, now)
+    trim = _trim(policy, memory, measured, span)
+    spendable = _budget(measured, trim, policy)
+    tiers, held = limit_tiers(policy, level.level, _law(measured, spendable, span, now), memory.limits)
+    loans = _borrow(policy, memory, seen, (signals, measured, top, now))
+    ebb = _ebb(policy, memory, seen, (measured, level.level, tiers, now))
+    spare = spare_since(ebb)
+    replicas, found, asked = _replicas(policy, memory, seen)
+    left = replace(
+        _remembered(memory, measured, level, now),
+        trim=trim,
+        limits=held,
+        short_since=loans.short_since,
+        spare_since=spare,
+        breach_since=ebb.breach_since,
+        replicas_found=found,
+        replicas_set=asked,
+    )
+    return Decision(
+        at=now,
+        level=level.level,
+        level_since=level.since,
+        pressure=top.pressure if top else None,
+        signals=signals,
+        capacity=measured.capacity,
+        budget=spendable,
+        limits=tiers,
+        features={feature.name: _feature_share(feature.rollout, level.level) for feature in policy.features},
+        borrow=loans.taken,
+        intents=intents(ebb, spare),
+        replicas=replicas,
+        rules=loans.rules,
+        why=one_line(policy, (level.level, top), tiers, seen),
+        next_change=next_change(policy, level, tiers, (loans.rules, spare), now),
+        memory=left,
+    )
+
+
+def _remembered(memory: Memory, measured: Measured, level: LevelState, now: Instant) -> Memory:
+    return replace(
+        memory,
+        level=level.level,
+        level_since=level.since,
+        risen=level.risen,
+        calm_since=level.calm_since,
+        decided_at=now,
+        agents_at=now if measured.answers else memory.agents_at,
+        units_per_gpu=measured.per_gpu,
+        heat=measured.heat,
+        demand=measured.demand,
+    )
+
+
+def _span(memory: Memory, now: Instant) -> Seconds:
+    if memory.decided_at is None:
+        return Seconds(0.0)
+    return Seconds(min(LONGEST_SPAN, max(0.0, now - memory.decided_at)))
+
+
+def _level(policy: Policy, memory: Memory, pressure: Pressure | None, now: Instant) -> LevelState:
+    state = LevelState(
+        level=memory.level,
+        since=memory.level_since if memory.level_since > 0 else now,
+        risen=memory.risen,
+        calm_since=memory.calm_since,
+    )
+    after = next_level(state, pressure, policy.dwell, now)
+    forced = [override.level for override in active_overrides(policy, now) if override.level is not None]
+    if not forced:
+        return after
+    since = after.since if after.level == max(forced) == memory.level else now
+    return LevelState(level=max(forced), since=since, risen=after.risen, calm_since=None)
+
+
+def _trim(policy: Policy, memory: Memory, measured: Measured, span: Seconds) -> float:
+    wait = predicted_wait(measured.backlog, measured.capacity)
+    if wait is None or not measured.answers:
+        return memory.trim
+    unmet = any(held.rate is not None for held in memory.limits.values())
+    count = law.steps(span, policy.wait_target)
+    return law.trimmed(memory.trim, (wait, policy.wait_target), (unmet, measured.load.busy), count)
+
+
+def _budget(measured: Measured, trim: float, policy: Policy) -> UnitsPerSecond | None:
+    if measured.capacity is None or not measured.answers:
+        return None
+    return law.budget(measured.capacity, trim, measured.backlog, policy.wait_target)
+
+
+def _law(measured: Measured, spendable: UnitsPerSecond | None, span: Seconds, now: Instant) -> Law:
+    return Law(
+        budget=spendable,
+        capacity=measured.capacity,
+        load=measured.load,
+        demand=measured.demand,
+        span=span,
+        now=now,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoanChoice:
+    """What to claim, every rule's answer, and since when GPUs are missing."""
+
+    taken: tuple[Borrow, ...]
+    rules: tuple[Outcome, ...]
+    short_since: Instant | None
+
+
+def _borrow(
+    policy: Policy,
+    memory: Memory,
+    seen: Snapshot,
+    context: tuple[tuple[SignalPressure, ...], Measured, SignalPressure | None, Instant],
+) -> LoanChoice:
+    signals, measured, top, now = context
+    if policy.capacity is None:
+        return LoanChoice(taken=(), rules=(), short_since=None)
+    serving = frozenset(load.node for load in seen.loads)
+    have = Gpus(measured.load.gpus + arriving_gpus(seen, serving))
+    total = UnitsPerSecond(sum(measured.demand.values()))
+    missing = missing_gpus(total, measured.per_gpu, have) if measured.answers else Gpus(0)
+    short_since = (memory.short_since if memory.short_since is not None else now) if missing else None
+    short = Shortage(
+        policy=policy,
+        capacity=policy.capacity,
+        seen=seen,
+        memory=memory,
+        signals=signals,
+        pressure=top.pressure if top else None,
+        missing=missing,
+        now=now,
+    )
+    taken, rules = choose_loans(short)
+    return LoanChoice(taken=taken, rules=rules, short_since=short_since)
+
+
+def _ebb(
+    policy: Policy,
+    memory: Memory,
+    seen: Snapshot,
+    context: tuple[Measured, Level, tuple[TierLimit, ...], Instant],
+) -> Ebb:
+    measured, level, tiers, now = context
+    return Ebb(
+        policy=policy,
+        seen=seen,
+        memory=memory,
+        level=level,
+        limited=any(limit.state is not TierState.OPEN for limit in tiers),
+        demand=UnitsPerSecond(sum(measured.demand.values())) if measured.answers else None,
+        per_gpu=measured.per_gpu,
+        gpus=measured.load.gpus,
+        now=now,
+        breach_since=breach_since(seen, memory, now),
+    )
+
+
+def _replicas(policy: Policy, memory: Memory, seen: Snapshot) -> tuple[SetReplicas | None, int | None, int | None]:
+    """Found at the first loan, plus the GPUs that are lent. Another writer's number is left alone."""
+    lent = lent_to(policy.uid, seen.loans)
+    if seen.workload is None or policy.mode is Mode.SHADOW or (not seen.loans and memory.replicas_found is None):
+        return None, memory.replicas_found, memory.replicas_set
+    found = memory.replicas_found if memory.replicas_found is not None else seen.workload.replicas
+    wanted = found + sum(node.gpus // policy.gpus_per_pod for node in lent)
+    asked = memory.replicas_set if memory.replicas_set is not None else found
+    if seen.workload.replicas not in {asked, wanted}:
+        return None, found, asked  # an autoscaler or a person sets it: ScaleConflict, hands off
+    if not seen.loans and seen.workload.replicas == found:
+        return None, None, None
+    change = SetReplicas(replicas=wanted) if seen.workload.replicas != wanted else None
+    return change, found, wanted
+
+
+def scale_conflict(memory: Memory, seen: Snapshot) -> bool:
+    """Whether someone else sets the workload's replicas while nodes are lent."""
+    if seen.workload is None or memory.replicas_set is None:
+        return False
+    lent_steps = any(node.claim and node.claim.step is MoveStep.LENT for node in seen.loans)
+    return lent_steps and seen.workload.replicas != memory.replicas_set
+
+
+def _feature_share(rollout: Mapping[Level, Percent], level: Level) -> Percent:
+    named = [(at, share) for at, share in rollout.items() if at <= level]
+    return max(named, key=lambda pair: pair[0])[1] if named else Percent(100)

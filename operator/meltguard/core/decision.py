@@ -1,0 +1,82 @@
+"""A decision: what to do, and why, in the same breath."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from meltguard.core.moves import Intent
+from meltguard.core.policy import Level, TierState
+from meltguard.core.seen import Memory
+from meltguard.core.units import Instant, NodeName, Percent, PoolName, Pressure, Seconds, TierName, UnitsPerSecond
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalPressure:
+    """What one signal says."""
+
+    name: str
+    value: float | None
+    unit: str
+    age: Seconds
+    pressure: Pressure | None  # None: unknown
+    drives: bool  # may set the level
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierLimit:
+    """What a whole tier may have now."""
+
+    tier: TierName
+    state: TierState
+    rate: UnitsPerSecond | None
+    demand: UnitsPerSecond
+    since: Instant | None
+    cause: str  # "" where nothing limits the tier
+    lifts_when: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One rule's answer, as a sentence."""
+
+    rule: str
+    holds: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Borrow:
+    """Claim this idle node."""
+
+    node: NodeName
+    home: PoolName
+    to: PoolName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetReplicas:
+    """Ask the workload for this many serving pods."""
+
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Everything that one pass decides about one service."""
+
+    at: Instant
+    level: Level
+    level_since: Instant
+    pressure: Pressure | None  # None: no driving signal is known
+    signals: tuple[SignalPressure, ...]
+    capacity: UnitsPerSecond | None  # measured, derated; None: not learned yet
+    budget: UnitsPerSecond | None
+    limits: tuple[TierLimit, ...]
+    features: Mapping[str, Percent]
+    borrow: tuple[Borrow, ...]
+    intents: Mapping[NodeName, Intent]  # for each node claimed by this policy
+    replicas: SetReplicas | None
+    rules: tuple[Outcome, ...]
+    why: str  # one line
+    next_change: str  # what is earliest to change, or what would unblock it
+    memory: Memory

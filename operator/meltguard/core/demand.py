@@ -1,0 +1,89 @@
+"""From the pods' rates to the service's demand, and to what a GPU can do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from meltguard.core.load import PodLoad
+from meltguard.core.policy import Tier
+from meltguard.core.units import Gpus, Seconds, Share, TierName, Units, UnitsPerSecond
+
+TICK = Seconds(5.0)
+"""The gains below are per this much time; other spans take the equivalent share."""
+
+DEMAND_UP, DEMAND_DOWN = 0.5, 0.1
+"""Fast up, slow down, as Kubernetes' API priority and fairness smooths seat demand."""
+
+LEARN_UP, LEARN_DOWN = 0.1, 0.3
+"""Capacity believes bad news sooner than good news."""
+
+APP_LIMITED = Share(0.8)
+"""A GPU that is busy for less than this says how much was asked of it, not what it can do."""
+
+MIN_DONE = 1.0
+"""Image units that must have been completed before a first estimate is formed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceLoad:
+    """All answering pods together."""
+
+    gpus: Gpus
+    busy: Share
+    done: UnitsPerSecond
+    offered: Mapping[TierName, UnitsPerSecond]
+    waiting: Mapping[TierName, Units]
+    age: Seconds  # of the oldest answer
+
+
+def total_load(loads: Sequence[PodLoad], tiers: Sequence[Tier]) -> ServiceLoad:
+    """Sum over pods; a tier that no pod has seen is zero."""
+    gpus = sum(load.gpus for load in loads)
+    busy = sum(load.busy * load.gpus for load in loads) / gpus if gpus else 0.0
+    return ServiceLoad(
+        gpus=Gpus(gpus),
+        busy=Share(busy),
+        done=UnitsPerSecond(sum(load.done for load in loads)),
+        offered={tier.name: UnitsPerSecond(_offered(loads, tier.name)) for tier in tiers},
+        waiting={tier.name: Units(_waiting(loads, tier.name)) for tier in tiers},
+        age=Seconds(max((load.age for load in loads), default=0.0)),
+    )
+
+
+def _offered(loads: Sequence[PodLoad], tier: TierName) -> float:
+    return sum(load.tiers[tier].offered for load in loads if tier in load.tiers)
+
+
+def _waiting(loads: Sequence[PodLoad], tier: TierName) -> float:
+    return sum(load.tiers[tier].waiting for load in loads if tier in load.tiers)
+
+
+def gain_over(gain: float, span: Seconds) -> float:
+    """The share of the way to go in `span`, where `gain` is the share per TICK.
+
+    >>> round(gain_over(0.5, Seconds(10.0)), 3)
+    0.75
+    """
+    return float(1.0 - (1.0 - gain) ** (max(0.0, span) / TICK))
+
+
+def smoothed(before: float | None, now: float, gains: tuple[float, float], span: Seconds) -> float:
+    """An exponential average that climbs with the first gain and falls with the second."""
+    if before is None:
+        return now
+    return before + gain_over(gains[0] if now > before else gains[1], span) * (now - before)
+
+
+def learned_rate(
+    before: UnitsPerSecond | None, load: ServiceLoad, span: Seconds, first_guess: UnitsPerSecond | None
+) -> UnitsPerSecond | None:
+    """Image units that one busy GPU completes in a second; unchanged while the GPUs are not asked for enough."""
+    busy_gpus = load.busy * load.gpus
+    known = before if before is not None else first_guess
+    if busy_gpus <= 0 or load.done <= 0:
+        return known
+    measured = load.done / busy_gpus
+    if known is None:
+        return UnitsPerSecond(measured) if load.done * span >= MIN_DONE else None
+    if load.busy < APP_LIMITED:
+        return known
+    return UnitsPerSecond(smoothed(known, measured, (LEARN_UP, LEARN_DOWN), span))

@@ -1,0 +1,92 @@
+"""The words of a decision: one wording for the same fact everywhere."""
+
+from meltguard.core.decision import Outcome, SignalPressure, TierLimit
+from meltguard.core.fleet import MoveStep
+from meltguard.core.level import ENTER, LEAVE, LevelState
+from meltguard.core.policy import Level, Mode, Policy, TierState
+from meltguard.core.seen import Snapshot
+from meltguard.core.units import Instant
+
+
+def one_line(
+    policy: Policy, level: tuple[Level, SignalPressure | None], tiers: tuple[TierLimit, ...], seen: Snapshot
+) -> str:
+    """Ok? Doing what? Why? For `kubectl get isp`."""
+    parts = [_level_part(*level)]
+    parts += [_tier_part(limit) for limit in tiers if limit.state is not TierState.OPEN]
+    loans = _loan_part(seen)
+    if loans:
+        parts.append(loans)
+    if policy.mode is not Mode.ENFORCE:
+        parts.insert(0, "shadow: nothing is enforced" if policy.mode is Mode.SHADOW else "paused: no new move")
+    return "; ".join(parts)
+
+
+def signal_text(signal: SignalPressure) -> str:
+    """A signal in words: `wait 6.1 s`, `temperature unknown (stale: ...)`."""
+    if signal.value is None:
+        return f"{signal.name} unknown ({signal.problem})"
+    shown = f"{signal.value:.2f}" if signal.value < 10 else f"{signal.value:.0f}"  # noqa: PLR2004 - two digits suffice
+    return f"{signal.name} {shown} {signal.unit}".strip()
+
+
+def _level_part(level: Level, top: SignalPressure | None) -> str:
+    if top is None or top.pressure is None:
+        return f"{level.label} is held: no driving signal is known"
+    if level is Level.NORMAL:
+        return f"calm: {signal_text(top)}" if top.pressure < 1.0 else f"rising: {signal_text(top)}"
+    return f"{level.label}: {signal_text(top)}"
+
+
+def _tier_part(limit: TierLimit) -> str:
+    if limit.state is TierState.SUSPEND:
+        return f"{limit.tier} suspended"
+    return f"{limit.tier} {limit.state.value.lower()}ed to {per_minute(limit.rate)}"
+
+
+def per_minute(rate: float | None) -> str:
+    """A rate as people write it in a policy.
+
+    >>> per_minute(0.5)
+    '30/m'
+    """
+    if rate is None:
+        return "none"
+    minute = rate * 60.0
+    return f"{minute:.0f}/m" if minute >= 10 else f"{minute:.1f}/m"  # noqa: PLR2004 - two digits suffice
+
+
+def _loan_part(seen: Snapshot) -> str:
+    claims = [node.claim for node in seen.loans if node.claim]
+    lent = sum(claim.step is MoveStep.LENT for claim in claims)
+    home = sum(claim.step in {MoveStep.RECALLED, MoveStep.RESTORED} for claim in claims)
+    coming = len(claims) - lent - home
+    words = [(coming, "arriving"), (lent, "borrowed"), (home, "going home")]
+    said = ", ".join(f"{count} {what}" for count, what in words if count)
+    return f"nodes: {said}" if said else ""
+
+
+def next_change(
+    policy: Policy,
+    level: LevelState,
+    tiers: tuple[TierLimit, ...],
+    capacity: tuple[tuple[Outcome, ...], Instant | None],
+    now: Instant,
+) -> str:
+    """What is earliest to change, or what would unblock it."""
+    rules, spare = capacity
+    said: list[str] = []
+    if level.level is not Level.NORMAL:
+        below = LEAVE * ENTER[level.level]
+        left = policy.dwell if level.calm_since is None else max(0.0, policy.dwell - (now - level.calm_since))
+        below_text = f"pressure stays below {below:.2f} for {left:.0f} s more"
+        said.append(f"{level.level.label} steps down once {below_text}")
+    if any(limit.state is not TierState.OPEN for limit in tiers):
+        said.append("limits lift as demand falls below capacity")
+    refused = [outcome for outcome in rules if not outcome.holds]
+    if refused and level.level is not Level.NORMAL:
+        said.append(f"no loan now: {refused[0].text}")
+    if spare is not None and policy.capacity is not None:
+        left = max(0.0, policy.capacity.return_after - (now - spare))
+        said.append(f"a node goes home in {left:.0f} s if it stays calm")
+    return "; ".join(said) or "nothing is due"

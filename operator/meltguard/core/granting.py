@@ -1,0 +1,151 @@
+"""From a service's limits to each pod's grant, and to the baseline that holds without one."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from meltguard.core.decision import Decision, TierLimit
+from meltguard.core.grant import Grant, GrantKind, TierGrant
+from meltguard.core.policy import Level, Mode, Policy, Tier, TierState
+from meltguard.core.units import Epoch, Instant, PodUid, Revision, Seconds, TierName, UnitsPerSecond
+
+LEASE_TTL = Seconds(120.0)
+
+SAFE_SHARE = 0.8
+"""Without the operator, the tiers together may have this share of what the GPUs last did."""
+
+BURST = Seconds(1.0)
+"""A tier's bucket holds this much of its rate, and one image unit at least."""
+
+LEAST_QUEUE, MOST_QUEUE = 4, 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """What makes a grant unique and ordered."""
+
+    epoch: Epoch
+    revision: Revision
+    at: Instant
+
+
+def grant_for(
+    policy: Policy, decision: Decision, pod: tuple[PodUid, int], rates: Mapping[TierName, UnitsPerSecond], stamp: Stamp
+) -> Grant:
+    """One pod's lease. `pod` is (uid, number of ready pods); `rates` has the limited tiers' shares of this pod."""
+    uid, pods = pod
+    by_tier = {limit.tier: limit for limit in decision.limits}
+    per_pod = UnitsPerSecond((decision.capacity or 0.0) / max(1, pods))
+    return Grant(
+        kind=GrantKind.OBSERVE if policy.mode is Mode.SHADOW else GrantKind.ENFORCE,
+        namespace=policy.namespace,
+        policy=policy.name,
+        policy_uid=policy.uid,
+        pod=uid,
+        epoch=stamp.epoch,
+        revision=stamp.revision,
+        issued_at=stamp.at,
+        ttl=LEASE_TTL,
+        level=decision.level,
+        why=decision.why,
+        pods=pods,
+        tiers=tuple(_lease(tier, by_tier[tier.name], (rates.get(tier.name), per_pod), pods) for tier in policy.tiers),
+        features=decision.features,
+    )
+
+
+def _lease(tier: Tier, limit: TierLimit, rates: tuple[UnitsPerSecond | None, UnitsPerSecond], pods: int) -> TierGrant:
+    rate, per_pod = rates
+    drains = per_pod if rate is None else rate
+    return TierGrant(
+        name=tier.name,
+        priority=tier.priority,
+        state=limit.state,
+        rate=rate,
+        burst=max(1.0, drains * BURST),
+        concurrency=None,
+        queue=queue_bound(drains, tier.max_wait),
+        max_wait=tier.max_wait,
+        shed_status=tier.shed_status,
+        max_rate=None if tier.max_rate is None else UnitsPerSecond(tier.max_rate / max(1, pods)),
+        quota=tier.quota,
+        message=tier.message,
+        why=limit.cause,
+        since=limit.since,
+        safe_rate=None,
+    )
+
+
+def queue_bound(rate: UnitsPerSecond, max_wait: Seconds) -> int:
+    """Requests that may wait: as many as are served within the longest wait, so that none waits in vain.
+
+    >>> queue_bound(UnitsPerSecond(0.5), Seconds(30.0))
+    15
+    """
+    return min(MOST_QUEUE, max(LEAST_QUEUE, math.ceil(rate * max_wait)))
+
+
+def baseline_for(policy: Policy, capacity: UnitsPerSecond | None, pods: int, at: Instant) -> Grant:
+    """What every pod of the service may admit without a live lease. `capacity` is the service's, if learned."""
+    count = max(1, pods)
+    return Grant(
+        kind=GrantKind.BASELINE,
+        namespace=policy.namespace,
+        policy=policy.name,
+        policy_uid=policy.uid,
+        pod=None,
+        epoch=Epoch(0),
+        revision=Revision(0),
+        issued_at=at,
+        ttl=None,
+        level=Level.NORMAL,
+        why="",
+        pods=count,
+        tiers=tuple(_baseline(policy, tier, capacity, count) for tier in policy.tiers),
+        features={feature.name: feature.rollout[Level.NORMAL] for feature in policy.features},
+    )
+
+
+def _baseline(policy: Policy, tier: Tier, capacity: UnitsPerSecond | None, pods: int) -> TierGrant:
+    weight = tier.weight / sum(other.weight for other in policy.tiers)
+    share = None if capacity is None else SAFE_SHARE * capacity * weight / pods
+    most = None if tier.max_rate is None else tier.max_rate / pods
+    bounds = [bound for bound in (share, most) if bound is not None]
+    safe = UnitsPerSecond(min(bounds)) if bounds else None
+    return TierGrant(
+        name=tier.name,
+        priority=tier.priority,
+        state=TierState.OPEN if safe is None else TierState.DELAY,
+        rate=None,
+        burst=1.0,
+        concurrency=None,
+        queue=queue_bound(safe or UnitsPerSecond(0.0), tier.max_wait),
+        max_wait=tier.max_wait,
+        shed_status=tier.shed_status,
+        max_rate=None if most is None else UnitsPerSecond(most),
+        quota=tier.quota,
+        message=tier.message,
+        why="",
+        since=None,
+        safe_rate=safe,
+    )
+
+
+def released(policy: Policy, pod: PodUid, stamp: Stamp) -> Grant:
+    """The policy is gone: the agent forgets every document."""
+    return Grant(
+        kind=GrantKind.RELEASED,
+        namespace=policy.namespace,
+        policy=policy.name,
+        policy_uid=policy.uid,
+        pod=pod,
+        epoch=stamp.epoch,
+        revision=stamp.revision,
+        issued_at=stamp.at,
+        ttl=LEASE_TTL,
+        level=Level.NORMAL,
+        why="the policy was deleted",
+        pods=1,
+        tiers=(),
+        features={},
+    )

@@ -1,0 +1,154 @@
+"""The control law of the tiers' limits (reference: throttling, section 3), its constants stated per wait target.
+
+Symbols: C capacity (units/s), W predicted wait (s), W* the policy's wait target (s), B budget (units/s).
+The wait target is the law's time scale: the constants were tuned at W* = 4 s and a tick of 5 s, and scale with it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from meltguard.core.policy import Tier
+from meltguard.core.units import Seconds, Share, TierName, Units, UnitsPerSecond
+
+UTILIZATION = 0.98
+"""Share of the capacity that is given out: the rest absorbs chance."""
+
+DRAIN_TARGETS = 11.0
+"""A backlog above target is worked off over this many wait targets: exponentially, not all at once."""
+
+TRIM_DOWN, TRIM_UP = 0.1, 0.02
+TRIM_LEAST, TRIM_MOST = 0.5, 2.0
+BUSY_ENOUGH = Share(0.97)
+
+SCALE_TARGETS = 1.25
+"""One step of the law (5 s at W* = 4 s) in wait targets."""
+
+RISE_SHARE, RISE_OF_BUDGET = 0.10, 0.02
+"""A limit rises by at most this share of itself, or of the budget, whichever is more, in one step."""
+
+LIFT_ABOVE_DEMAND = 1.25
+"""A limit that stands this far above its tier's demand is lifted."""
+
+FREE_BELOW = 0.9
+"""No limit begins while demand is below this share of the budget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierNeed:
+    """What one tier asks for; suspended tiers ask for nothing."""
+
+    tier: Tier
+    demand: UnitsPerSecond
+    suspended: bool
+
+
+def steps(span: Seconds, wait_target: Seconds) -> float:
+    """How many steps of the law a span is."""
+    return float(max(0.0, span) / (SCALE_TARGETS * wait_target))
+
+
+def trimmed(trim: float, wait: tuple[float, Seconds], state: tuple[bool, Share], count: float) -> float:
+    """The feedback trim after `count` steps. `wait` is (W, W*), `state` (demand is unmet, busy share).
+
+    Above target it falls with the excess; it rises only while demand is unmet and GPUs are idle; else it is frozen
+    (anti-windup).
+    """
+    predicted, target = wait
+    unmet, busy = state
+    if predicted > target:
+        factor = max(0.5, 1.0 - TRIM_DOWN * (predicted - target) / target)
+        return max(TRIM_LEAST, trim * float(factor**count))
+    if unmet and busy < BUSY_ENOUGH:
+        return min(TRIM_MOST, trim + TRIM_UP * count)
+    return trim
+
+
+def budget(capacity: UnitsPerSecond, trim: float, backlog: Units, wait_target: Seconds) -> UnitsPerSecond:
+    """B = 0.98 g C - (backlog - C W*)+ / (11 W*), at least 0.
+
+    >>> budget(UnitsPerSecond(10.0), 1.0, Units(40.0), Seconds(4.0))
+    9.8
+    >>> round(budget(UnitsPerSecond(10.0), 1.0, Units(84.0), Seconds(4.0)), 2)
+    8.8
+    """
+    excess = max(0.0, backlog - capacity * wait_target)
+    return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / (DRAIN_TARGETS * wait_target)))
+
+
+def divide(needs: Sequence[TierNeed], available: UnitsPerSecond) -> dict[TierName, UnitsPerSecond | None]:
+    """Each tier's limit; None is no limit.
+
+    Floors first, then classes of equal priority from the top, by weighted max-min. Only the class where the budget runs
+    out, and those below, get a limit: nobody is limited while a lower tier has more than its floor.
+    """
+    limits: dict[TierName, UnitsPerSecond | None] = {}
+    floors = {need.tier.name: _floor(need, available) for need in needs}
+    left = available - sum(min(floors[need.tier.name], _asked(need)) for need in needs)
+    for priority in sorted({need.tier.priority for need in needs}, reverse=True):
+        group = [need for need in needs if need.tier.priority == priority]
+        wanted = sum(max(0.0, _asked(need) - floors[need.tier.name]) for need in group)
+        if wanted <= left:
+            limits |= {need.tier.name: None for need in group}
+            left -= wanted
+        else:
+            limits |= _shared_out(group, floors, max(0.0, left))
+            left = 0.0
+    limits |= {need.tier.name: UnitsPerSecond(0.0) for need in needs if need.suspended}
+    return limits
+
+
+def _asked(need: TierNeed) -> float:
+    if need.suspended:
+        return 0.0
+    return min(need.demand, need.tier.max_rate) if need.tier.max_rate is not None else need.demand
+
+
+def _floor(need: TierNeed, available: UnitsPerSecond) -> float:
+    return 0.0 if need.suspended else need.tier.floor * available
+
+
+def _shared_out(
+    group: Sequence[TierNeed], floors: Mapping[TierName, float], left: float
+) -> dict[TierName, UnitsPerSecond | None]:
+    """Weighted max-min: every tier may have its floor and `share` times its weight; `share` spends what is left."""
+    share = water_level([(_asked(n) - floors[n.tier.name], float(n.tier.weight)) for n in group], left)
+    return {n.tier.name: UnitsPerSecond(floors[n.tier.name] + share * n.tier.weight) for n in group}
+
+
+def water_level(wants: Sequence[tuple[float, float]], amount: float) -> float:
+    """The level L with sum of min(want, L * weight) = amount, where the wants exceed the amount.
+
+    >>> water_level([(1.0, 1.0), (10.0, 1.0)], 5.0)
+    4.0
+    """
+    ordered = sorted((max(0.0, want), weight) for want, weight in wants)
+    ordered.sort(key=lambda pair: pair[0] / pair[1])
+    weight_left = sum(weight for _, weight in ordered)
+    for want, weight in ordered:
+        level = amount / weight_left
+        if want > level * weight:
+            return level
+        amount -= want
+        weight_left -= weight
+        if weight_left <= 0:
+            break
+    return max((want / weight for want, weight in ordered), default=0.0)
+
+
+def eased(
+    before: UnitsPerSecond | None,
+    wanted: UnitsPerSecond | None,
+    need: TierNeed,
+    step: tuple[float, UnitsPerSecond],
+) -> UnitsPerSecond | None:
+    """The limit that may follow `before`: down at once, up slowly. `step` is (steps of the law, budget)."""
+    if before is None:
+        return wanted
+    if wanted is not None and wanted <= before:
+        return wanted
+    count, available = step
+    rise = max(before * ((1.0 + RISE_SHARE) ** count - 1.0), RISE_OF_BUDGET * available * count)
+    risen = before + rise
+    if wanted is not None:
+        return UnitsPerSecond(min(wanted, risen))
+    return None if risen >= LIFT_ABOVE_DEMAND * _asked(need) else UnitsPerSecond(risen)

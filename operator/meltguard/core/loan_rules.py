@@ -1,0 +1,242 @@
+"""The rules of borrowing, in order; each answers one question, and its name is the sentence that must hold."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from meltguard.core.decision import Outcome, SignalPressure
+from meltguard.core.fleet import OPT_OUT_ANNOTATION, NodeView
+from meltguard.core.policy import Capacity, Mode, Policy, SignalUse
+from meltguard.core.pools import PoolView
+from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.units import Gpus, Instant, Pressure, Seconds, Share
+
+COVERAGE: Final = Share(0.8)
+"""Below this share of answering pods the demand is not known."""
+
+FLEET_FRESH: Final = Seconds(75.0)
+"""A watch that has been silent for longer says nothing about nodes."""
+
+CONFIRMED_FOR: Final = Seconds(2.0)
+"""A shortage must last this long (two samples) before a node moves."""
+
+REST: Final = Seconds(60.0)
+"""A node that came home is not taken again for this long."""
+
+DRIVER_UPGRADE_LABEL: Final = "nvidia.com/gpu-driver-upgrade-state"
+DRIVER_UPGRADE_OVER: Final = frozenset({"", "upgrade-done"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortage:
+    """What the service lacks."""
+
+    policy: Policy
+    capacity: Capacity
+    seen: Snapshot
+    memory: Memory
+    signals: tuple[SignalPressure, ...]
+    pressure: Pressure | None
+    missing: Gpus  # beyond the GPUs that serve and those on their way
+    now: Instant
+
+
+LoanRule = Callable[[Shortage], Outcome]
+LenderRule = Callable[[Shortage, PoolView], Outcome]
+NodeRule = Callable[[Shortage, NodeView], str]
+
+
+def agents_answer(short: Shortage) -> Outcome:
+    """Demand is known only if the serving pods answer."""
+    share = short.seen.coverage
+    holds = share >= COVERAGE and short.seen.ready_pods > 0
+    text = f"{len(short.seen.loads)} of {short.seen.ready_pods} ready pods answer"
+    return Outcome(rule="agents answer", holds=holds, text=f"{text}, at least {COVERAGE:.0%} must")
+
+
+def nodes_are_watched(short: Shortage) -> Outcome:
+    """Old node facts move nothing."""
+    age = short.seen.fleet_age
+    return Outcome(
+        rule="nodes are watched",
+        holds=age <= FLEET_FRESH,
+        text=f"the watch on nodes was alive {age:.0f} s ago, at most {FLEET_FRESH:.0f} s are trusted",
+    )
+
+
+def platform_confirms(short: Shortage) -> Outcome:
+    """The agents' word alone moves no node: what confirms must be fresh and say that the GPUs are used."""
+    named = {signal.name for signal in short.policy.signals if signal.use is SignalUse.CONFIRM}
+    confirming = [signal for signal in short.signals if signal.name in named]
+    unknown = [signal for signal in confirming if signal.pressure is None]
+    idle = [signal for signal in confirming if signal.pressure is not None and signal.pressure < 0.7]  # noqa: PLR2004 - calm
+    if not confirming:
+        return Outcome(rule="platform confirms", holds=True, text="no signal is asked to confirm loans")
+    if unknown:
+        text = f"{unknown[0].name} is unknown ({unknown[0].problem}); check the metric source"
+        return Outcome(rule="platform confirms", holds=False, text=text)
+    if idle:
+        text = f"{idle[0].name} is {idle[0].value:.0f} {idle[0].unit}, below calm: the GPUs are not used"
+        return Outcome(rule="platform confirms", holds=False, text=text)
+    said = ", ".join(f"{signal.name} {signal.value:.0f} {signal.unit}" for signal in confirming)
+    return Outcome(rule="platform confirms", holds=True, text=said)
+
+
+def pressure_is_high(short: Shortage) -> Outcome:
+    """Borrowing starts at the policy's pressure, below where limits bite."""
+    now = short.pressure
+    holds = now is not None and now >= short.capacity.borrow_at
+    shown = "unknown" if now is None else f"{now:.2f}"
+    return Outcome(
+        rule="pressure is high", holds=holds, text=f"pressure {shown}, loans start at {short.capacity.borrow_at:.2f}"
+    )
+
+
+def gpus_are_missing(short: Shortage) -> Outcome:
+    """A loan must relieve something."""
+    return Outcome(
+        rule="GPUs are missing",
+        holds=short.missing > 0,
+        text=f"the offered demand needs {short.missing} more GPUs than serve or are arriving",
+    )
+
+
+def shortage_lasts(short: Shortage) -> Outcome:
+    """One sample moves no node."""
+    since = short.memory.short_since
+    lasted = 0.0 if since is None else short.now - since
+    return Outcome(
+        rule="shortage lasts",
+        holds=since is not None and lasted >= CONFIRMED_FOR,
+        text=f"for {lasted:.0f} s, {CONFIRMED_FOR:.0f} s are asked for",
+    )
+
+
+def policy_has_room(short: Shortage) -> Outcome:
+    """The policy's own bound on loans."""
+    out = len(short.seen.loans)
+    return Outcome(
+        rule="policy has room", holds=out < short.capacity.max_loans, text=f"{out} of {short.capacity.max_loans} loans"
+    )
+
+
+def mode_allows_moves(short: Shortage) -> Outcome:
+    """Only Enforce starts moves."""
+    mode = short.policy.mode
+    return Outcome(rule="mode allows moves", holds=mode is Mode.ENFORCE, text=f"the policy's mode is {mode}")
+
+
+LOAN_RULES: Final[tuple[LoanRule, ...]] = (
+    agents_answer,  # demand is known
+    nodes_are_watched,  # node facts are fresh
+    pressure_is_high,  # there is a reason
+    gpus_are_missing,  # and a loan would help
+    shortage_lasts,  # for more than a moment
+    platform_confirms,  # the platform says so too
+    policy_has_room,  # the taker's own bound
+    mode_allows_moves,  # last, so that Shadow shows what it would have done
+)
+
+
+def pool_lends(_: Shortage, lender: PoolView) -> Outcome:
+    """Only a pool with spec.lending lends."""
+    name = lender.pool.name
+    holds = lender.pool.lending is not None
+    return Outcome(rule="pool lends", holds=holds, text=f"pool {name} {'lends' if holds else 'has no spec.lending'}")
+
+
+def lends_to_namespace(short: Shortage, lender: PoolView) -> Outcome:
+    """The lender says who may borrow."""
+    lending = lender.pool.lending
+    wanted = lending.borrower_labels if lending else {}
+    holds = wanted.items() <= short.seen.namespace_labels.items()
+    labels = ",".join(f"{key}={value}" for key, value in sorted(wanted.items())) or "any"
+    return Outcome(
+        rule="pool lends to this namespace",
+        holds=holds,
+        text=f"pool {lender.pool.name} lends to namespaces labelled {labels}, {short.policy.namespace} "
+        f"{'is' if holds else 'is not'}",
+    )
+
+
+def lender_has_room(_: Shortage, lender: PoolView) -> Outcome:
+    """The lender's own bound on loans."""
+    most = lender.pool.lending.max_loans if lender.pool.lending else 0
+    out = len(lender.lent)
+    return Outcome(
+        rule="lender has room", holds=out < most, text=f"pool {lender.pool.name} has {out} of {most} loans out"
+    )
+
+
+def lender_keeps_its_floor(_: Shortage, lender: PoolView) -> Outcome:
+    """A loan never takes the lender below its floor of Ready, schedulable, unclaimed nodes."""
+    floor = lender.floor
+    left = len(lender.at_home) - 1
+    return Outcome(
+        rule="lender keeps its floor",
+        holds=left >= floor,
+        text=f"pool {lender.pool.name} would keep {max(left, 0)} nodes, its floor is {floor}",
+    )
+
+
+LENDER_RULES: Final[tuple[LenderRule, ...]] = (
+    pool_lends,  # whether at all
+    lends_to_namespace,  # to whom
+    lender_has_room,  # how many
+    lender_keeps_its_floor,  # what stays
+)
+
+
+def _unmanaged(_: Shortage, node: NodeView) -> str:
+    return "" if node.managed else "is not labelled meltguard.io/managed=true"
+
+
+def _claimed(_: Shortage, node: NodeView) -> str:
+    if node.claim_problem:
+        return f"bears an annotation that is no claim of ours: {node.claim_problem}"
+    return "is already on loan" if node.claim else ""
+
+
+def _not_ready(_: Shortage, node: NodeView) -> str:
+    return "" if node.ready else "is not Ready"
+
+
+def _cordoned(_: Shortage, node: NodeView) -> str:
+    return "is cordoned by someone else" if node.unschedulable else ""
+
+
+def _opted_out(_: Shortage, node: NodeView) -> str:
+    return f"is opted out by {OPT_OUT_ANNOTATION}" if node.annotations.get(OPT_OUT_ANNOTATION) == "true" else ""
+
+
+def _under_upgrade(_: Shortage, node: NodeView) -> str:
+    state = node.labels.get(DRIVER_UPGRADE_LABEL, "")
+    return "" if state in DRIVER_UPGRADE_OVER else f"is under driver upgrade ({state})"
+
+
+def _without_gpus(_: Shortage, node: NodeView) -> str:
+    return "" if node.gpus > 0 else "shows no GPU to allocate"
+
+
+def _resting(short: Shortage, node: NodeView) -> str:
+    back = short.memory.rested.get(node.name)
+    left = 0.0 if back is None else REST - (short.now - back)
+    return f"came home lately and rests {left:.0f} s more" if left > 0 else ""
+
+
+def _in_use(_: Shortage, node: NodeView) -> str:
+    pods = node.movable_pods
+    return f"is in use by {len(pods)} pods; only idle nodes are borrowed" if pods else ""
+
+
+NODE_RULES: Final[tuple[NodeRule, ...]] = (
+    _unmanaged,  # the platform team's consent
+    _claimed,  # no node has two takers
+    _not_ready,
+    _cordoned,  # someone is at work there
+    _opted_out,
+    _under_upgrade,
+    _without_gpus,
+    _resting,
+    _in_use,  # least harm: idle nodes cost nothing
+)

@@ -1,0 +1,69 @@
+"""Which node belongs to which pool."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from meltguard.core.fleet import MoveStep, NodeView
+from meltguard.core.policy import Pool
+from meltguard.core.units import NodeName, PoolName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolView:
+    """A pool and the nodes whose home it is."""
+
+    pool: Pool
+    members: tuple[NodeView, ...]
+    contested: tuple[NodeName, ...]  # nodes that another pool's labels match too: they belong to neither
+
+    @property
+    def floor(self) -> int:
+        """Nodes that a lender always keeps; 0 where it lends nothing."""
+        lending = self.pool.lending
+        return max(lending.floor, math.ceil(lending.floor_share * len(self.members) - 1e-9)) if lending else 0
+
+    @property
+    def lent(self) -> tuple[NodeView, ...]:
+        """Members under a claim, wherever they are on their way."""
+        return tuple(node for node in self.members if node.claim is not None)
+
+    @property
+    def at_home(self) -> tuple[NodeView, ...]:
+        """Ready, schedulable, unclaimed members: what the floor counts."""
+        return tuple(n for n in self.members if n.claim is None and n.ready and not n.unschedulable)
+
+
+def assign(pools: Sequence[Pool], nodes: Sequence[NodeView]) -> dict[PoolName, PoolView]:
+    """Every pool with its members. A claimed node stays its home's member until the claim is off."""
+    members: dict[PoolName, list[NodeView]] = {pool.name: [] for pool in pools}
+    contested: dict[PoolName, list[NodeName]] = {pool.name: [] for pool in pools}
+    for node in nodes:
+        homes = _homes(node, pools)
+        for home in homes:
+            (members[home].append(node) if len(homes) == 1 else contested[home].append(node.name))
+    return {
+        pool.name: PoolView(pool=pool, members=tuple(members[pool.name]), contested=tuple(sorted(contested[pool.name])))
+        for pool in pools
+    }
+
+
+def _homes(node: NodeView, pools: Sequence[Pool]) -> list[PoolName]:
+    if node.claim is not None:
+        return [pool.name for pool in pools if pool.name == node.claim.home]
+    return [pool.name for pool in pools if pool.labels and pool.labels.items() <= node.labels.items()]
+
+
+def loans_of(policy_uid: str, nodes: Sequence[NodeView]) -> tuple[NodeView, ...]:
+    """Nodes that are claimed for this policy, oldest claim first."""
+    mine = [node for node in nodes if node.claim is not None and node.claim.policy_uid == policy_uid]
+    return tuple(sorted(mine, key=_claim_age))
+
+
+def lent_to(policy_uid: str, nodes: Sequence[NodeView]) -> tuple[NodeView, ...]:
+    """Nodes that are open to this policy's pods now."""
+    return tuple(node for node in loans_of(policy_uid, nodes) if node.claim and node.claim.step is MoveStep.LENT)
+
+
+def _claim_age(node: NodeView) -> tuple[float, str]:
+    return (node.claim.since if node.claim else 0.0, node.name)

@@ -1,0 +1,111 @@
+"""Which pods need a new grant, and in which order: decreases first, increases once those are acknowledged. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from meltguard.core.decision import Decision
+from meltguard.core.grant import Grant
+from meltguard.core.load import PodLoad
+from meltguard.core.shares import HeldShare, room_after, shares, weights
+from meltguard.core.units import PodUid, TierName, UnitsPerSecond
+
+FALL, RISE = 0.02, 0.05
+"""A total is passed on once it fell, or rose, by this share of itself: not every tick is worth a push."""
+
+DRIFT = 0.25
+"""A pod's part of a total is passed on once it moved by this share of itself."""
+
+Rates = Mapping[TierName, UnitsPerSecond]
+"""The limited tiers' rates at one pod; a tier that is not there has no rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushPlan:
+    """The rates to hand out: first `decrease`, then, over what was then acknowledged, `finish`."""
+
+    totals: Rates  # what the tiers have altogether once the plan is carried out
+    wanted: Mapping[PodUid, Rates]
+    decrease: Mapping[PodUid, Rates]
+    increases: bool  # some pod is to get more than it holds, or a tier's limit ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """What has been handed out so far."""
+
+    totals: Rates = field(default_factory=dict)
+    held: Mapping[PodUid, Rates] = field(default_factory=dict)  # as each pod last acknowledged
+
+
+def steadied(before: Rates, decision: Decision) -> Rates:
+    """The tiers' totals to hand out now: small changes wait until they add up."""
+    now = {limit.tier: limit.rate for limit in decision.limits if limit.rate is not None}
+    return {tier: before[tier] if _close(before.get(tier), rate) else rate for tier, rate in now.items()}
+
+
+def _close(before: UnitsPerSecond | None, now: UnitsPerSecond) -> bool:
+    return before is not None and before * (1.0 - FALL) <= now <= before * (1.0 + RISE) and (now > 0) == (before > 0)
+
+
+def plan_push(
+    totals: Rates, pods: Sequence[PodUid], loads: Sequence[PodLoad], force: InForce, silent: frozenset[PodUid]
+) -> PushPlan:
+    """Divide the totals over the pods; `silent` pods count at what they hold and get nothing new."""
+    wanted: dict[PodUid, dict[TierName, UnitsPerSecond]] = {pod: {} for pod in pods if pod not in silent}
+    for tier, total in totals.items():
+        parts = weights(_arrivals(loads, tier), pods)
+        quiet = {pod: HeldShare(rate=force.held.get(pod, {}).get(tier)) for pod in silent if pod in parts}
+        for pod, rate in shares(total, parts, quiet).items():
+            before = force.held.get(pod, {}).get(tier)
+            same_total = force.totals.get(tier) == total
+            wanted[pod][tier] = before if same_total and before is not None and _near(before, rate) else rate
+    _fit(wanted, totals)
+    decrease = {pod: _decreased(rates, force.held.get(pod)) for pod, rates in wanted.items()}
+    increases = any(wanted[pod] != decrease[pod] for pod in wanted)
+    return PushPlan(totals=totals, wanted=wanted, decrease=decrease, increases=increases)
+
+
+def _near(before: UnitsPerSecond, now: UnitsPerSecond) -> bool:
+    return abs(now - before) <= DRIFT * before
+
+
+def _fit(wanted: Mapping[PodUid, dict[TierName, UnitsPerSecond]], totals: Rates) -> None:
+    """Parts that were kept for steadiness may add up to a little more than the total: scale them back."""
+    for tier, total in totals.items():
+        whole = sum(rates[tier] for rates in wanted.values() if tier in rates)
+        if whole > total:
+            for rates in wanted.values():
+                if tier in rates:
+                    rates[tier] = UnitsPerSecond(rates[tier] * total / whole)
+
+
+def _arrivals(loads: Sequence[PodLoad], tier: TierName) -> dict[PodUid, float]:
+    return {load.pod: load.tiers[tier].offered for load in loads if tier in load.tiers}
+
+
+def _decreased(wanted: Rates, held: Rates | None) -> Rates:
+    """The lesser of old and new for every tier; a pod that holds nothing yet is as if it had no limit at all."""
+    if held is None:
+        return wanted
+    lesser = {tier: min(rate, held.get(tier, rate)) for tier, rate in wanted.items()}
+    return lesser | {tier: rate for tier, rate in held.items() if tier not in wanted}
+
+
+def finish_push(plan: PushPlan, held: Mapping[PodUid, Rates]) -> Mapping[PodUid, Rates]:
+    """The final rates, given what every pod holds after the decreases: no more is handed out than has come free."""
+    final: dict[PodUid, dict[TierName, UnitsPerSecond]] = {pod: {} for pod in plan.wanted}
+    for tier, total in plan.totals.items():
+        wanted = {pod: rates[tier] for pod, rates in plan.wanted.items() if tier in rates}
+        holding = {pod: HeldShare(rate=rates.get(tier)) for pod, rates in held.items()}
+        for pod, rate in room_after(total, wanted, holding).items():
+            final[pod][tier] = rate
+    return final
+
+
+def content(grant: Grant) -> tuple[object, ...]:
+    """What makes one grant differ from the next for the agent: all but stamps, rates and words."""
+    tiers = tuple(
+        (t.name, t.priority, t.state, t.rate is None, t.max_wait, t.shed_status, t.max_rate, t.quota, t.message)
+        for t in grant.tiers
+    )
+    return (grant.kind, grant.level, tuple(sorted(grant.features.items())), tiers)

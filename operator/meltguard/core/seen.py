@@ -1,0 +1,78 @@
+"""What one pass over a service saw, and what the last passes left behind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from meltguard.core.fleet import NodeView
+from meltguard.core.load import PodLoad
+from meltguard.core.policy import Level
+from meltguard.core.pools import PoolView
+from meltguard.core.units import Instant, PoolName, Seconds, Share, TierName, UnitsPerSecond
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One signal now. `value` is None where it is unknown, and `problem` says why."""
+
+    signal: str
+    value: float | None
+    age: Seconds
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The replicas of the workload that owns the serving pods."""
+
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One service as seen at one moment."""
+
+    ready_pods: int  # that should answer
+    loads: tuple[PodLoad, ...]  # of the pods that answered
+    readings: tuple[Reading, ...]  # platform signals; the agents' own are formed from `loads`
+    pools: Mapping[PoolName, PoolView]
+    loans: tuple[NodeView, ...]  # nodes claimed for this policy
+    namespace_labels: Mapping[str, str]
+    workload: Workload | None
+    fleet_age: Seconds  # since the watch on nodes and pods last proved itself alive
+
+    @property
+    def coverage(self) -> Share:
+        """Share of the ready pods that answered; 1 where there is none to answer."""
+        return Share(min(1.0, len(self.loads) / self.ready_pods) if self.ready_pods else 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A tier's limit as last decided. `rate` None is no limit."""
+
+    rate: UnitsPerSecond | None
+    since: Instant | None  # when the present limitation began; None while there is none
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What one decision leaves for the next; lives in status. The default is a cautious start."""
+
+    level: Level = Level.NORMAL
+    level_since: Instant = Instant(0.0)
+    risen: Level = Level.NORMAL  # what the last sample alone would have asked for
+    calm_since: Instant | None = None  # pressure low enough to step down since then
+    decided_at: Instant | None = None
+    agents_at: Instant | None = None  # when an agent last answered
+    units_per_gpu: UnitsPerSecond | None = None  # learned: units a busy GPU completes in a second
+    trim: float = 1.0
+    heat: Share = Share(1.0)  # derating by temperature; held while the temperature is unknown
+    demand: Mapping[TierName, UnitsPerSecond] = field(default_factory=dict)
+    limits: Mapping[TierName, Held] = field(default_factory=dict)
+    short_since: Instant | None = None  # more GPUs were wanted since then
+    spare_since: Instant | None = None  # one node could go since then
+    breach_since: Instant | None = None  # a lender of ours stands below its floor since then
+    replicas_found: int | None = None  # of the workload, before the first loan
+    replicas_set: int | None = None  # what we last asked for
+    rested: Mapping[str, Instant] = field(default_factory=dict)  # node name to when it came home

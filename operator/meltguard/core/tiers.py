@@ -1,0 +1,154 @@
+"""From level, overrides and the law to what each tier may have now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from meltguard.core.decision import TierLimit
+from meltguard.core.demand import ServiceLoad
+from meltguard.core.limits import FREE_BELOW, TierNeed, divide, eased, steps
+from meltguard.core.policy import Level, Override, Policy, Tier, TierState
+from meltguard.core.pressure import predicted_wait
+from meltguard.core.seen import Held
+from meltguard.core.units import Instant, Seconds, TierName, Units, UnitsPerSecond
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Law:
+    """What the law goes by in one pass."""
+
+    budget: UnitsPerSecond | None  # None: capacity is not learned; no limit begins, none is lifted
+    capacity: UnitsPerSecond | None
+    load: ServiceLoad
+    demand: Mapping[TierName, UnitsPerSecond]
+    span: Seconds  # since the last decision
+    now: Instant
+
+
+def active_overrides(policy: Policy, now: Instant) -> tuple[Override, ...]:
+    """A person's words that still hold."""
+    return tuple(override for override in policy.overrides if override.until > now)
+
+
+def tier_state(tier: Tier, level: Level, overrides: tuple[Override, ...]) -> tuple[TierState, str]:
+    """What happens to a tier at a level, and why; a level that names nothing keeps the milder one's measure."""
+    for override in overrides:
+        if override.tier == tier.name and override.state is not None:
+            return override.state, f"override: {override.reason}"
+    named = [(at, state) for at, state in tier.on_level.items() if at <= level]
+    if not named:
+        return TierState.OPEN, ""
+    at, state = max(named, key=lambda pair: pair[0])
+    return state, f"level {at.label} asks for {state} on tier {tier.name}"
+
+
+def limit_tiers(
+    policy: Policy, level: Level, law: Law, held: Mapping[TierName, Held]
+) -> tuple[tuple[TierLimit, ...], dict[TierName, Held]]:
+    """Every tier's limit now, and what to remember of it."""
+    overrides = active_overrides(policy, law.now)
+    states = {tier.name: tier_state(tier, level, overrides) for tier in policy.tiers}
+    rates = _rates(policy, states, law, held)
+    limits: list[TierLimit] = []
+    kept: dict[TierName, Held] = {}
+    for tier in policy.tiers:
+        state, cause = states[tier.name]
+        rate, said = _overridden(tier.name, rates[tier.name], overrides)
+        limit = _tier_limit(tier, (state, said or cause), rate, law)
+        before = held.get(tier.name)
+        limited = bool(limit.cause)
+        since = (before.since if before and before.since is not None else law.now) if limited else None
+        kept[tier.name] = Held(rate=rates[tier.name], since=since, cause=limit.cause)
+        limits.append(_since(limit, since))
+    return tuple(limits), kept
+
+
+def _rates(
+    policy: Policy,
+    states: Mapping[TierName, tuple[TierState, str]],
+    law: Law,
+    held: Mapping[TierName, Held],
+) -> dict[TierName, UnitsPerSecond | None]:
+    before = {tier.name: held[tier.name].rate if tier.name in held else None for tier in policy.tiers}
+    suspended = {name for name, (state, _) in states.items() if state is TierState.SUSPEND}
+    if law.budget is None:
+        return {name: UnitsPerSecond(0.0) if name in suspended else rate for name, rate in before.items()}
+    needs = [
+        TierNeed(tier=tier, demand=law.demand.get(tier.name, UnitsPerSecond(0.0)), suspended=tier.name in suspended)
+        for tier in policy.tiers
+    ]
+    wanted = divide(needs, law.budget)
+    count = steps(law.span, policy.wait_target)
+    eased_limits = {
+        need.tier.name: eased(before[need.tier.name], wanted[need.tier.name], need, (count, law.budget))
+        for need in needs
+    }
+    return {
+        need.tier.name: _own_backlog(policy, need, (before[need.tier.name], eased_limits[need.tier.name]), law)
+        for need in needs
+    }
+
+
+def _own_backlog(
+    policy: Policy, need: TierNeed, change: tuple[UnitsPerSecond | None, UnitsPerSecond | None], law: Law
+) -> UnitsPerSecond | None:
+    """A limit may fall only while requests of at least its tier's priority wait longer than the target.
+
+    So an old reading can never cut the paid tiers first: in a pod their requests go first, their wait is short.
+    A whole service that is asked for less than nine tenths of its budget limits nobody anew.
+    """
+    before, after = change
+    if need.suspended or after is None or (before is not None and after >= before):
+        return after
+    if before is None and sum(law.demand.values()) < FREE_BELOW * (law.budget or 0.0):
+        return before
+    upward = (t.name for t in policy.tiers if t.priority >= need.tier.priority)
+    backlog = Units(sum(law.load.waiting.get(name, 0.0) for name in upward))
+    wait = predicted_wait(backlog, law.capacity)
+    return after if wait is None or wait > policy.wait_target else before
+
+
+def _overridden(
+    tier: TierName, rate: UnitsPerSecond | None, overrides: tuple[Override, ...]
+) -> tuple[UnitsPerSecond | None, str]:
+    for override in overrides:
+        if override.tier == tier and override.limit is not None:
+            return override.limit, f"override: {override.reason}"
+    return rate, ""
+
+
+def _tier_limit(tier: Tier, state: tuple[TierState, str], rate: UnitsPerSecond | None, law: Law) -> TierLimit:
+    """Put state and rate together: a rate needs at least Delay, Suspend is a rate of 0, no rate needs no cause."""
+    effective, cause = state
+    demand = law.demand.get(tier.name, UnitsPerSecond(0.0))
+    if effective is TierState.SUSPEND:
+        lifts = "the level falls or the override ends"
+        return _limit(tier, (effective, UnitsPerSecond(0.0)), demand, (cause, lifts))
+    if rate is None:
+        return _limit(tier, (TierState.OPEN, None), demand, ("", ""))
+    if effective is TierState.OPEN:
+        effective = TierState.DELAY
+    if not cause.startswith("override"):
+        capacity = law.capacity or 0.0
+        total = sum(law.demand.values())
+        cause = f"demand {total:.2f}/s is more than the GPUs' {capacity:.2f}/s; tier {tier.name} gives way"
+    return _limit(tier, (effective, rate), demand, (cause, "demand falls below capacity, or nodes arrive"))
+
+
+def _limit(
+    tier: Tier, what: tuple[TierState, UnitsPerSecond | None], demand: UnitsPerSecond, said: tuple[str, str]
+) -> TierLimit:
+    return TierLimit(
+        tier=tier.name, state=what[0], rate=what[1], demand=demand, since=None, cause=said[0], lifts_when=said[1]
+    )
+
+
+def _since(limit: TierLimit, since: Instant | None) -> TierLimit:
+    return TierLimit(
+        tier=limit.tier,
+        state=limit.state,
+        rate=limit.rate,
+        demand=limit.demand,
+        since=since,
+        cause=limit.cause,
+        lifts_when=limit.lifts_when,
+    )

@@ -1,0 +1,181 @@
+"""Promises about requests, checked on the agents' own journals and on what the users saw."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from meltguard.agent.journal import JournalEntry
+from meltguard.agent.refusal import Reason
+from meltguard.core.units import Instant, Seconds, Share
+from meltguard.demo.plan import FREE, FREE_IMAGES_A_DAY, PLUS
+from meltguard.demo.records import Result
+
+FOR_CAPACITY: Final = frozenset(
+    {Reason.TIER_SUSPENDED, Reason.OVER_RATE, Reason.QUEUE_FULL, Reason.WAIT_TOO_LONG, Reason.WAITED_OUT}
+)
+"""Refusals that a lack of GPUs explains; a user's own quota or mistake does not."""
+
+WINDOW: Final = Seconds(1.0)
+BINDING: Final = frozenset({"Delay", "Reject", "Suspend"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierRequests:
+    """One tier's requests over the whole run."""
+
+    offered: int
+    admitted: int
+    waited: int  # admitted, but not at once
+    refused: int
+    wait_p50: Seconds  # of the admitted
+    wait_p99: Seconds
+
+
+def by_tier(entries: Sequence[JournalEntry]) -> dict[str, TierRequests]:
+    """The tiers' figures, from the agents' journals."""
+    tiers: defaultdict[str, list[JournalEntry]] = defaultdict(list)
+    for entry in entries:
+        tiers[entry.tier].append(entry)
+    return {tier: _figures(of_tier) for tier, of_tier in sorted(tiers.items())}
+
+
+def _figures(entries: Sequence[JournalEntry]) -> TierRequests:
+    waits = sorted(entry.wait for entry in entries if entry.verdict == "admitted")
+    return TierRequests(
+        offered=len(entries),
+        admitted=len(waits),
+        waited=sum(wait > 0 for wait in waits),
+        refused=sum(entry.verdict == "refused" for entry in entries),
+        wait_p50=quantile(waits, Share(0.50)),
+        wait_p99=quantile(waits, Share(0.99)),
+    )
+
+
+def quantile(ordered: Sequence[float], share: Share) -> Seconds:
+    """The value that this share of the ordered values does not exceed; 0 where there is none.
+
+    >>> quantile([0.1, 0.2, 0.3, 9.0], Share(0.5))
+    0.2
+    """
+    if not ordered:
+        return Seconds(0.0)
+    return Seconds(ordered[min(len(ordered) - 1, max(0, -int(-share * len(ordered) // 1) - 1))])
+
+
+def free_over_quota(entries: Iterable[JournalEntry]) -> tuple[str, ...]:
+    """Free users who received more images in one UTC day than the quota, as sentences."""
+    received: Counter[tuple[str, str]] = Counter()
+    for entry in entries:
+        if entry.tier == FREE and entry.delivered:
+            received[entry.user, _utc_day(entry.at)] += entry.images
+    return tuple(
+        f"{user} had {images} images on {day}"
+        for (user, day), images in sorted(received.items())
+        if images > FREE_IMAGES_A_DAY
+    )
+
+
+def _utc_day(at: Instant) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+
+
+def paid_shed(entries: Iterable[JournalEntry], floor: Share) -> tuple[str, ...]:
+    """Windows in which a paid request was refused for capacity while the free tier had more than its floor.
+
+    The floor is its share of all image units admitted in that window, or one request, whichever is more: less than one
+    request cannot be admitted.
+    """
+    admitted: defaultdict[int, list[JournalEntry]] = defaultdict(list)
+    shed: Counter[int] = Counter()
+    for entry in entries:
+        window = int((entry.at + entry.wait) // WINDOW)
+        if entry.verdict == "admitted":
+            admitted[window].append(entry)
+        elif entry.tier == PLUS and entry.reason in FOR_CAPACITY:
+            shed[window] += 1
+    return tuple(
+        f"{count} paid requests refused at {_time(window)} while free had {free:.0f} units, floor {kept:.1f}"
+        for window, count in sorted(shed.items())
+        for free, kept in [_free_and_floor(admitted[window], floor)]
+        if free > kept
+    )
+
+
+def _free_and_floor(admitted: Sequence[JournalEntry], floor: Share) -> tuple[float, float]:
+    free = [entry.units for entry in admitted if entry.tier == FREE]
+    total = sum(entry.units for entry in admitted)
+    return sum(free), max(floor * total, max(free, default=0.0))
+
+
+def _time(window: int) -> str:
+    return datetime.fromtimestamp(window * WINDOW, UTC).strftime("%H:%M:%S")
+
+
+def limited_span(entries: Iterable[JournalEntry]) -> tuple[Instant, Instant] | None:
+    """When a pod first and last decided under a temporary limit of the free tier; None where none ever did."""
+    under = [entry.at for entry in entries if entry.tier == FREE and _limited(entry)]
+    return (min(under), max(under)) if under else None
+
+
+def _limited(entry: JournalEntry) -> bool:
+    return entry.source == "Lease" and entry.state in BINDING and (entry.rate is not None or entry.state == "Suspend")
+
+
+def unlike(entries: Sequence[JournalEntry], results: Sequence[Result]) -> tuple[str, ...]:
+    """Where the agents' journals and the users' own notes do not add up, as sentences.
+
+    Every entry is admitted, refused or gone; images that users hold are images that agents delivered.
+    """
+    said = sum(entry.images for entry in entries if entry.delivered)
+    had = sum(result.images for result in results if result.status == 200)  # noqa: PLR2004 - HTTP
+    odd = Counter(entry.verdict for entry in entries if entry.verdict not in {"admitted", "refused", "gone"})
+    return tuple(
+        [f"{count} journal lines end as {verdict!r}" for verdict, count in sorted(odd.items())]
+        + ([f"users had {had} images, the journals say {said} were delivered"] if had > said else [])
+    )
+
+
+def overload_seen(entries: Sequence[JournalEntry], gpus: int, wait_target: Seconds) -> Instant | None:
+    """When what waited in the pods first meant a wait above the policy's target; None where it never did.
+
+    From the journals alone: units in the queues, over the units a second that these GPUs deliver when they work.
+    """
+    worked = sum(entry.took for entry in entries if entry.delivered)
+    if worked <= 0:
+        return None
+    rate = gpus * sum(entry.units for entry in entries if entry.delivered) / worked
+    changes = sorted(
+        change for e in entries if e.wait > 0 for change in ((e.at, e.units), (Instant(e.at + e.wait), -e.units))
+    )
+    waiting = 0.0
+    for at, units in changes:
+        waiting += units
+        if waiting / rate > wait_target:
+            return at
+    return None
+
+
+def most_turns_a_minute(rates: Sequence[tuple[Instant, float]]) -> int:
+    """The most changes of direction of a limit within any 60 s; changes of less than 5 % are noise."""
+    turns: list[Instant] = []
+    rising: bool | None = None
+    last = rates[0][1] if rates else 0.0
+    for at, rate in rates[1:]:
+        if abs(rate - last) < 0.05 * max(rate, last, 1e-9):
+            continue
+        if rising is not None and rising != (rate > last):
+            turns.append(at)
+        rising, last = rate > last, rate
+    return max((sum(start <= turn < start + 60.0 for turn in turns) for start in turns), default=0)
+
+
+def first_admitted(entries: Iterable[JournalEntry], nodes: Mapping[str, str]) -> dict[str, Instant]:
+    """When each node's first request was admitted; `nodes` tells a pod's node."""
+    first: dict[str, Instant] = {}
+    for entry in entries:
+        node = nodes.get(entry.pod)
+        if node is not None and entry.verdict == "admitted":
+            first[node] = min(first.get(node, entry.at), entry.at)
+    return first

@@ -1,0 +1,118 @@
+"""The checker: from the audit log, the agents' journals and snapshots to what was kept and what was not.
+
+It asks the operator for one number only, how long acknowledgements took; every zero it counts itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from meltguard.core.units import Instant, Seconds, Share
+from meltguard.demo.check import nodes, pods, policy, requests
+from meltguard.demo.check.evidence import Evidence
+from meltguard.demo.check.fleet import Step, steps
+from meltguard.demo.plan import FREE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """When each part of the story happened; None where it did not."""
+
+    overload_seen: Instant | None
+    first_limit: Instant | None
+    first_claim: Instant | None
+    first_schedulable: Instant | None
+    first_serving: Instant | None  # on a borrowed node
+    limits_lifted: Instant | None
+    all_home: Instant | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What the checker found. `broken` holds, by promise, one sentence for each time that it was broken."""
+
+    timeline: Timeline
+    requests: Mapping[str, requests.TierRequests]
+    evictions: int
+    lender_ready_min: int
+    limit_turns_a_minute: int
+    loans: int
+    most_loans: int
+    slowest_opening: Seconds | None  # from claim to schedulable; None where no node got there
+    lag_p99: Seconds
+    broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def check(seen: Evidence) -> Findings:
+    """Hold the evidence against the promises."""
+    story = tuple(steps(seen.before.fleet, seen.writes))
+    promises = seen.promises
+    lowest = nodes.lowest_ready(seen.before.fleet, story, promises.lender_labels)
+    moves = nodes.moves(story)
+    return Findings(
+        timeline=_timeline(seen, story),
+        requests=requests.by_tier(seen.entries),
+        evictions=sum(write.user == promises.identity for write in pods.accepted_evictions(seen.writes)),
+        lender_ready_min=lowest,
+        limit_turns_a_minute=requests.most_turns_a_minute(
+            policy.rates(policy.told(seen.writes, promises.policy), FREE)
+        ),
+        loans=len(moves),
+        most_loans=nodes.most_loans(seen.before.fleet, story),
+        slowest_opening=max((move.opening for move in moves if move.opening is not None), default=None),
+        lag_p99=requests.quantile(sorted(result.lag for result in seen.results), Share(0.99)),
+        broken=_broken(seen, story, lowest),
+    )
+
+
+def _broken(seen: Evidence, story: tuple[Step, ...], lowest: int) -> dict[str, tuple[str, ...]]:
+    promises = seen.promises
+    work = (seen.before.lenders_pods, seen.after.lenders_pods)
+    floor = f"the lender had {lowest} nodes ready, its floor is {promises.lender_floor}"
+    return {
+        "deletedWithoutEviction": pods.deleted_without_eviction(seen.writes, promises.identity, work),
+        "evictedWithoutUid": pods.evictions_without_uid(seen.writes, promises.identity),
+        "researchFloor": (floor,) if lowest < promises.lender_floor else (),
+        "freeOverQuota": requests.free_over_quota(seen.entries),
+        "paidShedWhileFreeAboveFloor": requests.paid_shed(seen.entries, promises.free_floor),
+        "epochsFell": nodes.falling_epochs(seen.before.fleet, story),
+        "claimsLeft": nodes.unreleased(seen.after.fleet),
+        "nodesRestored": nodes.not_restored(seen.before.fleet, seen.after.fleet),
+        "journalsAndUsersAgree": requests.unlike(seen.entries, seen.results),
+    }
+
+
+def _timeline(seen: Evidence, story: tuple[Step, ...]) -> Timeline:
+    moves = nodes.moves(story)
+    limited = requests.limited_span(seen.entries)
+    borrowed = {move.node for move in moves}
+    opened = [move.schedulable for move in moves if move.schedulable is not None]
+    served = [
+        Instant(entry.at + entry.wait)
+        for node in borrowed
+        for entry in seen.journals.get(node, ())
+        if entry.verdict == "admitted"
+    ]
+    promises = seen.promises
+    return Timeline(
+        overload_seen=requests.overload_seen(seen.entries, promises.owned_gpus, promises.wait_target),
+        first_limit=limited[0] if limited else None,
+        first_claim=min((move.claimed for move in moves), default=None),
+        first_schedulable=min(opened, default=None),
+        first_serving=min(served, default=None),
+        limits_lifted=_lifted(seen, limited),
+        all_home=_all_home(moves),
+    )
+
+
+def _lifted(seen: Evidence, limited: tuple[Instant, Instant] | None) -> Instant | None:
+    """When the free tier's first request without a limit came after the last one under it."""
+    if limited is None:
+        return None
+    return min((entry.at for entry in seen.entries if entry.tier == FREE and entry.at > limited[1]), default=None)
+
+
+def _all_home(moves: tuple[nodes.Move, ...]) -> Instant | None:
+    ends = [move.released for move in moves]
+    if not ends or None in ends:
+        return None
+    return max(end for end in ends if end is not None)

@@ -1,0 +1,147 @@
+"""A GPU as its exporter sees it: heat, utilization, clocks and power, driven by real starts and ends of work.
+
+Closed forms between two events: reading one often changes nothing about it.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from meltguard.core.units import Celsius, Seconds, Share
+
+WINDOW: Final = Seconds(1.0)
+"""Utilization is the busy share of this much time, as the driver's sample period has it."""
+
+NOISE: Final = 0.4
+"""Standard deviation of a temperature reading, in degrees: sensors tell whole degrees that flicker."""
+
+IDLE_CLOCK, BUSY_CLOCK, SLOW_CLOCK = 345, 1755, 1410
+"""SM clock in MHz: idle, at work, and at work above SLOWDOWN."""
+
+SLOWDOWN: Final = Celsius(87.0)
+IDLE_WATTS, BUSY_WATTS = 72.0, 655.0
+MEMORY_MIB: Final = 81_559
+MODEL_MIB: Final = 13_824
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thermal:
+    """How one card takes and loses heat."""
+
+    idle: Celsius  # where it settles without work
+    loaded: Celsius  # where it settles at work
+    time_constant: Seconds  # after which 63 % of the way is gone
+
+    def after(self, temperature: Celsius, span: Seconds, *, busy: bool) -> Celsius:
+        """The temperature after a span of work or of rest.
+
+        >>> card = Thermal(idle=Celsius(30.0), loaded=Celsius(80.0), time_constant=Seconds(10.0))
+        >>> round(card.after(Celsius(30.0), Seconds(10.0), busy=True), 1)
+        61.6
+        """
+        settles = self.loaded if busy else self.idle
+        return Celsius(settles + (temperature - settles) * math.exp(-span / self.time_constant))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReading:
+    """What an exporter reads of one GPU."""
+
+    index: int
+    utilization: Share
+    temperature: Celsius
+    memory_temperature: Celsius
+    sm_clock: int  # MHz
+    power: float  # watts
+    energy: float  # joules since the model started
+    memory_used: int  # MiB
+    pod: "GpuUser | None"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuUser:
+    """The container that a GPU is given to."""
+
+    namespace: str
+    pod: str
+    container: str
+
+
+class Gpu:
+    """One GPU. Times are seconds on one clock that never jumps."""
+
+    def __init__(self, index: int, thermal: Thermal, chance: Random) -> None:
+        self.index = index
+        self.user: GpuUser | None = None
+        self._thermal = thermal
+        self._chance = chance
+        self._temperature = Celsius(thermal.idle + chance.uniform(-1.0, 1.0))
+        self._seen_at: Seconds | None = None
+        self._busy_since: Seconds | None = None
+        self._worked: deque[tuple[Seconds, Seconds]] = deque()
+        self._joules = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs on it."""
+        return self._busy_since is not None
+
+    def start(self, now: Seconds) -> None:
+        """Work begins; a GPU that is at work stays so."""
+        self._advance(now)
+        if self._busy_since is None:
+            self._busy_since = now
+
+    def stop(self, now: Seconds) -> None:
+        """Work ends."""
+        self._advance(now)
+        if self._busy_since is not None:
+            self._worked.append((self._busy_since, now))
+            self._busy_since = None
+
+    def read(self, now: Seconds) -> GpuReading:
+        """The sensors now."""
+        self._advance(now)
+        shown = Celsius(self._temperature + self._chance.gauss(0.0, NOISE))
+        used = self._utilization(now)
+        return GpuReading(
+            index=self.index,
+            utilization=used,
+            temperature=shown,
+            memory_temperature=Celsius(shown + 6.0 + 4.0 * used),
+            sm_clock=self._clock_rate(),
+            power=IDLE_WATTS + (BUSY_WATTS - IDLE_WATTS) * used,
+            energy=self._joules,
+            memory_used=MODEL_MIB if self.user else 3,
+            pod=self.user,
+        )
+
+    def _clock_rate(self) -> int:
+        if not self.busy:
+            return IDLE_CLOCK
+        return SLOW_CLOCK if self._temperature >= SLOWDOWN else BUSY_CLOCK
+
+    def _utilization(self, now: Seconds) -> Share:
+        start = now - WINDOW
+        while self._worked and self._worked[0][1] <= start:
+            self._worked.popleft()
+        spans = [*self._worked, *([(self._busy_since, now)] if self._busy_since is not None else [])]
+        return Share(min(1.0, sum(end - max(begin, start) for begin, end in spans if end > start) / WINDOW))
+
+    def _advance(self, now: Seconds) -> None:
+        span = Seconds(max(0.0, now - self._seen_at)) if self._seen_at is not None else Seconds(0.0)
+        self._temperature = self._thermal.after(self._temperature, span, busy=self.busy)
+        self._joules += (BUSY_WATTS if self.busy else IDLE_WATTS) * span
+        self._seen_at = now
+
+
+def card(index: int, chance: Random, speed: float) -> Gpu:
+    """One of a rack's cards: no two are cooled alike. `speed` divides the time that heating takes."""
+    thermal = Thermal(
+        idle=Celsius(chance.uniform(31.0, 36.0)),
+        loaded=Celsius(chance.uniform(77.0, 82.5)),
+        time_constant=Seconds(60.0 / speed),
+    )
+    return Gpu(index, thermal, chance)

@@ -1,0 +1,104 @@
+"""After the run: gather what others wrote down, have it checked, write the report."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from meltguard.api.quantities import parse_share
+from meltguard.core.units import Instant, Seconds, Share
+from meltguard.demo import cluster, scene
+from meltguard.demo.ack import HISTOGRAM, histogram_quantile, read_metrics
+from meltguard.demo.check.audit import read_audit
+from meltguard.demo.check.evidence import Evidence, Promises, Snapshot, read_journals, read_results
+from meltguard.demo.checker import Findings, check
+from meltguard.demo.files import keep
+from meltguard.demo.install import IDENTITY
+from meltguard.demo.report import RunFacts, report, rows, write
+from meltguard.demo.stage import Stage
+from meltguard.errors import Unavailable
+
+BENCH: Final = Path("build/bench/demo.json")
+METRICS_PORT: Final = 8080
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A run's outcome."""
+
+    found: Findings
+    facts: RunFacts
+
+
+async def snapshot(stage: Stage) -> Snapshot:
+    """The nodes and the lender's work, as the API server has them now."""
+    return Snapshot(
+        fleet=await cluster.nodes(stage.api, scene.node_names()),
+        lenders_pods=await cluster.pods_of(stage.api, scene.RESEARCH),
+    )
+
+
+async def judge(stage: Stage, before: Snapshot, surge_at: Instant) -> Judged:
+    """Check the run and write its report.
+
+    Raises:
+        InvalidInput: a file of the run is not what it must be.
+        Unavailable: the API server does not answer.
+    """
+    after = await snapshot(stage)
+    ack = await _acknowledgements(stage)
+    keep(stage.files, stage.plane.audit_log, (stage.plane.logs, stage.plane.pod_logs))
+    _, results = read_results(stage.files.users)
+    evidence = Evidence(
+        promises=_promises(stage),
+        surge_at=surge_at,
+        before=before,
+        after=after,
+        writes=read_audit(stage.files.audit),
+        journals=read_journals(stage.files.journals),
+        results=results,
+        ack_p99=ack,
+    )
+    judged = Judged(found=check(evidence), facts=_facts(stage, evidence))
+    write(stage.files.report, report(judged.found, judged.facts))
+    write(BENCH, [row.as_json() for row in rows(judged.found, judged.facts)])
+    return judged
+
+
+def _promises(stage: Stage) -> Promises:
+    return Promises(
+        identity=IDENTITY,
+        policy=scene.SERVICE,
+        lender_labels={scene.POOL_KEY: "research"},
+        lender_floor=scene.RESEARCH_FLOOR,
+        free_floor=parse_share(scene.FREE_FLOOR),
+        wait_target=Seconds(scene.WAIT_TARGET / stage.options.speed),
+        owned_gpus=scene.INFERENCE_NODES * scene.GPUS_A_NODE,
+    )
+
+
+def _facts(stage: Stage, evidence: Evidence) -> RunFacts:
+    files = stage.files
+    return RunFacts(
+        surge_at=evidence.surge_at,
+        speed=stage.options.speed,
+        seed=stage.options.seed,
+        source=stage.drawn.source,
+        floor=scene.RESEARCH_FLOOR,
+        ack_p99=evidence.ack_p99,
+        files={"audit": str(files.audit), "journals": str(files.journals), "users": str(files.users)},
+    )
+
+
+async def _acknowledgements(stage: Stage) -> Seconds | None:
+    """The p99 over the operator's pods that answer; None where none does."""
+    pods = stage.pods(lambda pod: pod.namespace == scene.OPERATOR and pod.ready)
+    found: list[Seconds] = []
+    for pod in pods:
+        try:
+            text = await read_metrics(f"http://{pod.ip}:{METRICS_PORT}/metrics")
+        except Unavailable:
+            continue  # it shows in the report as null, which is not met
+        p99 = histogram_quantile(text, HISTOGRAM, Share(0.99))
+        if p99 is not None:
+            found.append(p99)
+    return max(found, default=None)

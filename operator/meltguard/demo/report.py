@@ -1,0 +1,186 @@
+"""The report of a run: what happened when, what was kept, and the exit code that follows."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final
+
+from meltguard.core.units import Instant, Seconds
+from meltguard.demo.checker import Findings
+
+LAG_GOAL: Final = Seconds(0.05)
+ACK_GOAL: Final = Seconds(1.0)
+LIMIT_GOAL: Final = Seconds(5.0)
+OPENING_GOAL: Final = Seconds(15.0)
+
+REAL_TIME: Final = (
+    "operator, API server, Prometheus and clocks run in real time; arrival gaps, service times, model load and the "
+    "policy's own durations are divided by the speed"
+)
+
+
+class Verdict(IntEnum):
+    """The exit code."""
+
+    WHOLE_STORY = 0
+    NOT_ALL = 1
+    INCONCLUSIVE = 3  # the load generator lagged: the run proves nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What the run was, beside what was found."""
+
+    surge_at: Instant
+    speed: float
+    seed: int
+    source: str  # of service times, users and shape
+    floor: int
+    ack_p99: Seconds | None
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One measured value against its goal."""
+
+    name: str
+    value: float | bool | None
+    unit: str
+    goal: str
+    met: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """As the benchmarks' files have it."""
+        return asdict(self)
+
+
+def rows(found: Findings, facts: RunFacts) -> tuple[Row, ...]:
+    """The values that are judged."""
+    after_overload = _first_limit_after_overload(found)
+    counted = tuple(
+        Row(name=promise, value=len(times), unit="times broken", goal="0", met=not times)
+        for promise, times in found.broken.items()
+        if promise not in {"researchFloor", "nodesRestored"}
+    )
+    return (
+        _at_most("limitAckP99Seconds", facts.ack_p99, ACK_GOAL),
+        _at_most("firstLimitAfterOverloadSeconds", after_overload, LIMIT_GOAL),
+        _at_most("claimToSchedulableSecondsMax", found.slowest_opening, OPENING_GOAL),
+        *counted,
+        Row(
+            name="researchReadyMin",
+            value=found.lender_ready_min,
+            unit="nodes",
+            goal=f">= {facts.floor}",
+            met=found.lender_ready_min >= facts.floor,
+        ),
+        Row(
+            name="nodesRestored",
+            value=not found.broken["nodesRestored"],
+            unit="",
+            goal="true",
+            met=not found.broken["nodesRestored"],
+        ),
+        _at_most("loadGeneratorLagP99Seconds", found.lag_p99, LAG_GOAL),
+    )
+
+
+def _at_most(name: str, value: Seconds | None, goal: Seconds) -> Row:
+    met = value is not None and value <= goal
+    return Row(name=name, value=value, unit="s", goal=f"<= {goal:g}", met=met)
+
+
+def _first_limit_after_overload(found: Findings) -> Seconds | None:
+    """0 where the limit came before the overload showed; None where there was no limit."""
+    limit, overload = found.timeline.first_limit, found.timeline.overload_seen
+    if limit is None:
+        return None
+    return Seconds(max(0.0, limit - overload) if overload is not None else 0.0)
+
+
+def verdict(found: Findings, facts: RunFacts) -> Verdict:
+    """A lag makes a run inconclusive, never passed; then every step and every goal counts."""
+    if found.lag_p99 > LAG_GOAL:
+        return Verdict.INCONCLUSIVE
+    whole = all(step["done"] for step in story(found, facts)) and all(row.met for row in rows(found, facts))
+    return Verdict.WHOLE_STORY if whole else Verdict.NOT_ALL
+
+
+def story(found: Findings, facts: RunFacts) -> list[dict[str, Any]]:
+    """Each promised step: done or not, and when, in seconds from the start of the surge."""
+    times = found.timeline
+    told = (
+        ("the surge overloads the service", times.overload_seen or times.first_limit),
+        ("the free tier is limited on the serving pods", times.first_limit),
+        ("an idle research node is claimed", times.first_claim),
+        ("it is schedulable for inference", times.first_schedulable),
+        ("it serves images", times.first_serving),
+        ("the limits are lifted", times.limits_lifted),
+        ("every node is home", times.all_home),
+    )
+    return [{"step": step, "done": at is not None, "at": _since(at, facts.surge_at)} for step, at in told]
+
+
+def report(found: Findings, facts: RunFacts) -> dict[str, Any]:
+    """The whole report; times in seconds from the start of the surge, null where something did not happen."""
+    times, broken = found.timeline, found.broken
+    return {
+        "verdict": verdict(found, facts).name,
+        "speed": facts.speed,
+        "speedMeans": REAL_TIME,
+        "seed": facts.seed,
+        "source": facts.source,
+        "overloadSeen": _since(times.overload_seen, facts.surge_at),
+        "firstLimitPushed": _since(times.first_limit, facts.surge_at),
+        "limitAckP99Seconds": facts.ack_p99,
+        "firstNodeClaimed": _since(times.first_claim, facts.surge_at),
+        "firstNodeSchedulable": _since(times.first_schedulable, facts.surge_at),
+        "claimToSchedulableSecondsMax": _rounded(found.slowest_opening),
+        "firstNodeServing": _since(times.first_serving, facts.surge_at),
+        "limitsLifted": _since(times.limits_lifted, facts.surge_at),
+        "allNodesHome": _since(times.all_home, facts.surge_at),
+        "requests": {
+            tier: {
+                "offered": of.offered,
+                "admitted": of.admitted,
+                "waited": of.waited,
+                "refused": of.refused,
+                "waitP50": _rounded(of.wait_p50),
+                "waitP99": _rounded(of.wait_p99),
+            }
+            for tier, of in found.requests.items()
+        },
+        "evictions": found.evictions,
+        "deletedWithoutEviction": len(broken["deletedWithoutEviction"]),
+        "researchReadyMin": found.lender_ready_min,
+        "researchFloor": facts.floor,
+        "freeOverQuota": len(broken["freeOverQuota"]),
+        "paidShedWhileFreeAboveFloor": len(broken["paidShedWhileFreeAboveFloor"]),
+        "limitDirectionChangesPerMinuteMax": found.limit_turns_a_minute,
+        "nodesRestored": not broken["nodesRestored"],
+        "epochsFell": len(broken["epochsFell"]),
+        "claimsLeft": len(broken["claimsLeft"]),
+        "loans": found.loans,
+        "maxLoans": found.most_loans,
+        "loadGeneratorLagP99Seconds": _rounded(found.lag_p99),
+        "story": story(found, facts),
+        "broken": {promise: list(times_broken) for promise, times_broken in broken.items() if times_broken},
+        "files": dict(facts.files),
+    }
+
+
+def write(path: Path, content: Any) -> None:
+    """Write JSON for people and programs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _since(at: Instant | None, start: Instant) -> float | None:
+    return None if at is None else round(at - start, 2)
+
+
+def _rounded(seconds: Seconds | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

@@ -1,0 +1,281 @@
+"""The cluster that the demo sets up: GPU nodes of two pools, research work, an image service and its policy.
+
+Plain Kubernetes objects. Durations are written as a real service would have them; `speed` divides them, and multiplies
+what is counted per time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from meltguard.core.fleet import MANAGED_LABEL
+from meltguard.core.units import Seconds
+from meltguard.demo.host_setup import AGENT_PORT, DATA_PORT
+from meltguard.demo.node_host import SERVER, TRAINER
+from meltguard.demo.plan import FREE, FREE_IMAGES_A_DAY, PLUS
+
+Object = dict[str, Any]
+
+GPUS_A_NODE: Final = 8
+INFERENCE_NODES, RESEARCH_NODES = 3, 5
+BUSY_RESEARCH_NODES: Final = 2
+RESEARCH_FLOOR: Final = 2
+MOST_LOANS: Final = 3
+FREE_FLOOR: Final = "2%"
+
+SERVING, RESEARCH, OPERATOR = "serving", "research", "meltguard-system"
+"""Namespaces."""
+
+SERVICE: Final = "image-gen"
+POOL_KEY: Final = "workload"
+"""Label and taint that tell the pools apart."""
+
+WAIT_TARGET: Final = Seconds(30.0)
+"""Of a service whose median image takes 23 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What the policy's own durations become in a run."""
+
+    speed: float
+    model_load: Seconds  # recorded, real
+
+    def time(self, seconds: float) -> str:
+        """A real duration, divided.
+
+        >>> Pace(speed=12.0, model_load=Seconds(22.7)).time(60)
+        '5.000s'
+        """
+        return f"{seconds / self.speed:.3f}s"
+
+    def rate(self, a_minute: float) -> str:
+        """A real rate, multiplied."""
+        return f"{a_minute * self.speed:.0f}/m"
+
+
+def node_names() -> tuple[str, ...]:
+    """All GPU nodes; the first INFERENCE_NODES serve images."""
+    return tuple(f"gpu-{number:02}" for number in range(1, INFERENCE_NODES + RESEARCH_NODES + 1))
+
+
+def gpu_nodes() -> list[Object]:
+    """Eight eight-way machines, as their owners' tools label them."""
+    workloads = ["inference"] * INFERENCE_NODES + ["research"] * RESEARCH_NODES
+    return [_node(name, workload) for name, workload in zip(node_names(), workloads, strict=True)]
+
+
+def _node(name: str, workload: str) -> Object:
+    size = {
+        "cpu": "128",
+        "memory": "2Ti",
+        "pods": "110",
+        "ephemeral-storage": "7Ti",
+        "nvidia.com/gpu": str(GPUS_A_NODE),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+            "labels": {
+                "kubernetes.io/arch": "amd64",
+                "kubernetes.io/hostname": name,
+                "kubernetes.io/os": "linux",
+                "node.kubernetes.io/instance-type": "hgx-h100-8",
+                "topology.kubernetes.io/zone": "zrh-a",
+                "nvidia.com/gpu.count": str(GPUS_A_NODE),
+                "nvidia.com/gpu.present": "true",
+                "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3",
+                MANAGED_LABEL: "true",
+                POOL_KEY: workload,
+            },
+        },
+        "spec": {"taints": [{"key": POOL_KEY, "value": workload, "effect": "NoSchedule"}]},
+        "status": {"capacity": size, "allocatable": size},
+    }
+
+
+def namespaces() -> list[Object]:
+    """Of the service, the researchers and the exporters."""
+    spaces: tuple[tuple[str, dict[str, str]], ...] = (
+        (SERVING, {"team": "serving"}),
+        (RESEARCH, {"team": "research"}),
+        ("gpu-operator", {}),
+    )
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+        for name, labels in spaces
+    ]
+
+
+def exporters() -> Object:
+    """The exporter's DaemonSet: pods that stay on a node whoever has it."""
+    labels = {"app": "dcgm-exporter"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "dcgm-exporter", "namespace": "gpu-operator"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "nodeSelector": {"nvidia.com/gpu.present": "true"},
+                    "tolerations": [{"operator": "Exists"}],
+                    "containers": [_container("exporter", "nvcr.io/nvidia/k8s/dcgm-exporter:4.2.3")],
+                },
+            },
+        },
+    }
+
+
+def research_job() -> Object:
+    """Training that fills some research nodes for longer than any demo lasts."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "pretrain-7b", "namespace": RESEARCH},
+        "spec": {
+            "parallelism": BUSY_RESEARCH_NODES,
+            "completions": BUSY_RESEARCH_NODES,
+            "completionMode": "Indexed",
+            "backoffLimit": 4,
+            "template": {
+                "metadata": {"labels": {"app": "pretrain-7b"}},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "nodeSelector": {POOL_KEY: "research"},
+                    "tolerations": [_tolerated("research")],
+                    "containers": [_container(TRAINER, "registry.example.com/trainer:1.4", GPUS_A_NODE)],
+                },
+            },
+        },
+    }
+
+
+def deployment(pace: Pace) -> Object:
+    """The image service: one GPU a pod, on nodes that carry the inference label."""
+    labels = {"app": SERVICE}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": SERVICE, "namespace": SERVING, "labels": labels},
+        "spec": {
+            "replicas": INFERENCE_NODES * GPUS_A_NODE,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {"local.meltguard.io/load-delay": pace.time(pace.model_load)},
+                },
+                "spec": {
+                    "nodeSelector": {POOL_KEY: "inference"},
+                    "tolerations": [_tolerated("inference")],
+                    "terminationGracePeriodSeconds": 60,
+                    "containers": [_container(SERVER, "registry.example.com/image-gen:3.2", 1)],
+                },
+            },
+        },
+    }
+
+
+def pools(pace: Pace) -> list[Object]:
+    """Research lends, inference borrows."""
+    return [
+        _pool("inference", {}),
+        _pool(
+            "research",
+            {
+                "lending": {
+                    "floor": RESEARCH_FLOOR,
+                    "maxLoans": MOST_LOANS,
+                    "maxLoanDuration": pace.time(4 * 3600),
+                    "borrowers": {"namespaceSelector": {"matchLabels": {"team": "serving"}}},
+                }
+            },
+        ),
+    ]
+
+
+def _pool(name: str, more: Object) -> Object:
+    taints = [{"key": POOL_KEY, "value": name, "effect": "NoSchedule"}]
+    return {
+        "apiVersion": "meltguard.io/v1alpha1",
+        "kind": "GPUPool",
+        "metadata": {"name": name},
+        "spec": {"nodes": {"labels": {POOL_KEY: name}, "taints": taints}, **more},
+    }
+
+
+def policy(pace: Pace) -> Object:
+    """What holds the service up: limits by tier, and nodes from research."""
+    return {
+        "apiVersion": "meltguard.io/v1alpha1",
+        "kind": "ImageServicePolicy",
+        "metadata": {"name": SERVICE, "namespace": SERVING},
+        "spec": {
+            "mode": "Enforce",
+            "service": {
+                "selector": {"matchLabels": {"app": SERVICE}},
+                "agentPort": AGENT_PORT,
+                "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": SERVICE},
+                "gpusPerPod": 1,
+            },
+            "metrics": {"source": "default", "staleAfter": pace.time(120), "signals": _signals(pace)},
+            "levels": {"dwell": pace.time(60)},
+            "capacity": {
+                "pool": "inference",
+                "borrowFrom": ["research"],
+                "maxLoans": MOST_LOANS,
+                "borrowAtPressure": "0.9",
+                "returnAfter": pace.time(120),
+            },
+            "tiers": _tiers(pace),
+        },
+    }
+
+
+def _signals(pace: Pace) -> list[Object]:
+    calm, target, critical = (pace.time(share * WAIT_TARGET) for share in (1 / 3, 1.0, 3.0))
+    return [
+        {"name": "wait", "preset": "agent-wait", "calm": calm, "target": target, "critical": critical},
+        {"name": "temperature", "preset": "gpu-temperature", "calm": "72", "target": "84", "critical": "92"},
+        {"name": "utilization", "preset": "gpu-utilization", "use": "Confirm"},
+    ]
+
+
+def _tiers(pace: Pace) -> list[Object]:
+    return [
+        {
+            "name": FREE,
+            "priority": 0,
+            "floor": FREE_FLOOR,
+            "max": pace.rate(300),
+            "quota": {"images": FREE_IMAGES_A_DAY, "per": "day", "timeZone": "UTC"},
+            "maxWait": pace.time(60),
+            "shedStatus": 503,
+            "message": "Free images pause while demand is high.",
+            "onLevel": {"Elevated": "Delay", "Overloaded": "Reject", "Critical": "Suspend"},
+        },
+        {"name": PLUS, "priority": 10, "maxWait": pace.time(120), "onLevel": {"Overloaded": "Delay"}},
+    ]
+
+
+def _tolerated(workload: str) -> Object:
+    return {"key": POOL_KEY, "operator": "Equal", "value": workload, "effect": "NoSchedule"}
+
+
+def _container(name: str, image: str, gpus: int = 0) -> Object:
+    made: Object = {"name": name, "image": image}
+    if name == SERVER:
+        made["ports"] = [{"name": "http", "containerPort": DATA_PORT}, {"name": "agent", "containerPort": AGENT_PORT}]
+    if gpus:
+        made["resources"] = {"limits": {"nvidia.com/gpu": str(gpus)}}
+    return made
+
+
+def everything(pace: Pace) -> Sequence[Object]:
+    """All but the custom resources, in an order in which each finds what it needs."""
+    return [*namespaces(), *gpu_nodes(), exporters(), research_job(), deployment(pace)]

@@ -1,0 +1,1 @@
+"""A real control plane as processes on loopback: for the demo and the tests."""

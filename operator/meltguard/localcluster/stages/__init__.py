@@ -1,0 +1,1 @@
+"""What kwok does with fake nodes and their pods."""

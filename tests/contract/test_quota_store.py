@@ -1,0 +1,241 @@
+"""The quota store's promises, kept by the real Valkey and by the one in memory alike."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from meltguard.agent.quota_store import AccountKey, DayClaim, DaySeen, Ending, Outcome, QuotaStore, Settlement
+from meltguard.agent.quota_valkey import ValkeyQuotaStore
+from meltguard.clock import SystemClock
+from meltguard.core.quota import Claim, Day
+from meltguard.core.units import Instant, Seconds
+from support.memory_quota import MemoryQuotaStore
+from support.valkey import ValkeyServer, valkey_server
+
+ANN = AccountKey(policy="serving/image-gen", tier="free", user="ann")
+GENEROUS = Seconds(5.0)
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    with valkey_server(tmp_path_factory.mktemp("valkey")) as running:
+        yield running
+
+
+@pytest.fixture(params=["valkey", "memory"])
+async def store(request: pytest.FixtureRequest, server: ValkeyServer) -> AsyncIterator[QuotaStore]:
+    if request.param == "memory":
+        yield MemoryQuotaStore(SystemClock())
+        return
+    server.client().flushall()
+    real = ValkeyQuotaStore(server.url, GENEROUS)
+    yield real
+    await real.close()
+
+
+def a_claim(request: str, account: AccountKey = ANN, **changes: object) -> DayClaim:
+    now = SystemClock().now()
+    fields = {"images": 1, "limit": 3, "hold_for": Seconds(60.0), **changes}
+    return DayClaim(
+        account=account,
+        claim=Claim(request=request, **fields),  # type: ignore[arg-type]
+        day=Day(start=Instant(now - 100), end=Instant(now + 100)),
+        new_id=f"day-of-{request}",
+        seen=None,
+    )
+
+
+def ending_of(claim: DayClaim, day: DaySeen | None, ending: Ending) -> Settlement:
+    assert day is not None
+    return Settlement(
+        account=claim.account, day=day.id, request=claim.claim.request, images=claim.claim.images, ending=ending
+    )
+
+
+async def test_it_grants_the_allowance_and_no_more(store: QuotaStore) -> None:
+    outcomes = [(await store.reserve(a_claim(f"r{number}"))).outcome for number in range(5)]
+    assert outcomes == [Outcome.GRANTED] * 3 + [Outcome.EXHAUSTED] * 2
+
+
+async def test_fifty_at_once_share_three_images(store: QuotaStore) -> None:
+    answers = await asyncio.gather(*(store.reserve(a_claim(f"r{number}")) for number in range(50)))
+    assert sum(answer.outcome is Outcome.GRANTED for answer in answers) == 3
+
+
+async def test_a_request_for_several_images_is_granted_whole_or_not_at_all(store: QuotaStore) -> None:
+    assert (await store.reserve(a_claim("r1", images=2))).outcome is Outcome.GRANTED
+    answer = await store.reserve(a_claim("r2", images=2))
+    assert (answer.outcome, answer.used) == (Outcome.EXHAUSTED, 2)
+    assert (await store.reserve(a_claim("r3", images=1))).outcome is Outcome.GRANTED
+
+
+async def test_what_is_released_may_be_had_again(store: QuotaStore) -> None:
+    claim = a_claim("r1", limit=1)
+    first = await store.reserve(claim)
+    assert (await store.reserve(a_claim("r2", limit=1))).outcome is Outcome.EXHAUSTED
+    for _ in range(2):  # a settlement may be told twice
+        await store.settle(ending_of(claim, first.day, Ending.RELEASE))
+    answer = await store.reserve(a_claim("r3", limit=1))
+    assert (answer.outcome, answer.used) == (Outcome.GRANTED, 1)
+
+
+async def test_what_is_committed_is_spent_once(store: QuotaStore) -> None:
+    claim = a_claim("r1")
+    first = await store.reserve(claim)
+    for _ in range(3):
+        await store.settle(ending_of(claim, first.day, Ending.COMMIT))
+    await store.settle(ending_of(claim, first.day, Ending.RELEASE))
+    assert (await store.reserve(a_claim("r2"))).used == 2
+
+
+async def test_a_repeated_request_gets_nothing_more(store: QuotaStore) -> None:
+    claim = a_claim("r1")
+    first = await store.reserve(claim)
+    assert (await store.reserve(claim)).outcome is Outcome.IN_PROGRESS
+    await store.settle(ending_of(claim, first.day, Ending.COMMIT))
+    again = await store.reserve(claim)
+    assert (again.outcome, again.used) == (Outcome.DELIVERED, 1)
+
+
+async def test_a_failed_request_may_be_repeated_with_its_key(store: QuotaStore) -> None:
+    claim = a_claim("r1")
+    first = await store.reserve(claim)
+    await store.settle(ending_of(claim, first.day, Ending.RELEASE))
+    again = await store.reserve(claim)
+    assert (again.outcome, again.used) == (Outcome.GRANTED, 1)
+
+
+async def test_a_forgotten_hold_costs_nothing(store: QuotaStore) -> None:
+    await store.reserve(a_claim("r1", limit=1, hold_for=Seconds(0.05)))
+    await asyncio.sleep(0.08)
+    assert (await store.reserve(a_claim("r2", limit=1))).outcome is Outcome.GRANTED
+
+
+async def test_images_delivered_after_their_hold_ran_out_are_spent_all_the_same(store: QuotaStore) -> None:
+    claim = a_claim("r1", hold_for=Seconds(0.05))
+    first = await store.reserve(claim)
+    await asyncio.sleep(0.08)
+    assert (await store.reserve(a_claim("r2"))).used == 1
+    for _ in range(2):
+        await store.settle(ending_of(claim, first.day, Ending.COMMIT))
+    assert (await store.reserve(a_claim("r3"))).used == 3
+
+
+async def test_a_day_that_is_not_the_stores_is_not_begun(store: QuotaStore) -> None:
+    claim = a_claim("r1")
+    tomorrow = Day(start=claim.day.end, end=Instant(claim.day.end + 100))
+    answer = await store.reserve(replace(claim, day=tomorrow))
+    assert (answer.outcome, answer.day) == (Outcome.WRONG_DAY, None)
+    assert abs(answer.now - SystemClock().now()) < 2
+
+
+async def test_a_new_day_begins_with_a_full_allowance(store: QuotaStore) -> None:
+    claim = a_claim("r1", limit=1)
+    short = replace(claim, day=Day(start=claim.day.start, end=Instant(SystemClock().now() + 0.3)))
+    first = await store.reserve(short)
+    assert first.outcome is Outcome.GRANTED
+    assert first.day is not None
+    await asyncio.sleep(0.35)
+    answer = await store.reserve(replace(a_claim("r2", limit=1), seen=first.day))
+    assert (answer.outcome, answer.used) == (Outcome.GRANTED, 1)
+
+
+async def test_another_zone_counts_only_from_the_next_day_on(store: QuotaStore) -> None:
+    first = await store.reserve(a_claim("r1", limit=1))
+    claim = a_claim("r2", limit=1)
+    moved = replace(claim, day=Day(start=Instant(claim.day.start + 50), end=Instant(claim.day.end + 50)))
+    answer = await store.reserve(moved)
+    assert (answer.outcome, answer.day) == (Outcome.EXHAUSTED, first.day)
+
+
+async def test_a_store_that_forgot_the_day_grants_nothing_to_anyone(store: QuotaStore) -> None:
+    forgotten = DaySeen(id="before-the-flush", end=Instant(SystemClock().now() + 50))
+    answer = await store.reserve(replace(a_claim("r1"), seen=forgotten))
+    assert answer.outcome is Outcome.LOST
+    assert (await store.reserve(a_claim("r2"))).outcome is Outcome.LOST  # nor to an agent that never saw that day
+
+
+async def test_a_newcomer_that_began_the_day_anew_is_stopped_by_the_first_who_remembers(store: QuotaStore) -> None:
+    assert (await store.reserve(a_claim("r1"))).outcome is Outcome.GRANTED
+    forgotten = DaySeen(id="before-the-flush", end=Instant(SystemClock().now() + 50))
+    assert (await store.reserve(replace(a_claim("r2"), seen=forgotten))).outcome is Outcome.LOST
+    assert (await store.reserve(a_claim("r3"))).outcome is Outcome.LOST
+
+
+async def test_a_day_seen_that_has_ended_says_nothing(store: QuotaStore) -> None:
+    yesterday = DaySeen(id="yesterday", end=Instant(SystemClock().now() - 1))
+    assert (await store.reserve(replace(a_claim("r1"), seen=yesterday))).outcome is Outcome.GRANTED
+
+
+async def test_a_settlement_of_another_day_changes_nothing(store: QuotaStore) -> None:
+    claim = a_claim("r1")
+    await store.reserve(claim)
+    other = DaySeen(id="another", end=Instant(0.0))
+    await store.settle(ending_of(claim, other, Ending.RELEASE))
+    await store.settle(ending_of(a_claim("r9"), other, Ending.COMMIT))
+    assert (await store.reserve(a_claim("r2"))).used == 2
+
+
+async def test_accounts_are_apart_by_policy_tier_and_user(store: QuotaStore) -> None:
+    others = (replace(ANN, policy="serving/other"), replace(ANN, tier="plus"), replace(ANN, user="bob"))
+    await store.reserve(a_claim("r1", limit=1))
+    for number, other in enumerate(others):
+        assert (await store.reserve(a_claim(f"o{number}", other, limit=1))).outcome is Outcome.GRANTED
+    assert (await store.reserve(a_claim("r2", limit=1))).outcome is Outcome.EXHAUSTED
+
+
+async def test_a_lower_limit_counts_at_once(store: QuotaStore) -> None:
+    for number in range(2):
+        await store.reserve(a_claim(f"r{number}", limit=3))
+    assert (await store.reserve(a_claim("r9", limit=2))).outcome is Outcome.EXHAUSTED
+
+
+async def test_every_key_ends_with_the_day(server: ValkeyServer) -> None:
+    client = server.client()
+    client.flushall()
+    real = ValkeyQuotaStore(server.url, GENEROUS)
+    claim = a_claim("r1")
+    first = await real.reserve(claim)
+    await real.reserve(a_claim("r2"))
+    await real.settle(ending_of(claim, first.day, Ending.COMMIT))
+    await real.close()
+    keys = client.keys("*")
+    assert len(keys) == 4
+    assert all(0 < client.pttl(key) <= 100_000 for key in keys)
+    assert all("{serving/image-gen}" in key for key in keys)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["claim", "commit", "release"]), st.integers(0, 5)),
+    min_size=5,
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_both_stores_answer_alike(server: ValkeyServer, steps: list[tuple[str, int]]) -> None:
+    async def both() -> None:
+        real, memory = ValkeyQuotaStore(server.url, GENEROUS), MemoryQuotaStore(SystemClock())
+        account = replace(ANN, user=f"user-{next(NUMBERS)}")
+        day: DaySeen | None = None
+        for doing, number in steps:
+            claim = a_claim(f"r{number}", account, images=1 + number % 2)
+            if doing == "claim":
+                answers = [await store.reserve(claim) for store in (real, memory)]
+                assert (answers[0].outcome, answers[0].used) == (answers[1].outcome, answers[1].used)
+                assert answers[0].used <= 3 or answers[0].outcome is not Outcome.GRANTED
+                day, other = answers[0].day, answers[1].day
+            elif day is not None and other is not None:
+                ending = Ending(doing)
+                await real.settle(ending_of(claim, day, ending))
+                await memory.settle(ending_of(claim, other, ending))
+        await real.close()
+
+    asyncio.run(both())

@@ -1,0 +1,123 @@
+"""`meltguard agent` as a process: started, killed, started again, stopped."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from meltguard.agent.journal import JournalEntry
+from support.agents import KEY, a_lease, signed
+from support.valkey import free_port
+
+START = "import typer; from meltguard.cli.agent import agent; typer.run(agent)"
+
+
+class AgentProcess:
+    """One process and its ports."""
+
+    def __init__(self, folder: Path, upstream: str) -> None:
+        self._folder, self._upstream = folder, upstream
+        self.data, self.control = free_port(), free_port()
+        self.process: Process | None = None
+
+    async def start(self) -> None:
+        """Start and wait until it listens."""
+        flags = {
+            "policy": "serving/image-gen",
+            "upstream": self._upstream,
+            "pod-uid": "pod-1",
+            "keys": KEY.public_text(),
+            "listen": f"127.0.0.1:{self.data}",
+            "control-listen": f"127.0.0.1:{self.control}",
+            "state-file": str(self._folder / "state.json"),
+            "journal": str(self._folder / "journal.jsonl"),
+        }
+        arguments = [part for name, value in flags.items() for part in (f"--{name}", value)]
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", START, *arguments, "--trust-gateway", stdout=PIPE
+        )
+        assert self.process.stdout is not None
+        async with asyncio.timeout(20):
+            assert b"agent of pod pod-1" in await self.process.stdout.readline()
+
+    async def push(self, session: aiohttp.ClientSession, revision: int) -> int:
+        """Push a revision; the answer's status."""
+        url = f"http://127.0.0.1:{self.control}/v1/limits"
+        async with session.put(url, data=signed(a_lease(revision=revision))) as answer:
+            return answer.status
+
+    async def ask(self, session: aiohttp.ClientSession) -> tuple[int, bytes]:
+        """Ask for an image."""
+        headers = {"X-Meltguard-Tier": "free"}
+        async with session.post(f"http://127.0.0.1:{self.data}/i", json={"n": 1}, headers=headers) as answer:
+            return answer.status, await answer.read()
+
+    async def end(self, number: signal.Signals) -> int:
+        """End it; its exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        async with asyncio.timeout(15):
+            return await self.process.wait()
+
+
+async def slow_image(_request: web.Request) -> web.Response:
+    await asyncio.sleep(0.5)
+    return web.Response(body=b"image")
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[AgentProcess]:
+    app = web.Application()
+    app.router.add_post("/i", slow_image)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    started = AgentProcess(tmp_path, f"http://127.0.0.1:{port}")
+    await started.start()
+    yield started
+    with contextlib.suppress(ProcessLookupError):
+        await started.end(signal.SIGKILL)
+    await runner.cleanup()
+
+
+async def test_a_killed_agent_still_refuses_what_was_old(agent: AgentProcess) -> None:
+    async with aiohttp.ClientSession() as session:
+        assert await agent.push(session, 7) == 200
+        await agent.end(signal.SIGKILL)
+        await agent.start()
+        assert [await agent.push(session, revision) for revision in (6, 7, 8)] == [409, 200, 200]
+
+
+async def test_a_stopped_agent_finishes_its_images_and_ends_well(agent: AgentProcess, tmp_path: Path) -> None:
+    async with aiohttp.ClientSession() as session:
+        images = [asyncio.create_task(agent.ask(session)) for _ in range(2)]
+        await asyncio.sleep(0.3)
+        assert await agent.end(signal.SIGTERM) == 0
+        told = [await image for image in images]
+    assert sorted(status for status, _ in told) == [200, 503]
+    lines = (tmp_path / "journal.jsonl").read_text().splitlines()
+    assert sorted(JournalEntry.parse(line).reason for line in lines) == ["", "agent-stopping"]
+
+
+MISTAKES = {
+    "no key": (["--keys", "", "--policy", "a/b", "--upstream", "http://x"], b"no public key is given"),
+    "half a policy": (["--keys", KEY.public_text(), "--policy", "a", "--upstream", "http://x"], b"namespace/name"),
+    "no upstream": (["--keys", KEY.public_text(), "--policy", "a/b", "--upstream", "x"], b"http://HOST:PORT"),
+}
+
+
+@pytest.mark.parametrize(("flags", "text"), MISTAKES.values(), ids=MISTAKES)
+async def test_a_mistake_is_named_with_its_fix(flags: list[str], text: bytes) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", START, "--pod-uid", "p", *flags, stderr=PIPE)
+    _, stderr = await process.communicate()
+    assert process.returncode == 2
+    assert text in stderr
+    assert b"Traceback" not in stderr

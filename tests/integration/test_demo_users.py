@@ -1,0 +1,171 @@
+"""The load generator against a real agent before the image server, over real sockets."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from meltguard.agent.server import serving
+from meltguard.agent.settings import Address, AgentSettings, Callers, PolicyKey
+from meltguard.api.signed import PublicKeys
+from meltguard.core.units import Gpus, PodUid, Share
+from meltguard.demo.check.evidence import read_results
+from meltguard.demo.check.requests import quantile
+from meltguard.demo.gpu import card
+from meltguard.demo.image_server import PATH, ImageServer
+from meltguard.demo.processes import child
+from meltguard.demo.recorded import recording
+from meltguard.demo.records import ENCODER, Endpoint, Endpoints, Result, UsersSetup, replace
+from meltguard.demo.spread import seeded
+from support.eventually import eventually
+
+
+def setup_in(folder: Path, peak: float = 1.0) -> UsersSetup:
+    return UsersSetup(
+        seed=3,
+        speed=60.0,
+        base_gpus=40,
+        peak=peak,
+        lead_in=0.2,
+        length=2.0,
+        tail=0.2,
+        patience=20.0,
+        traces=None,
+        endpoints=str(folder / "endpoints.json"),
+        results=str(folder / "users.jsonl"),
+    )
+
+
+async def sent(folder: Path, setup: UsersSetup) -> tuple[Result, ...]:
+    (folder / "setup.json").write_bytes(ENCODER.encode(setup))
+    with child("meltguard.demo.users", [str(folder / "setup.json")], folder / "users.log") as users:
+        await eventually(lambda: not users.running, within=60.0)
+        users.check()
+    started, results = read_results(folder / "users.jsonl")
+    assert len(results) == started.planned > 10
+    return results
+
+
+@asynccontextmanager
+async def an_agent() -> AsyncIterator[str]:
+    settings = AgentSettings(
+        policy=PolicyKey("serving", "image-gen"),
+        pod_uid=PodUid("u"),
+        keys=PublicKeys({}),
+        listen=Address("127.0.0.1", 0),
+        control=Address("127.0.0.1", 0),
+        gpus=Gpus(40),
+        callers=Callers(trust_gateway=True),
+    )
+    cards = [card(index, seeded(1, str(index)), 60.0) for index in range(40)]
+    server = ImageServer(cards, recording(None), seeded(1, "server"), speed=60.0)
+    async with serving(settings, server) as running:
+        yield f"http://127.0.0.1:{running.data.port}"
+
+
+@asynccontextmanager
+async def a_server(handler: object) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_post(PATH, handler)  # type: ignore[arg-type] # a coroutine function
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
+
+
+def tell(folder: Path, **urls: str) -> None:
+    pods = tuple(Endpoint(name=name, url=url) for name, url in urls.items())
+    replace(folder / "endpoints.json", Endpoints(pods=pods))
+
+
+def unused_url() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+async def test_every_planned_request_ends_and_is_sent_on_time(tmp_path: Path) -> None:
+    async with an_agent() as url:
+        tell(tmp_path, only=url)
+        results = await sent(tmp_path, setup_in(tmp_path, peak=0.5))
+
+    assert {result.status for result in results} <= {200, 500, 503}
+    assert sum(result.status == 200 for result in results) > 0.8 * len(results)
+    assert quantile(sorted(result.lag for result in results), Share(0.99)) < 0.2
+
+
+async def test_a_pod_that_does_not_answer_costs_no_request(tmp_path: Path) -> None:
+    async with an_agent() as url:
+        tell(tmp_path, gone=unused_url(), there=url)
+        results = await sent(tmp_path, setup_in(tmp_path, peak=0.5))
+
+    assert {result.pod for result in results} == {"there"}
+
+
+async def test_with_nobody_to_send_to_requests_end_unanswered(tmp_path: Path) -> None:
+    results = await sent(tmp_path, setup_in(tmp_path))
+
+    assert {(result.status, result.reason) for result in results} == {(0, "no-pod")}
+
+
+async def test_some_of_the_refused_come_again_with_the_same_key_when_told(tmp_path: Path) -> None:
+    keys: list[str] = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        keys.append(request.headers["idempotency-key"])
+        body = {"reason": "over-rate"}
+        return web.json_response(body, status=503, headers={"retry-after": "1"})
+
+    async with a_server(refuse) as url:
+        tell(tmp_path, only=url)
+        results = await sent(tmp_path, setup_in(tmp_path))
+
+    again = [result for result in results if result.tries > 1]
+    assert {result.reason for result in results} == {"over-rate"}
+    assert 0 < len(again) < 0.5 * len(results)
+    assert all(result.tries == 3 for result in again)
+    assert all(keys.count(result.key) == result.tries for result in results)
+
+
+async def test_a_slow_service_does_not_slow_the_sending(tmp_path: Path) -> None:
+    async def dawdle(_: web.Request) -> web.Response:
+        await asyncio.sleep(3.0)
+        return web.json_response({})
+
+    async with a_server(dawdle) as url:
+        tell(tmp_path, only=url)
+        results = await sent(tmp_path, setup_in(tmp_path))
+
+    assert all(result.took >= 3.0 for result in results)
+    assert quantile(sorted(result.lag for result in results), Share(0.99)) < 0.2
+
+
+async def test_what_a_stopping_pod_refuses_another_one_answers(tmp_path: Path) -> None:
+    async def stopping(_: web.Request) -> web.Response:
+        return web.json_response({"reason": "agent-stopping"}, status=503)
+
+    async def fine(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async with a_server(stopping) as first, a_server(fine) as second:
+        tell(tmp_path, stopping=first, fine=second)
+        results = await sent(tmp_path, setup_in(tmp_path))
+
+    assert {(result.status, result.pod) for result in results} == {(200, "fine")}
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "b"]])
+async def test_a_wrong_call_says_how_to_call(tmp_path: Path, arguments: list[str]) -> None:
+    with child("meltguard.demo.users", arguments, tmp_path / "log") as users:
+        await eventually(lambda: not users.running, within=20.0)
+
+    assert "usage:" in (tmp_path / "log").read_text(encoding="utf-8")

