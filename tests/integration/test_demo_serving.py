@@ -66,6 +66,7 @@ async def a_scene(plane: Plane, files: RunFiles) -> AsyncIterator[Running]:
         stage = Stage(
             options=options,
             plane=plane,
+            helm=Path("/helm/is/not/used/here"),
             files=files,
             api=api,
             fleet=fleet,

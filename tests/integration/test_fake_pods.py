@@ -53,7 +53,7 @@ def make(inside: Callable[..., str], *objects: dict[str, Any]) -> None:
     inside("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
 
 
-def test_a_model_loads_for_as_long_as_it_says(self, inside: Callable[..., str], node: str) -> None:
+def test_a_model_loads_for_as_long_as_it_says(inside: Callable[..., str], node: str) -> None:
     began = time.monotonic()
     make(inside, a_pod("slow", node, load_delay="2.5s"), a_pod("quick", node))
     inside("wait", "pod/quick", "--for=condition=Ready", "--timeout=10s")
@@ -64,7 +64,7 @@ def test_a_model_loads_for_as_long_as_it_says(self, inside: Callable[..., str], 
     assert 2.4 < time.monotonic() - began < 4.5
 
 
-def test_pods_get_addresses_of_the_pod_network(self, inside: Callable[..., str], node: str, plane: Plane) -> None:
+def test_pods_get_addresses_of_the_pod_network(inside: Callable[..., str], node: str, plane: Plane) -> None:
     make(inside, a_pod("a", node))
     inside("wait", "pod/a", "--for=condition=Ready", "--timeout=10s")
     third = int(inside("get", "pod", "a", "-o", "jsonpath={.status.podIP}").split(".")[2])
@@ -72,13 +72,13 @@ def test_pods_get_addresses_of_the_pod_network(self, inside: Callable[..., str],
     assert 64 <= third < 128
 
 
-def test_a_job_ends_after_its_run_duration_or_runs_on(self, inside: Callable[..., str], node: str) -> None:
+def test_a_job_ends_after_its_run_duration_or_runs_on(inside: Callable[..., str], node: str) -> None:
     make(inside, a_job("short", node, run_duration="2s"), a_job("endless", node))
     inside("wait", "job/short", "--for=condition=Complete", "--timeout=15s")
     assert inside("get", "job", "endless", "-o", "jsonpath={.status.active}") == "1"
 
 
-def test_a_deleted_pod_keeps_its_grace(self, inside: Callable[..., str], node: str) -> None:
+def test_a_deleted_pod_keeps_its_grace(inside: Callable[..., str], node: str) -> None:
     make(inside, a_pod("busy", node, grace=3))
     inside("wait", "pod/busy", "--for=condition=Ready", "--timeout=10s")
     began = time.monotonic()
@@ -86,7 +86,7 @@ def test_a_deleted_pod_keeps_its_grace(self, inside: Callable[..., str], node: s
     assert 1.9 < time.monotonic() - began < 6  # deletionTimestamp is cut to whole seconds
 
 
-def test_a_drained_pod_goes_before_its_grace_is_over(self, inside: Callable[..., str], node: str) -> None:
+def test_a_drained_pod_goes_before_its_grace_is_over(inside: Callable[..., str], node: str) -> None:
     make(inside, a_pod("busy", node, grace=60))
     inside("wait", "pod/busy", "--for=condition=Ready", "--timeout=10s")
     inside("delete", "pod", "busy", "--wait=false")
@@ -96,7 +96,7 @@ def test_a_drained_pod_goes_before_its_grace_is_over(self, inside: Callable[...,
     inside("wait", "pod/busy", "--for=delete", "--timeout=5s")
 
 
-def test_a_pod_that_never_started_goes_at_once(self, inside: Callable[..., str], node: str, plane: Plane) -> None:
+def test_a_pod_that_never_started_goes_at_once(inside: Callable[..., str], node: str, plane: Plane) -> None:
     os.kill(plane.processes["kwok"], signal.SIGSTOP)
     try:
         make(inside, a_pod("pending", node, grace=60))
@@ -107,7 +107,7 @@ def test_a_pod_that_never_started_goes_at_once(self, inside: Callable[..., str],
     inside("wait", "pod/pending", "--for=delete", "--timeout=5s")
 
 
-async def test_a_node_beats_by_lease_and_can_be_broken(self, kubectl: Kubectl, node: str) -> None:
+async def test_a_node_beats_by_lease_and_can_be_broken(kubectl: Kubectl, node: str) -> None:
     def lease() -> str:
         return kubectl("get", "lease", "-n", "kube-node-lease", node, "-o", "jsonpath={.spec.renewTime}")
 

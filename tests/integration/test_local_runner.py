@@ -4,13 +4,13 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meltguard.localcluster.asking import Door
 from meltguard.localcluster.plane import Plane
+from meltguard.localcluster.processes import lives
 from support.eventually import eventually
 from support.plane import Kubectl
 
@@ -164,7 +164,7 @@ async def test_a_runner_that_comes_back_takes_its_pods_up_again(plane: Plane, in
     await eventually(lambda: logged(plane, namespace, "steady"))
     first = int(logged(plane, namespace, "steady"))
     await asyncio.to_thread(plane.restart, "runner")
-    assert not Path(f"/proc/{first}").exists()
+    assert not lives(first)
     await eventually(lambda: len(logged(plane, namespace, "steady").split()) == 2)
     await eventually(lambda: read(inside, "steady", ".status.containerStatuses[0].restartCount") == "1")
     inside("wait", "pod/steady", "--for=condition=Ready", "--timeout=10s")

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from meltguard.localcluster.detached import post_of
 from meltguard.localcluster.plane import Plane
+from meltguard.localcluster.processes import lives
 from support.eventually import eventually
 from support.plane import Kubectl
 
@@ -43,7 +45,7 @@ class Other:
     def ends(self) -> None:
         """Every process is gone and nobody listens."""
         pids: list[int] = [self.parent.pid, *self.told["pids"].values()]
-        asyncio.run(eventually(lambda: not any(_lives(pid) for pid in pids), within=20))
+        asyncio.run(eventually(lambda: not any(lives(pid) for pid in pids), within=20))
         for address in self.told["addresses"]:
             host, port = address.split(":")
             with socket.socket() as probe:
@@ -69,11 +71,11 @@ def test_two_planes_side_by_side_and_a_killed_one_leaves_nothing(plane: Plane, k
     log = Path(other.told["directory"]) / "pods" / "logs" / "default_sleeper.log"
     asyncio.run(eventually(log.read_text))
     sleeper = int(log.read_text())
-    assert _lives(sleeper)
+    assert lives(sleeper)
     other.parent.kill()
     other.parent.wait()
     other.ends()
-    asyncio.run(eventually(lambda: not _lives(sleeper)))
+    asyncio.run(eventually(lambda: not lives(sleeper)))
     kubectl("delete", "namespace", "only-here", "--wait=false")
     assert plane.directory.exists()
 
@@ -108,7 +110,7 @@ def test_up_status_and_down_and_a_supervisor_that_is_killed() -> None:
         pids = [int(row.split()[1]) for row in _local("status", name).stdout.splitlines()[1:]]
         assert len(pids) == 8
         assert _local("down", name).returncode == 0
-        assert not any(_lives(pid) for pid in pids)
+        assert not any(lives(pid) for pid in pids)
         assert "did not run" in _local("down", name).stdout
 
 
@@ -135,14 +137,4 @@ def _local(command: str, name: str) -> subprocess.CompletedProcess[str]:
 
 
 def _supervisor(name: str) -> int:
-    from meltguard.localcluster.detached import post_of
-
     return int(post_of(name).lock.read_text())
-
-
-def _lives(pid: int) -> bool:
-    """Not gone, and not only waiting for its parent to notice."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

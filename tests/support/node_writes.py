@@ -139,6 +139,11 @@ NODE_ALLOWED: dict[str, tuple[str, Ops, Ops]] = {
         [CLAIM],
         now(no_label("workload"), {"op": "remove", "path": "/spec/taints/0"}),
     ),
+    "putting taints back in their old order": (
+        "operator",
+        [CLAIM],
+        now({"op": "move", "from": "/spec/taints/1", "path": "/spec/taints/0"}),
+    ),
     "uncordoning and taking the claim off": (
         "operator",
         [CLAIM, put("/spec/unschedulable", True)],

@@ -9,8 +9,11 @@ import msgspec
 from meltguard.core.units import Seconds
 from meltguard.errors import Conflict, Fenced, InvalidInput, MeltguardError, Unavailable
 
-FENCE_POLICY: Final = "meltguard-fence"
-"""The ValidatingAdmissionPolicy that refuses a write of another epoch; its name is in the refusal's message."""
+FENCE: Final = "meltguard-fence"
+"""What the chart's admission policies say first when they refuse a write of another epoch."""
+
+ADMISSION: Final = "ValidatingAdmissionPolicy"
+"""What the API server says first when any such policy refuses a write."""
 
 DEFAULT_RETRY: Final = Seconds(1.0)
 AT_ONCE: Final = Seconds(0.1)
@@ -89,7 +92,7 @@ def read_status(body: bytes) -> Status:
 
 def error_of(refusal: Refusal) -> MeltguardError:
     """The error that a refusal means to our callers."""
-    if refusal.code in {403, 422} and FENCE_POLICY in refusal.status.message:
+    if refusal.code in {403, 422} and FENCE in refusal.status.message:
         return Fenced(f"{refusal.doing}: {refusal.said}")
     if refusal.code in MEANINGS:
         return MEANINGS[refusal.code](refusal)
@@ -106,6 +109,8 @@ def _unauthorized(refusal: Refusal) -> MeltguardError:
 
 
 def _forbidden(refusal: Refusal) -> MeltguardError:
+    if ADMISSION in refusal.status.message:
+        return InvalidInput(f"{refusal.doing}: refused by an admission policy: {refusal.said}")
     return Unavailable(f"{refusal.doing}: forbidden: grant it in the chart's RBAC ({refusal.said})")
 
 
@@ -138,8 +143,7 @@ def _unprocessable(refusal: Refusal) -> MeltguardError:
     """
     details = refusal.status.details
     fields = {cause.field for cause in (details.causes if details and details.causes else ())}
-    policy = "ValidatingAdmissionPolicy" in refusal.status.message
-    if policy or fields - {"metadata.uid"}:
+    if ADMISSION in refusal.status.message or fields - {"metadata.uid"}:
         return InvalidInput(f"{refusal.doing}: {refusal.said}")
     return Conflict(f"{refusal.doing}: {refusal.said}: it is not as it was read; read it again")
 

@@ -1,6 +1,8 @@
 """HTTP connections that nobody may hold open by being slow."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import h11
@@ -10,49 +12,76 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from meltguard.core.units import Seconds
 
 
-class GuardedProtocol(H11Protocol):
-    """Closes a connection whose request head does not come in time, and those beyond a number."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionBounds:
+    """What a server bears."""
 
-    most_connections = 4_096
-    head_within = Seconds(5.0)
+    most: int  # connections at once
+    head_within: Seconds  # for a request's head to come
+    read_within: Seconds  # for a client to read what was sent
+
+
+class Deadline:
+    """One timer that is armed or not."""
+
+    def __init__(self) -> None:
+        self._timer: asyncio.TimerHandle | None = None
+
+    def arm(self, within: Seconds, then: Callable[[], object]) -> None:
+        """Have something done, unless disarmed before; armed already, nothing changes."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(within, then)
+
+    def disarm(self) -> None:
+        """Have nothing done."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class GuardedProtocol(H11Protocol):
+    """Closes a connection whose request head or reading takes too long, and those beyond a number."""
+
+    bounds: ConnectionBounds
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._head, self._read = Deadline(), Deadline()
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the base does
         super().connection_made(transport)
-        if len(self.connections) > self.most_connections:
+        if len(self.connections) > self.bounds.most:
             transport.close()
             return
-        self._head_timer = self.loop.call_later(self.head_within, self._give_up)
+        self._head.arm(self.bounds.head_within, transport.close)
 
     @override
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         waiting_for_head = self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] != b""
-        if not waiting_for_head:
-            self._disarm()
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.head_within, self._give_up)
+        if waiting_for_head:
+            self._head.arm(self.bounds.head_within, self.transport.close)
+        else:
+            self._head.disarm()
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._read.arm(self.bounds.read_within, self.transport.abort)
+
+    @override
+    def resume_writing(self) -> None:
+        self._read.disarm()
+        super().resume_writing()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
+        self._head.disarm()
+        self._read.disarm()
         super().connection_lost(exc)
 
-    def _give_up(self) -> None:
-        self._head_timer = None
-        self.transport.close()
 
-    def _disarm(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-
-def guarded_protocol(most_connections: int, head_within: Seconds) -> type[GuardedProtocol]:
-    """The protocol for a server that bears this many connections, and heads no slower than this."""
-    bounds = {"most_connections": most_connections, "head_within": head_within}
-    return type("BoundedProtocol", (GuardedProtocol,), bounds)
+def guarded_protocol(bounds: ConnectionBounds) -> type[GuardedProtocol]:
+    """The protocol for a server with these bounds."""
+    return type("BoundedProtocol", (GuardedProtocol,), {"bounds": bounds})

@@ -12,9 +12,10 @@ from meltguard.agent.outbox import Outbox
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import Callers, Pace
 from meltguard.agent.visit import Ask, Result, Visit
-from meltguard.core.units import TierName
+from meltguard.core.units import Seconds, TierName
 
 LONGEST_KEY: Final = 256
+FLUSH_SPANS: Final = 10  # the connection itself ends a client that stops reading; this ends one that only dawdles
 OPAQUE_BODIES: Final = ("multipart/", "image/", "application/octet-stream")  # nothing in them tells the cost
 OK, REDIRECT = 200, 300
 
@@ -70,7 +71,7 @@ class AdmissionMiddleware:
             self._admission.finish(visit, delivery.result())
             if not delivery.whole:
                 outbox.discard()
-        await outbox.flush(self._callers.read_within)
+        await outbox.flush(Seconds(FLUSH_SPANS * self._callers.read_within))
 
     async def _ask(self, scope: Scope, intake: Intake) -> Ask:
         """Who asks for what. Raises as Intake.fill."""

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import App
-from meltguard.agent.connections import GuardedProtocol, guarded_protocol
+from meltguard.agent.connections import ConnectionBounds, GuardedProtocol, guarded_protocol
 from meltguard.agent.control import ControlApp
 from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
@@ -72,9 +72,8 @@ async def serving(settings: AgentSettings, app: App, clock: Clock | None = None)
         agent = Agent(settings, clock, store)
         work = await stack.enter_async_context(_running(agent))
         guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
-        head = settings.callers.head_within
-        data = _server(guarded, settings.pace.stop_within, guarded_protocol(DATA_CONNECTIONS, head))
-        control = _server(ControlApp(agent), Seconds(1.0), guarded_protocol(CONTROL_CONNECTIONS, head))
+        data = _server(guarded, settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
+        control = _server(ControlApp(agent), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))
         await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
         work.add_done_callback(_tell_of_failure)
         yield ServingAgent(agent, _address(data_socket), _address(control_socket))
@@ -115,6 +114,12 @@ async def _raise_what_failed(tasks: "list[asyncio.Task[None]]") -> None:
         if task.done():
             await task
             raise Unavailable("a server ended before it listened; see its log")
+
+
+def _protocol(settings: AgentSettings, most: int) -> type[GuardedProtocol]:
+    callers = settings.callers
+    bounds = ConnectionBounds(most=most, head_within=callers.head_within, read_within=callers.read_within)
+    return guarded_protocol(bounds)
 
 
 def _server(app: App, stop_within: Seconds, protocol: type[GuardedProtocol]) -> EmbeddedServer:

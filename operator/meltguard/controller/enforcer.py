@@ -60,7 +60,7 @@ class Enforcer:
     clock: Clock
     book: AgentBook
     epoch: Epoch
-    revision: Revision = Revision(0)
+    revision: Revision = field(default=Revision(0))
     force: InForce = field(default_factory=InForce)
     sent: dict[PodUid, Sent] = field(default_factory=dict)
 

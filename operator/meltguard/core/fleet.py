@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from meltguard.core.policy import Taint
+from meltguard.core.service import Selector
 from meltguard.core.units import Gpus, Instant, NodeName, PodUid, PoolName, Seconds
 
 MANAGED_LABEL = "meltguard.io/managed"
@@ -126,11 +127,11 @@ class FleetView:
     pending: tuple[PodView, ...]  # bound to no node yet
     age: Seconds  # since the watch last proved itself alive
 
-    def pods_matching(self, namespace: str, labels: Mapping[str, str]) -> tuple[PodView, ...]:
-        """Unfinished pods of a namespace that bear all of the labels, on any node or none."""
+    def pods_of(self, namespace: str, selector: Selector) -> tuple[PodView, ...]:
+        """Unfinished pods of a namespace that the selector means, on any node or none."""
         everywhere = [pod for node in self.nodes for pod in node.pods] + list(self.pending)
         return tuple(
             pod
             for pod in everywhere
-            if pod.namespace == namespace and not pod.finished and labels.items() <= pod.labels.items()
+            if pod.namespace == namespace and not pod.finished and selector.matches(pod.labels)
         )

@@ -122,7 +122,7 @@ def _baseline(policy: Policy, tier: Tier, capacity: UnitsPerSecond | None, pods:
         queue=queue_bound(safe or UnitsPerSecond(0.0), tier.max_wait),
         max_wait=tier.max_wait,
         shed_status=tier.shed_status,
-        max_rate=None if most is None else UnitsPerSecond(most),
+        max_rate=tier.max_rate,  # the whole tier's: agents divide it by `pods`
         quota=tier.quota,
         message=tier.message,
         why="",

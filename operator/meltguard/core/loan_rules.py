@@ -43,7 +43,7 @@ class Shortage:
 
 LoanRule = Callable[[Shortage], Outcome]
 LenderRule = Callable[[Shortage, PoolView], Outcome]
-NodeRule = Callable[[Shortage, NodeView], str]
+NodeRule = Callable[[NodeView], str]
 
 
 def agents_answer(short: Shortage) -> Outcome:
@@ -187,44 +187,38 @@ LENDER_RULES: Final[tuple[LenderRule, ...]] = (
 )
 
 
-def _unmanaged(_: Shortage, node: NodeView) -> str:
+def _unmanaged(node: NodeView) -> str:
     return "" if node.managed else "is not labelled meltguard.io/managed=true"
 
 
-def _claimed(_: Shortage, node: NodeView) -> str:
+def _claimed(node: NodeView) -> str:
     if node.claim_problem:
         return f"bears an annotation that is no claim of ours: {node.claim_problem}"
     return "is already on loan" if node.claim else ""
 
 
-def _not_ready(_: Shortage, node: NodeView) -> str:
+def _not_ready(node: NodeView) -> str:
     return "" if node.ready else "is not Ready"
 
 
-def _cordoned(_: Shortage, node: NodeView) -> str:
+def _cordoned(node: NodeView) -> str:
     return "is cordoned by someone else" if node.unschedulable else ""
 
 
-def _opted_out(_: Shortage, node: NodeView) -> str:
+def _opted_out(node: NodeView) -> str:
     return f"is opted out by {OPT_OUT_ANNOTATION}" if node.annotations.get(OPT_OUT_ANNOTATION) == "true" else ""
 
 
-def _under_upgrade(_: Shortage, node: NodeView) -> str:
+def _under_upgrade(node: NodeView) -> str:
     state = node.labels.get(DRIVER_UPGRADE_LABEL, "")
     return "" if state in DRIVER_UPGRADE_OVER else f"is under driver upgrade ({state})"
 
 
-def _without_gpus(_: Shortage, node: NodeView) -> str:
+def _without_gpus(node: NodeView) -> str:
     return "" if node.gpus > 0 else "shows no GPU to allocate"
 
 
-def _resting(short: Shortage, node: NodeView) -> str:
-    back = short.memory.rested.get(node.name)
-    left = 0.0 if back is None else REST - (short.now - back)
-    return f"came home lately and rests {left:.0f} s more" if left > 0 else ""
-
-
-def _in_use(_: Shortage, node: NodeView) -> str:
+def _in_use(node: NodeView) -> str:
     pods = node.movable_pods
     return f"is in use by {len(pods)} pods; only idle nodes are borrowed" if pods else ""
 
@@ -237,6 +231,17 @@ NODE_RULES: Final[tuple[NodeRule, ...]] = (
     _opted_out,
     _under_upgrade,
     _without_gpus,
-    _resting,
     _in_use,  # least harm: idle nodes cost nothing
 )
+
+
+def unfit(node: NodeView) -> str:
+    """Why a node cannot be borrowed, as the end of a sentence that begins with its name; "" where it can."""
+    return next((why for rule in NODE_RULES if (why := rule(node))), "")
+
+
+def resting(short: Shortage, node: NodeView) -> str:
+    """Why a node that came home lately stays there for now; "" where it did not."""
+    back = short.memory.rested.get(node.name)
+    left = 0.0 if back is None else REST - (short.now - back)
+    return f"came home lately and rests {left:.0f} s more" if left > 0 else ""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from meltguard.core.decision import Borrow, Outcome
 from meltguard.core.fleet import MoveStep, NodeView
-from meltguard.core.loan_rules import LENDER_RULES, LOAN_RULES, NODE_RULES, Shortage
+from meltguard.core.loan_rules import LENDER_RULES, LOAN_RULES, Shortage, resting, unfit
 from meltguard.core.pools import PoolView
 from meltguard.core.seen import Snapshot
 from meltguard.core.units import Gpus, PoolName, UnitsPerSecond
@@ -63,7 +63,7 @@ def _fitting(short: Shortage, lender: PoolView) -> tuple[list[NodeView], Mapping
     fit: list[NodeView] = []
     refusals: dict[str, str] = {}
     for node in sorted(lender.members, key=lambda n: (-n.gpus, n.name)):
-        why = next((text for rule in NODE_RULES if (text := rule(short, node))), "")
+        why = unfit(node) or resting(short, node)
         if why:
             refusals[node.name] = why
         else:

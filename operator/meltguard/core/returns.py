@@ -83,6 +83,8 @@ def _why_home(ebb: Ebb, claim: Claim) -> str:
         return "the policy's mode is Shadow: it holds no node"
     if capacity is None or claim.to != capacity.pool or claim.home not in capacity.borrow_from:
         return f"the policy no longer borrows from pool {claim.home} for pool {claim.to}"
+    if claim.to not in ebb.seen.pools:
+        return f"there is no GPUPool {claim.to} any more"
     if ebb.policy.mode is Mode.PAUSED and claim.step in {MoveStep.CLAIMED, MoveStep.CORDONED}:
         return "the policy is paused: moves that touched nothing yet are undone"
     return _why_lender_recalls(ebb, claim)

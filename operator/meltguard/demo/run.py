@@ -17,7 +17,7 @@ from meltguard.clock import SystemClock
 from meltguard.core.units import Instant, Seconds
 from meltguard.demo import scene
 from meltguard.demo.endpoints import EndpointKeeper
-from meltguard.demo.files import RunFiles, own_files
+from meltguard.demo.files import RunFiles, keep, own_files
 from meltguard.demo.judge import judge, snapshot
 from meltguard.demo.processes import Child, child
 from meltguard.demo.recorded import recording, traces_beside_checkout
@@ -37,6 +37,7 @@ from meltguard.demo.surge import Cast, play
 from meltguard.demo.view import view_on
 from meltguard.demo.watch import Watch
 from meltguard.errors import Unavailable
+from meltguard.localcluster.binaries import binary
 from meltguard.localcluster.plane import Plane, running_plane
 from meltguard.localcluster.progress import progress_on
 
@@ -61,17 +62,24 @@ def run(options: Options) -> Verdict:
         Unavailable: a part of the plane or the operator did not answer.
         KeyboardInterrupt: it was interrupted; everything has ended.
     """
-    with _ended_alike(), own_files(options.report.absolute()) as files, running_plane() as plane:
-        return asyncio.run(_perform(options, plane, files))
+    with _ended_alike(), own_files(options.report.absolute()) as files:
+        helm = binary("helm", progress_on())  # before the plane: where it must be built, that takes minutes
+        with running_plane() as plane:
+            try:
+                return asyncio.run(_perform(options, (plane, helm), files))
+            finally:
+                keep(files, plane.audit_log, (plane.logs, plane.pod_logs))  # the plane's directory goes with it
 
 
-async def _perform(options: Options, plane: Plane, files: RunFiles) -> Verdict:
+async def _perform(options: Options, programs: tuple[Plane, Path], files: RunFiles) -> Verdict:
+    plane, helm = programs
     async with await KubernetesApi.connect(str(plane.kubeconfig)) as api:
         fleet = KubernetesFleet(api, SystemClock())
         mirroring = asyncio.create_task(fleet.run())
         stage = Stage(
             options=options,
             plane=plane,
+            helm=helm,
             files=files,
             api=api,
             fleet=fleet,

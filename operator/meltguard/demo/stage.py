@@ -21,7 +21,6 @@ from meltguard.demo.recording import Recording
 from meltguard.demo.records import ENCODER
 from meltguard.demo.watch import Watch, is_serving
 from meltguard.errors import Unavailable
-from meltguard.localcluster.binaries import binary
 from meltguard.localcluster.plane import Plane
 from meltguard.localcluster.progress import Progress
 
@@ -48,6 +47,7 @@ class Stage:
 
     options: Options
     plane: Plane
+    helm: Path
     files: RunFiles
     api: KubernetesApi
     fleet: KubernetesFleet
@@ -74,7 +74,7 @@ async def build_nodes(stage: Stage) -> None:
         stage.fleet,
         lambda: sum(node.ready for node in stage.fleet.view().nodes if node.name in names) == len(names),
         READY_WITHIN,
-        f"{len(names)} GPU nodes to be Ready (kwok makes them so; see {stage.plane.logs})",
+        f"{len(names)} GPU nodes to be Ready (kwok makes them so; see {stage.files.logs})",
     )
     stage.progress.end("Ready")
 
@@ -109,15 +109,14 @@ def write_host_setup(stage: Stage) -> Path:
 
 async def install_operator(stage: Stage) -> None:
     """The chart by helm, then wait for the operator to be Ready under its own ServiceAccount."""
-    helm = await asyncio.to_thread(binary, "helm", stage.progress)
     stage.progress.begin("helm installs the operator")
-    await asyncio.to_thread(install, stage.plane, helm, stage.files.root)
+    await asyncio.to_thread(install, stage.plane, stage.helm, stage.files.root)
     stage.progress.update("waiting for its pod")
     await cluster.until(
         stage.fleet,
         lambda: bool(stage.pods(lambda pod: pod.namespace == scene.OPERATOR and pod.ready)),
         READY_WITHIN,
-        f"the operator's pod to be Ready; what it says is in {stage.plane.pod_logs}",
+        f"the operator's pod to be Ready; what it says is in {stage.files.logs}",
     )
     stage.progress.end("Ready")
 
@@ -157,7 +156,7 @@ async def apply_policy(stage: Stage, watch: Watch) -> None:
     except TimeoutError as exc:
         raise Unavailable(
             f"limits are acknowledged by {status.acknowledged or 'nobody'} after {SAYS_WITHIN:.0f} s; the operator: "
-            f"{status.why or 'nothing'}; see its log in {stage.plane.pod_logs}, the agents' in {stage.files.root}"
+            f"{status.why or 'nothing'}; the logs are in {stage.files.root}"
         ) from exc
     stage.progress.end(f"acknowledged by {status.acknowledged}")
 

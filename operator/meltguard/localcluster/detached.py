@@ -20,6 +20,7 @@ from meltguard.localcluster.binaries import plane_binaries
 from meltguard.localcluster.cache import cache_directory, is_locked, private_directory, require_linux
 from meltguard.localcluster.components import EARLY, LATE, Site
 from meltguard.localcluster.credentials import credentials_in
+from meltguard.localcluster.processes import lives
 from meltguard.localcluster.progress import Progress
 from meltguard.localcluster.watched import tail
 
@@ -206,8 +207,4 @@ def _remove_rest(post: Post) -> None:
 
 def _running(pid: int | None) -> int | None:
     """The process id, if such a process lives."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if stat.rpartition(")")[2].split()[0] in {"Z", "X"} else pid
+    return pid if pid is not None and lives(pid) else None

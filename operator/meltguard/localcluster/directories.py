@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from meltguard.errors import InvalidInput
+from meltguard.errors import InvalidInput, Unavailable
 from meltguard.localcluster.cache import cache_directory, private_directory, try_lock
 
 LOCK: Final = "plane.lock"
+TRIES: Final = 10
+"""Between the making of a lock file and its locking, another plane may take the directory for an abandoned one."""
 
 
 @contextmanager
@@ -21,10 +23,7 @@ def own_directory(wanted: Path | None, *, kept: bool) -> Iterator[Path]:
     Raises:
         InvalidInput: the wanted directory is not empty, or cannot be made.
     """
-    directory = _fresh() if wanted is None else _empty(wanted.absolute())
-    descriptor = try_lock(directory / LOCK)
-    if descriptor is None:
-        raise InvalidInput(f"another plane runs in {directory}; give another directory, or none")
+    directory, descriptor = _locked(wanted)
     try:
         yield directory
     finally:
@@ -33,6 +32,25 @@ def own_directory(wanted: Path | None, *, kept: bool) -> Iterator[Path]:
         else:
             shutil.rmtree(directory, ignore_errors=True)
         os.close(descriptor)
+
+
+def _locked(wanted: Path | None) -> tuple[Path, int]:
+    """The directory and the descriptor that holds its lock."""
+    if wanted is not None:
+        directory = _empty(wanted.absolute())
+        descriptor = try_lock(directory / LOCK)
+        if descriptor is None:
+            raise InvalidInput(f"another plane runs in {directory}; give another directory, or none")
+        return directory, descriptor
+    for _ in range(TRIES):
+        directory = _fresh()
+        descriptor = try_lock(directory / LOCK)
+        if descriptor is None:
+            continue
+        if (directory / LOCK).exists():
+            return directory, descriptor
+        os.close(descriptor)
+    raise Unavailable(f"other planes that start just now keep removing our directory {directory}; try again")
 
 
 def _fresh() -> Path:

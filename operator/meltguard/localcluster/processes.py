@@ -32,7 +32,7 @@ class Component:
     address: str  # what it answers on; for people
     command: tuple[str, ...]
     is_ready: Callable[[], bool]  # asked again and again; never raises for "not yet"
-    ready_limit: Seconds = Seconds(60.0)
+    ready_limit: Seconds = Seconds(120.0)  # a machine that builds meanwhile is slow
     stop_limit: Seconds = STOP_LIMIT  # from SIGTERM to SIGKILL
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -144,3 +144,17 @@ def stop(processes: list[subprocess.Popen[bytes]], limit: Seconds) -> None:
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Popen looks whether it is still our child, so that no stranger with the same number is hit."""
     process.send_signal(number)
+
+
+def lives(pid: int) -> bool:
+    """Whether anything of this process still runs.
+
+    A killed program's first thread may be dead while others still hold its sockets; and one that is dead altogether
+    may wait for long until its parent takes notice.
+    """
+    process = Path(f"/proc/{pid}")
+    try:
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        return state not in {"Z", "X"} or len(list((process / "task").iterdir())) > 1
+    except (FileNotFoundError, ProcessLookupError):
+        return False

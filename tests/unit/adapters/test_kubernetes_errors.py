@@ -28,6 +28,7 @@ MEANINGS: dict[str, tuple[MeltguardError, type[MeltguardError]]] = {
     "the schema refuses it": (refused(422, "is invalid", causes=CAUSES), InvalidInput),
     "an old epoch, as 403": (refused(403, FENCE, name="n1"), Fenced),
     "an old epoch, as 422": (refused(422, FENCE, name="n1"), Fenced),
+    "another admission policy, as 403": (refused(403, KEYS, name="n1"), InvalidInput),
     "another admission policy, as 422": (refused(422, KEYS, name="n1"), InvalidInput),
     "not granted": (refused(403, "cannot patch"), Unavailable),
     "not known": (refused(401, "Unauthorized"), Unavailable),

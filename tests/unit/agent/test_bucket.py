@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.agent.bucket import NEVER, Bucket
@@ -70,6 +70,7 @@ def test_a_smaller_burst_takes_effect_at_once() -> None:
 requests = st.lists(st.tuples(st.floats(0.0, 2.0), st.floats(0.01, 6.0)), max_size=80)
 
 
+@settings(deadline=None)
 @given(rate=st.floats(0.0, 10.0), burst=st.floats(0.0, 5.0), arrivals=requests)
 def test_it_never_admits_more_than_rate_and_burst(
     rate: float, burst: float, arrivals: list[tuple[float, float]]
@@ -84,6 +85,7 @@ def test_it_never_admits_more_than_rate_and_burst(
         assert admitted <= rate * now + max(burst, largest) + 1e-6
 
 
+@settings(deadline=None)
 @given(rate=st.floats(0.1, 10.0), burst=st.floats(0.0, 5.0), arrivals=requests)
 def test_whoever_waits_as_told_may_pass(rate: float, burst: float, arrivals: list[tuple[float, float]]) -> None:
     bucket, now = a_bucket(rate, burst), 0.0

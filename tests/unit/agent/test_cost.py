@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.agent.cost import DEFAULT_COST, MAX_IMAGES, Cost, cost_in_body, cost_in_headers
@@ -44,6 +44,7 @@ def test_no_headers_name_no_cost() -> None:
     assert cost_in_headers({"content-type": "application/json"}) is None
 
 
+@settings(deadline=None)
 @given(
     body=st.binary(max_size=200)
     | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(

@@ -2,7 +2,7 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.agent.documents import DocumentRefused, Documents, Identity, Remembered
@@ -230,6 +230,7 @@ pushes = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(steps=pushes)
 def test_the_revision_obeyed_never_falls(steps: list[tuple[int, int, str, bool]]) -> None:
     held, highest = documents(), (0, 0)

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.agent.gate import Gate, Hindrance, Placed, Slot, Wish
@@ -267,6 +267,7 @@ class Driver:
             self.tickets.remove(ticket)
 
 
+@settings(deadline=None)
 @given(gpus=st.integers(1, 3), hard_queue=st.integers(0, 3), doings=steps)
 def test_whatever_happens_bounds_hold_and_nothing_is_lost(
     gpus: int, hard_queue: int, doings: list[tuple[str, object, object]]
@@ -284,6 +285,7 @@ def test_whatever_happens_bounds_hold_and_nothing_is_lost(
         )
 
 
+@settings(deadline=None)
 @given(rate=st.floats(0.1, 5), burst=st.floats(0, 4), pauses=st.lists(st.floats(0, 2), max_size=60))
 @pytest.mark.parametrize("state", [TierState.DELAY, TierState.REJECT])
 def test_a_limited_tier_never_enters_faster_than_its_rate(

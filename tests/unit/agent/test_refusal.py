@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.agent.refusal import WORDINGS, Reason, Refusal, answer, retry_after, status_of
@@ -50,6 +50,7 @@ def test_when_to_try_again(refusal: Refusal, luck: float, expected: int | None) 
     assert retry_after(refusal, NOW, Share(luck)) == expected
 
 
+@settings(deadline=None)
 @given(wait=st.none() | st.floats(0, 1e9), luck=st.floats(0, 1))
 def test_an_estimate_is_always_bounded_and_never_early(wait: float | None, luck: float) -> None:
     seconds = retry_after(a_refusal(wait=wait), NOW, Share(luck))

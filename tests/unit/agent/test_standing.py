@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.agent.settings import Pace
@@ -40,6 +40,7 @@ def test_a_rate_is_kept_by_waiting_and_a_suspended_tier_stays_so() -> None:
     assert states == [TierState.DELAY, TierState.SUSPEND]
 
 
+@settings(deadline=None)
 @given(safe=st.floats(0, 10), most=st.floats(0, 100), pods=st.integers(1, 50), waits=st.lists(st.floats(0, 1000)))
 def test_the_ramp_only_rises_and_stays_in_bounds(safe: float, most: float, pods: int, waits: list[float]) -> None:
     rates = [rate(waited, safe, most, pods) or 0.0 for waited in sorted(waits)]

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.agent.calendar import zone_offset
@@ -39,6 +39,7 @@ def test_a_day_is_the_zones_calendar_day(instant: str, zone: str, start: str, en
     assert in_zone(at(instant), zone) == Day(start=at(start), end=at(end))
 
 
+@settings(deadline=None)
 @given(instant=instants, zone=st.sampled_from(ZONES))
 def test_days_hold_their_instants_and_follow_each_other_without_gap(instant: Instant, zone: str) -> None:
     day = in_zone(instant, zone)
@@ -88,6 +89,7 @@ events = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(steps=events, limit=st.integers(0, 5))
 def test_no_order_of_claims_retries_and_endings_delivers_more_than_the_limit(
     steps: list[tuple[str, int, int]], limit: int

@@ -9,6 +9,7 @@ from meltguard.api.pool import GPUPool
 from meltguard.api.quantities import parse_duration, parse_rate
 from meltguard.core.units import Seconds
 from meltguard.demo import cluster, scene
+from meltguard.demo.serving_pod import STOP_WITHIN
 
 PACE = scene.Pace(speed=12.0, model_load=Seconds(22.7))
 
@@ -65,8 +66,6 @@ def test_the_service_fills_its_own_nodes_with_one_gpu_a_pod() -> None:
 
 
 def test_a_pod_has_longer_to_leave_than_its_agent_takes() -> None:
-    from meltguard.demo.serving_pod import STOP_WITHIN
-
     assert pods_of(scene.deployment(PACE))["terminationGracePeriodSeconds"] > STOP_WITHIN
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.core.units import Seconds
-from meltguard.errors import Conflict, Unavailable
+from meltguard.errors import Conflict, MeltguardError
 from meltguard.localcluster.kubelet.shapes import Pod
 from meltguard.localcluster.kubelet.status import Conditions, PodNow, status_patch
 from meltguard.ports import Clock
@@ -55,7 +55,7 @@ class Reporter:
                 await self._write(now)
             except Conflict:
                 return  # the pod is gone, or another one has its name
-            except Unavailable as exc:
+            except MeltguardError as exc:
                 log.warning("status not written yet", extra={"pod": self._pod.metadata.name, "why": str(exc)})
                 await asyncio.sleep(AGAIN)
                 continue

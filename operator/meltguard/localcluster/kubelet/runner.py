@@ -66,21 +66,25 @@ class Crew:
         for uid, pod in pods.items():
             worker = self._workers.get(uid)
             if worker is None and pod.status.phase not in DONE:
-                worker = self._hire(uid, pod)
+                worker = self._hire(pod, pods)
             if worker is not None:
                 worker.observe(pod)
         for uid in self._workers.keys() - pods.keys():
             self._workers[uid].vanish()
 
-    def _hire(self, uid: str, pod: Pod) -> PodWorker:
-        worker = PodWorker(self._site, pod, self._free_ip())
+    def _hire(self, pod: Pod, pods: Mapping[str, Pod]) -> PodWorker:
+        """A pod that was ours before this runner began keeps its address."""
+        worker = PodWorker(self._site, pod, pod.status.pod_ip or self._free_ip(pods))
+        uid = pod.metadata.uid
         self._workers[uid] = worker
         self._group.create_task(worker.run()).add_done_callback(lambda _: self._workers.pop(uid, None))
         return worker
 
-    def _free_ip(self) -> str:
-        """The lowest address that no pod has; 254 are enough, the node takes 250 pods."""
-        taken = {worker.ip for worker in self._workers.values()}
+    def _free_ip(self, pods: Mapping[str, Pod]) -> str:
+        """The lowest address that no pod has. Finished pods need none, and the node takes fewer others than there are."""
+        done = {uid for uid, pod in pods.items() if pod.status.phase in DONE}
+        taken = {worker.ip for uid, worker in self._workers.items() if uid not in done}
+        taken |= {pod.status.pod_ip for uid, pod in pods.items() if uid not in done}
         return next(ip for n in range(254) if (ip := self._site.block.runner_pod(n)) not in taken)
 
 

@@ -160,6 +160,7 @@ class Status(Shape, frozen=True, kw_only=True):
     """What we said about the pod before."""
 
     phase: str = "Pending"
+    pod_ip: str = msgspec.field(name="podIP", default="")
     start_time: str | None = None
     container_statuses: tuple[ContainerStatus, ...] = ()
 

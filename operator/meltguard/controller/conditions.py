@@ -1,0 +1,152 @@
+"""The standard conditions of a policy, each with a reason that programs may rely on and a next step for people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from meltguard.api.conditions import Condition, ConditionStatus
+from meltguard.controller.enforcer import Enforcement
+from meltguard.core.decide import scale_conflict
+from meltguard.core.decision import Decision, Outcome
+from meltguard.core.explain import signal_text
+from meltguard.core.fleet import MoveStep
+from meltguard.core.policy import Mode, Policy, TierState
+from meltguard.core.seen import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """Everything that a status is made of."""
+
+    policy: Policy
+    generation: int
+    seen: Snapshot
+    decision: Decision
+    enforcement: Enforcement
+    now: str  # RFC 3339
+
+
+def conditions(this: Pass) -> tuple[Condition, ...]:
+    """Ready, MetricsAvailable, Throttling, CapacityBorrowed, Enforced, Stalled."""
+    stalled = _stalled(this)
+    metrics = _metrics(this)
+    enforced = _enforced(this)
+    return (
+        _ready(this, (stalled, metrics, enforced)),
+        metrics,
+        _throttling(this),
+        _borrowed(this),
+        enforced,
+        stalled,
+    )
+
+
+def _condition(this: Pass, what: str, status: ConditionStatus, said: tuple[str, str]) -> Condition:
+    return Condition(
+        type=what,
+        status=status,
+        observed_generation=this.generation,
+        last_transition_time=this.now,
+        reason=said[0],
+        message=said[1],
+    )
+
+
+def _yes_no(this: Pass, what: str, said: tuple[str, str], *, holds: bool) -> Condition:
+    return _condition(this, what, ConditionStatus.TRUE if holds else ConditionStatus.FALSE, said)
+
+
+def _ready(this: Pass, parts: Sequence[Condition]) -> Condition:
+    stalled, metrics, enforced = parts
+    if stalled.status is ConditionStatus.TRUE:
+        return _yes_no(this, "Ready", (stalled.reason, stalled.message), holds=False)
+    for part in (metrics, enforced):
+        if part.status is not ConditionStatus.TRUE and this.policy.mode is Mode.ENFORCE:
+            return _yes_no(this, "Ready", (part.reason, part.message), holds=False)
+    return _yes_no(this, "Ready", ("Decided", this.decision.why), holds=True)
+
+
+def _metrics(this: Pass) -> Condition:
+    unknown = [signal for signal in this.decision.signals if signal.pressure is None and signal.name != "demand"]
+    if not unknown:
+        said = ", ".join(signal_text(signal) for signal in this.decision.signals)
+        return _yes_no(this, "MetricsAvailable", ("Fresh", said), holds=True)
+    text = "; ".join(signal_text(signal) for signal in unknown)
+    text += ". Until then no node is borrowed and no limit is loosened by these; check spec.metrics and the source"
+    return _yes_no(this, "MetricsAvailable", ("SignalUnknown", text), holds=False)
+
+
+def _throttling(this: Pass) -> Condition:
+    limited = [limit for limit in this.decision.limits if limit.state is not TierState.OPEN]
+    if not limited:
+        return _yes_no(this, "Throttling", ("Open", "no tier is limited"), holds=False)
+    text = "; ".join(f"{limit.tier}: {limit.state}, {limit.cause}" for limit in limited)
+    return _yes_no(this, "Throttling", ("TiersLimited", text), holds=True)
+
+
+def _borrowed(this: Pass) -> Condition:
+    steps = [node.claim.step for node in this.seen.loans if node.claim]
+    if not steps:
+        return _yes_no(this, "CapacityBorrowed", ("NoLoan", "no node is on loan"), holds=False)
+    lent = steps.count(MoveStep.LENT)
+    return _yes_no(this, "CapacityBorrowed", ("OnLoan", f"{len(steps)} nodes claimed, {lent} open"), holds=True)
+
+
+def _enforced(this: Pass) -> Condition:
+    done = this.enforcement
+    if this.policy.mode is Mode.SHADOW:
+        return _yes_no(this, "Enforced", ("Shadow", "agents count what they would refuse"), holds=False)
+    if done.pods == 0:
+        text = "no serving pod is Ready; look at the workload and at spec.service.selector"
+        return _yes_no(this, "Enforced", ("NoServingPods", text), holds=False)
+    if done.acknowledged < done.pods:
+        first = done.laggards[0] if done.laggards else None
+        why = f": {first.pod} {first.cause}" if first else ""
+        text = f"{done.acknowledged} of {done.pods} pods acknowledged{why}"
+        return _yes_no(this, "Enforced", ("Lagging", text), holds=False)
+    return _yes_no(this, "Enforced", ("Acknowledged", f"all {done.pods} pods acknowledged"), holds=True)
+
+
+def _stalled(this: Pass) -> Condition:
+    """Only what a person must mend."""
+    if scale_conflict(this.decision.memory, this.seen):
+        text = "someone else sets the workload's replicas while nodes are lent; leave it to one, or drop workloadRef"
+        return _yes_no(this, "Stalled", ("ScaleConflict", text), holds=True)
+    trouble = pool_trouble(this.policy, this.seen)
+    if trouble is not None:
+        return _yes_no(this, "Stalled", trouble, holds=True)
+    return _yes_no(this, "Stalled", ("Progressing", "nothing waits for a person"), holds=False)
+
+
+def pool_trouble(policy: Policy, seen: Snapshot) -> tuple[str, str] | None:
+    """What is wrong with the policy's pools: reason and text; None where all is well."""
+    if policy.capacity is None:
+        return None
+    for name in (policy.capacity.pool, *policy.capacity.borrow_from):
+        if name not in seen.pools:
+            return (
+                "PoolMissing",
+                f"there is no GPUPool {name}; create it, or correct spec.capacity",
+            )
+    for name in policy.capacity.borrow_from:
+        lending = seen.pools[name].pool.lending
+        if lending is None:
+            return (
+                "PoolDoesNotLend",
+                f"GPUPool {name} has no spec.lending; ask its owners",
+            )
+        if not lending.borrower_labels.items() <= seen.namespace_labels.items():
+            wanted = ",".join(f"{key}={value}" for key, value in sorted(lending.borrower_labels.items()))
+            text = f"GPUPool {name} lends to namespaces labelled {wanted}; {policy.namespace} is not. Ask its owners"
+            return "NotABorrower", text
+    contested = {str(node) for pool in seen.pools.values() for node in pool.contested}
+    if contested:
+        text = f"nodes {', '.join(sorted(contested)[:5])} match two GPUPools and belong to none; correct labels"
+        return "PoolsOverlap", text
+    return None
+
+
+def refused_loan(rules: Sequence[Outcome]) -> Outcome | None:
+    """The rule that keeps a wanted loan back; None where none was wanted or none was refused."""
+    refused = [outcome for outcome in rules if not outcome.holds]
+    quiet = {"pressure is high", "GPUs are missing", "shortage lasts", "policy has room"}
+    return refused[0] if refused and refused[0].rule not in quiet else None

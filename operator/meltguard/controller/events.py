@@ -1,0 +1,105 @@
+"""Events: what they are called, what they say, and that the same is not said twice."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from meltguard.adapters.event_shape import EventRecord, EventType, ObjectRef, PostedEvent
+from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.core.policy import Policy
+from meltguard.core.units import NodeName, Seconds
+from meltguard.errors import MeltguardError
+from meltguard.ports import Clock
+
+log = logging.getLogger(__name__)
+
+REPEAT_AFTER = Seconds(300.0)
+"""The same Event about the same object is posted again, as one more of its series, at most this often."""
+
+
+class Reason(StrEnum):
+    """Reasons are part of the interface: programs may rely on them."""
+
+    LEVEL_CHANGED = "LevelChanged"
+    TIER_LIMITED = "TierLimited"
+    TIER_LIFTED = "TierLifted"
+    NODE_BORROWED = "NodeBorrowed"
+    NODE_LENT = "NodeLent"
+    NODE_RECALLED = "NodeRecalled"
+    NODE_RETURNED = "NodeReturned"
+    BORROWING_REFUSED = "BorrowingRefused"
+    METRICS_UNKNOWN = "MetricsUnknown"
+    RELEASED = "PolicyReleased"
+    SCALE_CONFLICT = "ScaleConflict"
+
+
+ACTIONS: Mapping[Reason, str] = {
+    Reason.LEVEL_CHANGED: "Decide",
+    Reason.TIER_LIMITED: "Limit",
+    Reason.TIER_LIFTED: "Lift",
+    Reason.NODE_BORROWED: "Borrow",
+    Reason.NODE_LENT: "Borrow",
+    Reason.NODE_RECALLED: "Return",
+    Reason.NODE_RETURNED: "Return",
+    Reason.BORROWING_REFUSED: "Borrow",
+    Reason.METRICS_UNKNOWN: "Observe",
+    Reason.RELEASED: "Release",
+    Reason.SCALE_CONFLICT: "Scale",
+}
+WARNINGS = frozenset({Reason.BORROWING_REFUSED, Reason.METRICS_UNKNOWN, Reason.SCALE_CONFLICT})
+
+
+def policy_ref(policy: Policy) -> ObjectRef:
+    """The policy as an Event's object, or a ConfigMap's owner."""
+    return ObjectRef(
+        api_version="meltguard.io/v1alpha1",
+        kind="ImageServicePolicy",
+        name=policy.name,
+        uid=policy.uid,
+        namespace=policy.namespace,
+    )
+
+
+def node_ref(node: NodeName) -> ObjectRef:
+    """A node as an Event's object; `kubectl describe node` finds Events by the node's name as uid."""
+    return ObjectRef(api_version="v1", kind="Node", name=node, uid=node)
+
+
+@dataclass(slots=True)
+class Said:
+    """An Event that was posted."""
+
+    at: Seconds
+    posted: PostedEvent
+
+
+@dataclass(slots=True)
+class EventLog:
+    """Posts Events. One that cannot be posted is logged and never stops the loop that had something to say."""
+
+    objects: KubernetesObjects
+    clock: Clock
+    said: dict[tuple[str, str, str], Said] = field(default_factory=dict)
+
+    async def say(self, about: ObjectRef, reason: Reason, message: str) -> None:
+        """Post, or count on the series if the same was said before."""
+        key = (about.uid, reason.value, message)
+        before = self.said.get(key)
+        now = self.clock.elapsed()
+        if before is not None and now - before.at < REPEAT_AFTER:
+            return
+        kind = EventType.WARNING if reason in WARNINGS else EventType.NORMAL
+        record = EventRecord(regarding=about, reason=reason.value, message=message, action=ACTIONS[reason], type=kind)
+        try:
+            posted = await self.objects.post_event(record, before.posted if before else None)
+        except MeltguardError as exc:
+            log.warning("event not posted", extra={"reason": reason.value, "about": about.name, "why": str(exc)})
+            return
+        self._forget_old(now)
+        self.said[key] = Said(at=now, posted=posted)
+
+    def _forget_old(self, now: Seconds) -> None:
+        old = [key for key, said in self.said.items() if now - said.at > 2 * REPEAT_AFTER]
+        for key in old:
+            del self.said[key]

@@ -1,0 +1,77 @@
+"""Kopf's part: the finalizer, and waking the loops. No safety logic lives here and no status is written."""
+
+import asyncio
+import logging
+from typing import Any, Protocol
+
+import kopf
+
+from meltguard.core.units import Seconds
+
+GROUP, VERSION = "meltguard.io", "v1alpha1"
+FINALIZER = "meltguard.io/finalizer"
+CHECK_AGAIN = Seconds(2.0)
+
+
+class Loops(Protocol):
+    """What handlers may ask of the loops."""
+
+    def wake(self) -> None:
+        """Look at everything again now."""
+        ...
+
+    def policy_released(self, uid: str, since: str) -> bool:
+        """Whether a policy that is being deleted holds nothing any more, or has been waited for long enough."""
+        ...
+
+    def pool_released(self, name: str, since: str) -> bool:
+        """Whether a pool that is being deleted has no loan out any more, or has been waited for long enough."""
+        ...
+
+
+def build_registry(loops: Loops) -> kopf.OperatorRegistry:
+    """Kopf's handlers, bound to the loops."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=registry)
+    def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        """Our finalizer, our annotations, no Events of Kopf's, no peering: leadership is the Lease's."""
+        settings.persistence.finalizer = FINALIZER
+        settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+        settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP, key="last-handled")
+        settings.posting.enabled = False
+        settings.peering.standalone = True
+        settings.watching.client_timeout = 600
+        settings.watching.server_timeout = 300
+
+    @kopf.on.resume("imageservicepolicies", registry=registry)
+    @kopf.on.create("imageservicepolicies", registry=registry)
+    @kopf.on.update("imageservicepolicies", field="spec", registry=registry)
+    @kopf.on.resume("gpupools", registry=registry)
+    @kopf.on.create("gpupools", registry=registry)
+    @kopf.on.update("gpupools", field="spec", registry=registry)
+    async def changed(**_: Any) -> None:
+        """Have it decided now, not at the next tick."""
+        loops.wake()
+
+    @kopf.on.delete("imageservicepolicies", registry=registry)
+    async def policy_deleted(uid: str, meta: kopf.Meta, **_: Any) -> None:
+        """Keep the finalizer until every node is home and the agents are released."""
+        loops.wake()
+        if not loops.policy_released(uid, meta["deletionTimestamp"]):
+            raise kopf.TemporaryError("its nodes are going home", delay=CHECK_AGAIN)
+
+    @kopf.on.delete("gpupools", registry=registry)
+    async def pool_deleted(name: str, meta: kopf.Meta, **_: Any) -> None:
+        """Keep the finalizer until every loan is back."""
+        loops.wake()
+        if not loops.pool_released(name, meta["deletionTimestamp"]):
+            raise kopf.TemporaryError("its loans are coming home", delay=CHECK_AGAIN)
+
+    return registry
+
+
+async def run_kopf(registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
+    """Run Kopf until `stop` is set or it ends by itself."""
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    await kopf.operator(registry=registry, clusterwide=True, standalone=True, stop_flag=stop)

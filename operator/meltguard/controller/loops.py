@@ -1,0 +1,101 @@
+"""All loops of the Lease's holder: one a service, one for nodes, one for pools."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from meltguard.api.quantities import parse_instant
+from meltguard.controller.mover import Mover
+from meltguard.controller.pools_status import PoolReporter
+from meltguard.controller.resources import Resources
+from meltguard.controller.service import Means, ServiceLoop
+from meltguard.controller.supervisor import Supervisor
+from meltguard.core.units import Seconds
+from meltguard.ports import Fleet
+
+log = logging.getLogger(__name__)
+
+ROLL_CALL = Seconds(2.0)
+MOVES_EVERY = Seconds(1.0)
+POOLS_EVERY = Seconds(2.0)
+RELEASE_LIMIT = Seconds(900.0)
+"""A deletion waits at most this long for nodes; after it the start-up sweep goes on bringing them home."""
+
+
+@dataclass(slots=True)
+class HolderLoops:
+    """The loops that only the holder runs."""
+
+    means: Means
+    resources: Resources
+    fleet: Fleet
+    mover: Mover
+    pools: PoolReporter
+    supervisor: Supervisor
+    tick: Seconds
+    services: dict[str, ServiceLoop] = field(default_factory=dict)  # by policy uid
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    bell: asyncio.Event = field(default_factory=asyncio.Event)
+    _group: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
+
+    async def run(self) -> None:
+        """Run all of them until cancelled, or until a write is fenced off."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                group.create_task(self.supervisor.run("roll-call", self._roll_call, ROLL_CALL, self.bell))
+                group.create_task(self.supervisor.run("moves", self.mover.run_once, MOVES_EVERY))
+                group.create_task(self.supervisor.run("pools", self.pools.run_once, POOLS_EVERY))
+        finally:
+            await asyncio.gather(*(service.close() for service in self.services.values()))
+
+    def wake(self) -> None:
+        """Look at everything again now."""
+        self.bell.set()
+        for service in self.services.values():
+            service.wake.set()
+
+    def policy_released(self, uid: str, since: str) -> bool:
+        """Agents released and no node claimed for it; or waited long enough."""
+        service = self.services.get(uid)
+        claimed = any(node.claim and node.claim.policy_uid == uid for node in self.fleet.view().nodes)
+        if service is not None and service.released and not claimed:
+            return True
+        return self._overdue(since)
+
+    def pool_released(self, name: str, since: str) -> bool:
+        """No node claimed from it or to it; or waited long enough."""
+        nodes = self.fleet.view().nodes
+        claimed = any(node.claim and name in {node.claim.home, node.claim.to} for node in nodes)
+        return not claimed or self._overdue(since)
+
+    def _overdue(self, since: str) -> bool:
+        return self.means.clock.now() - parse_instant(since) > RELEASE_LIMIT
+
+    async def _roll_call(self) -> None:
+        """One loop for each policy that there is."""
+        found = self.resources.policies()
+        for uid in self.services.keys() - found.keys():
+            await self._dismiss(uid)
+        for uid, one in found.items():
+            if uid in self.services:
+                changed = self.services[uid].found.generation != one.generation
+                self.services[uid].found = one
+                if changed or one.deleting:
+                    self.services[uid].wake.set()
+                continue
+            service = ServiceLoop(self.means, one)
+            self.services[uid] = service
+            name = f"service {one.policy.key}"
+            self.tasks[uid] = self._group.create_task(
+                self.supervisor.run(name, service.run_once, self.tick, service.wake), name=name
+            )
+
+    async def _dismiss(self, uid: str) -> None:
+        service = self.services.pop(uid)
+        task = self.tasks.pop(uid)
+        task.cancel()
+        await asyncio.wait([task])
+        await service.close()
+        self.means.board.forget(uid)
+        log.info("policy is gone", extra={"policy": service.found.policy.key})

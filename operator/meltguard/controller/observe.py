@@ -1,0 +1,121 @@
+"""Gathers what one pass over a service must know."""
+
+import asyncio
+from collections.abc import Sequence
+
+from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
+from meltguard.api.to_core import PolicyObject
+from meltguard.controller.agents import AgentBook
+from meltguard.controller.resources import Resources
+from meltguard.core.fleet import FleetView, PodView
+from meltguard.core.metrics import MetricAnswer, MetricSample
+from meltguard.core.policy import Signal, SignalKind
+from meltguard.core.pools import assign, loans_of
+from meltguard.core.seen import Reading, Snapshot, Workload
+from meltguard.core.units import NodeName, Seconds
+from meltguard.errors import MeltguardError
+from meltguard.ports import Fleet, Metrics, Target
+
+COVERAGE = 0.8
+"""Below this share of the service's nodes a platform metric is unknown."""
+
+
+class Observer:
+    """Reads what is mirrored, and asks the metric source."""
+
+    def __init__(self, resources: Resources, fleet: Fleet, metrics: Metrics, objects: KubernetesObjects) -> None:
+        self._resources = resources
+        self._fleet = fleet
+        self._metrics = metrics
+        self._objects = objects
+
+    def serving_pods(self, found: PolicyObject) -> tuple[PodView, ...]:
+        """The service's pods that are bound, have an address and are not on their way out."""
+        pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
+        return tuple(pod for pod in pods if pod.node and pod.ip and pod.ready and not pod.terminating)
+
+    async def observe(self, found: PolicyObject, book: AgentBook) -> Snapshot:
+        """One service now. Never raises for what the outside does: what is not known is said to be unknown."""
+        policy = found.policy
+        view = self._fleet.view()
+        pods = self.serving_pods(found)
+        book.follow([(_target(pod, found.service.agent_port), pod.node) for pod in pods])
+        loans = loans_of(policy.uid, view.nodes)
+        readings, workload = await asyncio.gather(
+            self._readings(found, frozenset(pod.node for pod in pods)),
+            self._workload(found, needed=bool(loans) or found.status.replicas_found is not None),
+        )
+        return Snapshot(
+            ready_pods=len(pods),
+            loads=book.loads(),
+            readings=readings,
+            pools=assign([one.pool for one in self._resources.pools() if not one.deleting], view.nodes),
+            loans=loans,
+            namespace_labels=self._resources.namespace_labels(policy.namespace),
+            workload=workload,
+            fleet_age=view.age,
+        )
+
+    def fleet_view(self) -> FleetView:
+        """The nodes as last seen."""
+        return self._fleet.view()
+
+    async def _readings(self, found: PolicyObject, nodes: frozenset[NodeName]) -> tuple[Reading, ...]:
+        signals = [signal for signal in found.policy.signals if signal.kind is not SignalKind.AGENT_WAIT]
+        source = found.service.metric_source
+        answers = await asyncio.gather(*(self._metrics.read(source, signal) for signal in signals))
+        return tuple(reading_of(signal, answer, nodes) for signal, answer in zip(signals, answers, strict=True))
+
+    async def _workload(self, found: PolicyObject, *, needed: bool) -> Workload | None:
+        reference = workload_ref(found)
+        if reference is None or not needed:
+            return None
+        try:
+            scale = await self._objects.read_scale(reference)
+        except MeltguardError:
+            return None  # unknown replicas are never written
+        return Workload(replicas=scale.wanted) if scale else None
+
+
+def workload_ref(found: PolicyObject) -> WorkloadRef | None:
+    """The workload whose replicas follow the capacity."""
+    name = found.service.workload
+    if name is None:
+        return None
+    return WorkloadRef(api_version=name.api_version, kind=name.kind, name=name.name, namespace=found.policy.namespace)
+
+
+def _target(pod: PodView, port: int) -> Target:
+    return Target(pod=pod.uid, name=f"{pod.namespace}/{pod.name}", address=pod.ip, port=port)
+
+
+def reading_of(signal: Signal, answer: MetricAnswer, nodes: frozenset[NodeName]) -> Reading:
+    """A platform signal over the nodes that run the service: its hottest GPU, or the mean of its utilization.
+
+    Coverage under 80 % of those nodes is unknown, and so is a service without nodes.
+    """
+    if answer.problem:
+        return _unknown(signal, answer.problem)
+    if signal.kind is SignalKind.QUERY:
+        return _of_samples(signal, answer.samples)
+    ours = [sample for sample in answer.samples if sample.node in nodes]
+    covered = {sample.node for sample in ours}
+    if not nodes:
+        return _unknown(signal, "no serving pod is Ready, so there is no GPU to measure")
+    if len(covered) < COVERAGE * len(nodes):
+        text = f"{len(covered)} of the service's {len(nodes)} nodes have samples; check the GPU exporter and its labels"
+        return _unknown(signal, text)
+    return _of_samples(signal, ours)
+
+
+def _of_samples(signal: Signal, samples: Sequence[MetricSample]) -> Reading:
+    if not samples:
+        return _unknown(signal, "the query found nothing; check the metric's name and labels")
+    values = [sample.value for sample in samples]
+    value = sum(values) / len(values) if signal.kind is SignalKind.GPU_UTILIZATION else max(values)
+    oldest = max(sample.age for sample in samples)
+    return Reading(signal=signal.name, value=value, age=oldest)
+
+
+def _unknown(signal: Signal, problem: str) -> Reading:
+    return Reading(signal=signal.name, value=None, age=Seconds(0.0), problem=problem)

@@ -1,0 +1,123 @@
+"""What each GPUPool's status says: what it lends now, to whom, until when, and why no more."""
+
+import logging
+from dataclasses import dataclass, field
+
+from meltguard.adapters.kubernetes_errors import Missing
+from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.api.conditions import Condition, ConditionStatus, with_conditions
+from meltguard.api.pool_status import NodeCounts, PoolLoan, PoolStatus
+from meltguard.api.to_core import PoolObject
+from meltguard.clock import rfc3339
+from meltguard.controller.resources import POOLS, Resources
+from meltguard.core.loan_rules import unfit
+from meltguard.core.pools import PoolView, assign
+from meltguard.ports import Clock, Fleet
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class PoolReporter:
+    """Writes a pool's status when it says something new."""
+
+    resources: Resources
+    fleet: Fleet
+    objects: KubernetesObjects
+    clock: Clock
+    written: dict[str, PoolStatus] = field(default_factory=dict)  # by uid
+
+    async def run_once(self) -> None:
+        """Look at every pool."""
+        found = self.resources.pools()
+        views = assign([one.pool for one in found], self.fleet.view().nodes)
+        now = rfc3339(self.clock.now())
+        for one in found:
+            before = self.written.get(one.pool.uid, one.status)
+            status = pool_status(one, views[one.pool.name], before, now)
+            if status == before:
+                continue
+            try:
+                body = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+                await self.objects.patch_status(f"{POOLS}/{one.pool.name}", body)
+            except Missing:
+                log.info("pool is gone", extra={"pool": one.pool.name})
+            self.written[one.pool.uid] = status
+
+
+def pool_status(one: PoolObject, view: PoolView, before: PoolStatus, now: str) -> PoolStatus:
+    """The whole status of a pool."""
+    lendable = _lendable(view)
+    conditions = (_ready(one, view, now), _floor(one, view, now), _overlap(one, view, now))
+    return PoolStatus(
+        observed_generation=one.generation,
+        conditions=with_conditions(before.conditions, conditions),
+        nodes=NodeCounts(total=len(view.members), ready=len(view.at_home), lent=len(view.lent), floor=view.floor),
+        lendable=lendable,
+        loans=tuple(
+            PoolLoan(
+                node=node.name,
+                policy=node.claim.policy,
+                step=node.claim.step,
+                since=rfc3339(node.claim.since),
+                promised_return=rfc3339(node.claim.due),
+            )
+            for node in view.lent
+            if node.claim is not None
+        ),
+        why=_why(view, lendable),
+    )
+
+
+def _lendable(view: PoolView) -> int:
+    lending = view.pool.lending
+    if lending is None:
+        return 0
+    fit = sum(not unfit(node) for node in view.at_home)
+    return max(0, min(fit, len(view.at_home) - view.floor, lending.max_loans - len(view.lent)))
+
+
+def _why(view: PoolView, lendable: int) -> str:
+    if view.pool.lending is None:
+        return "lends nothing: there is no spec.lending"
+    busy = [f"{node.name} {why}" for node in view.at_home if (why := unfit(node))]
+    said = f"{len(view.lent)} lent, {lendable} more could be; {len(view.at_home)} at home, floor {view.floor}"
+    return f"{said}; {busy[0]}" if busy and not lendable else said
+
+
+def _condition(one: PoolObject, what: str, said: tuple[bool, str, str], now: str) -> Condition:
+    holds, reason, message = said
+    return Condition(
+        type=what,
+        status=ConditionStatus.TRUE if holds else ConditionStatus.FALSE,
+        observed_generation=one.generation,
+        last_transition_time=now,
+        reason=reason,
+        message=message,
+    )
+
+
+def _ready(one: PoolObject, view: PoolView, now: str) -> Condition:
+    if view.contested:
+        return _condition(one, "Ready", (False, "PoolsOverlap", _contested(view)), now)
+    if not view.members:
+        text = "no node bears the labels of spec.nodes.labels; correct them, or label nodes"
+        return _condition(one, "Ready", (False, "NoNodes", text), now)
+    return _condition(one, "Ready", (True, "Understood", f"{len(view.members)} nodes"), now)
+
+
+def _floor(one: PoolObject, view: PoolView, now: str) -> Condition:
+    text = f"{len(view.at_home)} Ready nodes at home, floor {view.floor}"
+    kept = len(view.at_home) >= view.floor
+    return _condition(one, "FloorKept", (kept, "AtOrAboveFloor" if kept else "BelowFloor", text), now)
+
+
+def _overlap(one: PoolObject, view: PoolView, now: str) -> Condition:
+    if view.contested:
+        return _condition(one, "Overlapping", (True, "PoolsOverlap", _contested(view)), now)
+    return _condition(one, "Overlapping", (False, "NoOverlap", "no node matches another pool"), now)
+
+
+def _contested(view: PoolView) -> str:
+    names = ", ".join(view.contested[:5])
+    return f"nodes that match another GPUPool too belong to neither: {names}; make the labels of the pools exclusive"

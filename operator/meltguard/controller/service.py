@@ -1,0 +1,240 @@
+"""One service's loop: observe, decide, apply. The clock is read once a pass."""
+
+import asyncio
+import logging
+import math
+from dataclasses import dataclass, replace
+
+from meltguard.adapters.kubernetes_errors import Missing
+from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.api.grants import document_of
+from meltguard.api.memory import read_memory
+from meltguard.api.policy_status import PolicyStatus
+from meltguard.api.signed import SigningKey
+from meltguard.api.to_core import PolicyObject
+from meltguard.clock import rfc3339
+from meltguard.controller.agents import AgentBook
+from meltguard.controller.conditions import Pass, refused_loan
+from meltguard.controller.enforcer import Enforcement, Enforcer
+from meltguard.controller.events import EventLog, Reason, policy_ref
+from meltguard.controller.mover import Board
+from meltguard.controller.observe import Observer, workload_ref
+from meltguard.controller.resources import POLICIES
+from meltguard.controller.status import policy_status
+from meltguard.controller.telemetry import Telemetry
+from meltguard.core.decide import decide
+from meltguard.core.decision import Decision
+from meltguard.core.granting import baseline_for
+from meltguard.core.policy import Level, Mode, TierState
+from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.units import Epoch, Instant, Seconds, UnitsPerSecond
+from meltguard.errors import Conflict, InvalidInput
+from meltguard.ports import Clock, LimitSink
+
+log = logging.getLogger(__name__)
+
+WRITE_EVERY = Seconds(10.0)
+"""Status is written when something changed, else at most this often."""
+
+LIMIT_CHANGE = 0.05
+LEAST = -10_000
+SAFE_CHANGE = 0.25
+"""The baseline is rewritten when the policy changed, or the measured capacity by this share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What every service's loop works with."""
+
+    observer: Observer
+    objects: KubernetesObjects
+    sink: LimitSink
+    events: EventLog
+    telemetry: Telemetry
+    clock: Clock
+    board: Board
+    key: SigningKey
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What the last baseline document was made of."""
+
+    generation: int
+    pods: int
+    capacity: UnitsPerSecond | None
+
+
+class ServiceLoop:
+    """One policy, from its first sight to its release."""
+
+    def __init__(self, means: Means, found: PolicyObject) -> None:
+        self._means = means
+        self.found = found
+        self.wake = asyncio.Event()
+        self._book = AgentBook(means.sink, means.clock, self.wake.set)
+        self._enforcer = Enforcer(sink=means.sink, clock=means.clock, book=self._book, epoch=means.epoch)
+        self._memory: Memory = read_memory(found.status.memory)
+        self._status: PolicyStatus = found.status
+        self._written: tuple[Seconds, tuple[object, ...]] | None = None
+        self._changed: Instant = means.clock.now()
+        self._before: Decision | None = None
+        self._baseline: Baseline | None = None
+        self.released = False
+
+    async def run_once(self) -> None:
+        """One pass."""
+        if self.found.deleting:
+            await self._release()
+            return
+        started = self._means.clock.elapsed()
+        found, means = self.found, self._means
+        seen = await means.observer.observe(found, self._book)
+        now = means.clock.now()
+        memory = replace(self._memory, rested=dict(means.board.rested))
+        decision = self._paused(decide(found.policy, memory, seen, now))
+        self._memory = decision.memory
+        self._book.calm = decision.level is Level.NORMAL and not _limited(decision)
+        means.board.intents[found.policy.uid] = decision.intents
+        if decision.borrow:
+            means.board.wanted[found.policy.uid] = (found.policy, decision.borrow)
+        means.telemetry.decided(found.policy, decision, seen)
+        enforcement = await self._enforcer.enforce(found.policy, decision)
+        means.telemetry.enforced(found.policy, enforcement)
+        await self._apply(decision, seen)
+        await self._tell(decision, seen)
+        await self._write_status(seen, decision, enforcement)
+        self._before = decision
+        service = (found.policy.namespace, found.policy.name)
+        means.telemetry.pass_seconds.labels(*service).observe(means.clock.elapsed() - started)
+
+    def _paused(self, decision: Decision) -> Decision:
+        """A paused policy renews the limits that held when it was paused."""
+        if self.found.policy.mode is not Mode.PAUSED or self._before is None:
+            return decision
+        held = replace(decision.memory, limits=self._before.memory.limits)
+        return replace(decision, limits=self._before.limits, features=self._before.features, memory=held)
+
+    async def close(self) -> None:
+        """Stop reading the agents."""
+        await self._book.close()
+
+    async def _release(self) -> None:
+        """The policy is being deleted: tell the agents once; its nodes go home by the mover."""
+        self._means.board.forget(self.found.policy.uid)
+        if self.released:
+            return
+        unheard = await self._enforcer.release(self.found.policy)
+        self.released = True
+        text = "the agents were released" if not unheard else f"{len(unheard)} agents did not hear of the release"
+        await self._means.events.say(policy_ref(self.found.policy), Reason.RELEASED, text)
+
+    async def _apply(self, decision: Decision, seen: Snapshot) -> None:
+        if self.found.policy.mode is not Mode.SHADOW:
+            await self._write_baseline(decision, seen)
+        reference = workload_ref(self.found)
+        if decision.replicas is None or reference is None:
+            return
+        read = await self._means.objects.read_scale(reference)
+        if read is None or seen.workload is None or read.wanted != seen.workload.replicas:
+            return  # someone wrote it since: decided anew at the next pass
+        try:
+            await self._means.objects.set_replicas(reference, decision.replicas.replicas, read)
+        except Conflict as exc:
+            log.info("replicas not set", extra={"policy": self.found.policy.key, "why": str(exc)})
+
+    async def _write_baseline(self, decision: Decision, seen: Snapshot) -> None:
+        policy = self.found.policy
+        now = Baseline(generation=self.found.generation, pods=seen.ready_pods, capacity=decision.capacity)
+        if self._baseline is not None and not _baseline_changed(self._baseline, now):
+            return
+        document = document_of(baseline_for(policy, decision.capacity, seen.ready_pods, decision.at))
+        text = self._means.key.sign(document).model_dump_json(by_alias=True)
+        name = f"{policy.name}-meltguard-baseline"
+        await self._means.objects.apply_config_map(policy.namespace, name, {"baseline.json": text}, policy_ref(policy))
+        self._baseline = now
+
+    async def _tell(self, decision: Decision, seen: Snapshot) -> None:
+        before, policy = self._before, self.found.policy
+        if policy.mode is Mode.SHADOW:
+            return  # shadow writes nothing but the status
+        about = policy_ref(policy)
+        if before is not None and before.level is not decision.level:
+            text = f"{before.level.label} to {decision.level.label}: {decision.why}"
+            await self._means.events.say(about, Reason.LEVEL_CHANGED, text)
+        states = {limit.tier: limit.state for limit in before.limits} if before else {}
+        for limit in decision.limits:
+            was = states.get(limit.tier, TierState.OPEN)
+            if was is limit.state:
+                continue
+            if limit.state is TierState.OPEN:
+                await self._means.events.say(about, Reason.TIER_LIFTED, f"tier {limit.tier} is open again")
+            else:
+                text = f"tier {limit.tier}: {limit.state}; {limit.cause}"
+                await self._means.events.say(about, Reason.TIER_LIMITED, text)
+        refused = refused_loan(decision.rules)
+        if refused is not None and not seen.loans:
+            await self._means.events.say(about, Reason.BORROWING_REFUSED, f"{refused.rule}: no, {refused.text}")
+
+    async def _write_status(self, seen: Snapshot, decision: Decision, enforcement: Enforcement) -> None:
+        marks = _marks(decision, seen, enforcement)
+        now = self._means.clock.elapsed()
+        changed = self._written is None or marks != self._written[1]
+        if not changed and self._written is not None and now - self._written[0] < WRITE_EVERY:
+            return
+        if changed:
+            self._changed = decision.at
+        policy = self.found.policy
+        this = Pass(
+            policy=policy,
+            generation=self.found.generation,
+            seen=seen,
+            decision=decision,
+            enforcement=enforcement,
+            now=rfc3339(decision.at),
+        )
+        status = policy_status(this, self._status, self._means.epoch, self._changed)
+        body = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        cleared = {key: None for key in _optional_keys() if key not in body}
+        path = f"{POLICIES.replace('/imageservicepolicies', '')}/namespaces/{policy.namespace}/imageservicepolicies"
+        try:
+            await self._means.objects.patch_status(f"{path}/{policy.name}", {**cleared, **body})
+        except (Missing, InvalidInput) as exc:
+            log.warning("status not written", extra={"policy": policy.key, "why": str(exc)})
+            return
+        self._status = status
+        self._written = (now, marks)
+
+
+def _limited(decision: Decision) -> bool:
+    return any(limit.state is not TierState.OPEN for limit in decision.limits)
+
+
+def _baseline_changed(before: Baseline, now: Baseline) -> bool:
+    if (before.generation, before.pods) != (now.generation, now.pods):
+        return True
+    if before.capacity is None or now.capacity is None:
+        return now.capacity is not None and before.capacity is None
+    return abs(now.capacity - before.capacity) > SAFE_CHANGE * before.capacity
+
+
+def _marks(decision: Decision, seen: Snapshot, enforcement: Enforcement) -> tuple[object, ...]:
+    """What makes a status worth writing at once: level, loans, who acknowledged, limits (5 % or more)."""
+    loans = tuple((node.name, node.claim.step) for node in seen.loans if node.claim)
+    limits = tuple((limit.tier, limit.state, _coarse(limit.rate)) for limit in decision.limits)
+    acknowledged = (enforcement.acknowledged, enforcement.pods)
+    unknown = tuple(signal.name for signal in decision.signals if signal.pressure is None)
+    return (decision.level, loans, limits, acknowledged, unknown)
+
+
+def _coarse(rate: float | None) -> int | None:
+    """Rates within five per cent of one another mostly share a number."""
+    if rate is None or rate <= 0:
+        return None if rate is None else LEAST
+    return round(math.log(rate) / math.log(1.0 + LIMIT_CHANGE))
+
+
+def _optional_keys() -> tuple[str, ...]:
+    """Keys of the status that a pass may leave out: a merge patch must clear them."""
+    return ("replicasFound", "decision", "memory", "laggards", "overrides", "loans", "features")

@@ -1,0 +1,120 @@
+"""From a pass to the policy's status."""
+
+from meltguard.api.conditions import with_conditions
+from meltguard.api.levels import LevelName
+from meltguard.api.memory import write_memory
+from meltguard.api.policy_status import (
+    ActiveOverride,
+    DecisionStatus,
+    FeatureStatus,
+    Laggard,
+    LimitStatus,
+    LoanStatus,
+    PolicyStatus,
+    RuleOutcome,
+    SignalStatus,
+)
+from meltguard.clock import rfc3339
+from meltguard.controller.conditions import Pass, conditions
+from meltguard.core.decision import SignalPressure, TierLimit
+from meltguard.core.explain import per_minute, signal_text
+from meltguard.core.fleet import NodeView
+from meltguard.core.policy import Override
+from meltguard.core.tiers import active_overrides
+from meltguard.core.units import Epoch, Instant
+
+
+def policy_status(this: Pass, before: PolicyStatus, epoch: Epoch, last_change: Instant) -> PolicyStatus:
+    """The whole status; conditions keep the time of their last change."""
+    decision = this.decision
+    messages = {tier.name: tier.message for tier in this.policy.tiers}
+    return PolicyStatus(
+        observed_generation=this.generation,
+        conditions=with_conditions(before.conditions, conditions(this)),
+        mode=this.policy.mode,
+        level=LevelName(decision.level.label),
+        level_since=rfc3339(decision.level_since),
+        pressure="unknown" if decision.pressure is None else f"{decision.pressure:.2f}",
+        why=decision.why,
+        last_change=rfc3339(last_change),
+        epoch=epoch,
+        revision=this.enforcement.revision,
+        acknowledged=f"{this.enforcement.acknowledged}/{this.enforcement.pods}",
+        signals=tuple(_signal(signal) for signal in decision.signals),
+        limits=tuple(_limit(limit, messages[limit.tier]) for limit in decision.limits),
+        features=tuple(FeatureStatus(name=name, rollout=f"{share}%") for name, share in decision.features.items()),
+        loan_count=len(this.seen.loans),
+        loans=tuple(_loan(node) for node in this.seen.loans),
+        laggards=tuple(
+            Laggard(pod=one.pod, cause=one.cause, since=rfc3339(Instant(decision.at - one.lasting)))
+            for one in this.enforcement.laggards
+        ),
+        overrides=tuple(_override(one) for one in active_overrides(this.policy, decision.at)),
+        decision=_decision(this),
+        replicas_found=decision.memory.replicas_found,
+        memory=write_memory(decision.memory),
+    )
+
+
+def _signal(signal: SignalPressure) -> SignalStatus:
+    known = signal.pressure is not None
+    return SignalStatus(
+        name=signal.name,
+        value=signal_text(signal).removeprefix(f"{signal.name} ") if known else None,
+        pressure=f"{signal.pressure:.2f}" if known else None,
+        age_seconds=round(signal.age) if known else None,
+        unknown=None if known else signal.problem,
+    )
+
+
+def _limit(limit: TierLimit, message: str) -> LimitStatus:
+    limited = bool(limit.cause)
+    return LimitStatus(
+        tier=limit.tier,
+        state=limit.state,
+        rate=per_minute(limit.rate),
+        demand=per_minute(limit.demand),
+        since=None if limit.since is None else rfc3339(limit.since),
+        cause=limit.cause if limited else None,
+        lifts_when=limit.lifts_when if limited else None,
+        message=message if limited and message else None,
+    )
+
+
+def _loan(node: NodeView) -> LoanStatus:
+    claim = node.claim
+    if claim is None:
+        raise ValueError(f"{node.name} bears no claim")
+    return LoanStatus(
+        node=node.name,
+        home=claim.home,
+        step=claim.step,
+        since=rfc3339(claim.since),
+        promised_return=rfc3339(claim.due),
+        why=claim.why or None,
+    )
+
+
+def _override(one: Override) -> ActiveOverride:
+    if one.level is not None:
+        sets = f"level: {one.level.label}"
+    else:
+        parts = [one.state.value if one.state else "", per_minute(one.limit) if one.limit is not None else ""]
+        sets = f"{one.tier}: {' at '.join(part for part in parts if part)}"
+    return ActiveOverride(sets=sets, until=rfc3339(one.until), reason=one.reason)
+
+
+def _decision(this: Pass) -> DecisionStatus:
+    decision = this.decision
+    refused = next((outcome.text for outcome in decision.rules if not outcome.holds), None)
+    return DecisionStatus(
+        at=rfc3339(decision.at),
+        ready_pods=this.seen.ready_pods,
+        answering_pods=len(this.seen.loads),
+        demand=per_minute(sum(limit.demand for limit in decision.limits)),
+        capacity=None if decision.capacity is None else per_minute(decision.capacity),
+        budget=None if decision.budget is None else per_minute(decision.budget),
+        rules=tuple(RuleOutcome(rule=one.rule, holds=one.holds, text=one.text) for one in decision.rules),
+        next_change=decision.next_change,
+        unblocked_by=refused,
+    )

@@ -1,0 +1,128 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meltguard.agent.news import News
+from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk, Reservation
+from meltguard.agent.quota_store import AccountKey, hashed
+from meltguard.agent.refusal import Reason
+from meltguard.agent.statefile import StateFile
+from meltguard.api.limit_document import QuotaRule
+from meltguard.core.units import Seconds
+from support.agents import ManualClock
+from support.memory_quota import MemoryQuotaStore
+
+ANN = AccountKey(policy="serving/image-gen", tier="free", user=hashed("ann"))
+QUICK = Seconds(0.01)
+
+
+class Pair:
+    """A desk and its store, each with a clock of its own."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.here, self.there = ManualClock(), ManualClock()
+        self.store = MemoryQuotaStore(self.there)
+        self.state = StateFile(path)
+        self.news = News()
+        self.desk = QuotaDesk("serving/image-gen", self.store, self.here, self.state, self.news)
+
+    async def ask(self, **changes: Any) -> Reservation | Denial:
+        """Ask for one image."""
+        fields = {"tier": "free", "user": "ann", "key": None, "images": 1, "rule": QuotaRule(images=3), **changes}
+        return await self.desk.reserve(QuotaAsk(hold_for=Seconds(60.0), **fields))
+
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """The desk settles in the background."""
+        task = asyncio.create_task(self.desk.run(QUICK))
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def reason(outcome: Reservation | Denial) -> Reason | None:
+    return outcome.reason if isinstance(outcome, Denial) else None
+
+
+@pytest.mark.parametrize("hours", [-30, -1, 1, 30])
+async def test_the_stores_clock_counts_not_the_agents(hours: int) -> None:
+    pair = Pair()
+    pair.here.wall += hours * 3600
+    outcome = await pair.ask()
+    assert isinstance(outcome, Reservation)
+    midnight = 86_400 - pair.there.wall % 86_400
+    assert outcome.allowance.resets_in == pytest.approx(midnight)
+
+
+async def test_a_denial_tells_the_reset_on_the_agents_own_clock() -> None:
+    pair = Pair()
+    pair.here.wall += 30  # its clock is ahead
+    outcome = await pair.ask(rule=QuotaRule(images=0))
+    assert isinstance(outcome, Denial)
+    assert outcome.reset is not None
+    assert outcome.reset - pair.here.wall == pytest.approx(86_400 - pair.there.wall % 86_400)
+
+
+async def test_a_few_failures_in_a_row_end_the_asking() -> None:
+    pair = Pair()
+    pair.store.broken = True
+    assert [reason(await pair.ask()) for _ in range(10)] == [Reason.QUOTA_STORE] * 10
+    assert pair.store.calls == 3
+    assert pair.desk.down
+    await asyncio.sleep(0)
+    assert pair.news.sequence == 1
+
+
+async def test_it_comes_back_by_itself() -> None:
+    pair = Pair()
+    pair.store.broken = True
+    async with pair.working():
+        for _ in range(3):
+            await pair.ask()
+        assert pair.desk.down
+        pair.store.broken = False
+        async with asyncio.timeout(2):
+            while pair.desk.down:  # noqa: ASYNC110 - the desk has no event for it
+                await asyncio.sleep(0.005)
+        assert reason(await pair.ask()) is None
+
+
+async def test_what_could_not_be_settled_is_settled_later() -> None:
+    pair = Pair()
+    outcomes = [await pair.ask(key=key) for key in ("a", "b")]
+    async with pair.working():
+        pair.store.broken = True
+        for outcome, settle in zip(outcomes, (pair.desk.commit, pair.desk.release), strict=True):
+            assert isinstance(outcome, Reservation)
+            settle(outcome)
+        await asyncio.sleep(0.05)
+        assert pair.store.used(ANN) == 2
+        pair.store.broken = False
+        async with asyncio.timeout(2):
+            while pair.store.used(ANN) != 1:  # noqa: ASYNC110 - the store has no event for it
+                await asyncio.sleep(0.005)
+    assert reason(await pair.ask(key="a")) is Reason.DUPLICATE
+
+
+async def test_an_agent_that_starts_anew_still_knows_the_day(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    first = Pair(path)
+    assert reason(await first.ask()) is None
+    again = Pair(path)  # its store is empty
+    outcome = await again.ask()
+    assert reason(outcome) is Reason.QUOTA_STORE
+    again.there.pass_by(86_400)
+    again.here.pass_by(86_400)
+    assert reason(await again.ask()) is None
+
+
+async def test_two_users_with_one_key_are_two_requests() -> None:
+    pair = Pair()
+    assert reason(await pair.ask(key="k")) is None
+    assert reason(await pair.ask(key="k", user="bob")) is None
+    assert reason(await pair.ask(key="k")) is Reason.DUPLICATE
