@@ -18,7 +18,7 @@ from support.agents import KEY, POD, ImageServer, agent_settings
 from support.fakes import FakeSink
 from support.grants import a_grant, a_target
 
-QUICK = PushTiming(push=Seconds(1.0), hold=Seconds(0.4), slack=Seconds(1.0))
+QUICK = PushTiming(push=Seconds(1.0), hold=Seconds(1.0), slack=Seconds(1.0))
 
 
 @dataclass(frozen=True)

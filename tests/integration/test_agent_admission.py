@@ -1,32 +1,23 @@
 """Requests through the agent to an image server, over real sockets."""
 
 import asyncio
-import contextlib
-import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
 from meltguard.agent.asgi import Receive, Scope, Send
-from meltguard.agent.journal import JournalEntry
-from meltguard.agent.middleware import AdmissionMiddleware
-from meltguard.agent.server import ServingAgent, serving
-from meltguard.agent.settings import Callers, Pace
+from meltguard.agent.settings import Pace
 from meltguard.api.limit_document import DocumentKind, TierState
-from meltguard.core.units import Gpus, Seconds, TierName
+from meltguard.core.units import Gpus, Seconds
+from support.agent_requests import agent, report, statuses, waiting
 from support.agents import (
     FREE,
     PLUS,
     ImageServer,
-    Told,
     a_baseline,
     a_lease,
-    agent_settings,
     ask,
     limited,
     look,
@@ -34,31 +25,6 @@ from support.agents import (
     signed,
     until,
 )
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as opened:
-        yield opened
-
-
-def agent(image_server: Any, **changes: Any) -> AbstractAsyncContextManager[ServingAgent]:
-    return serving(agent_settings(**changes), image_server)
-
-
-async def report(session: aiohttp.ClientSession, running: ServingAgent) -> Any:
-    return (await look(session, running)).body
-
-
-async def waiting(session: aiohttp.ClientSession, running: ServingAgent, tier: str, count: int) -> None:
-    async def reached() -> bool:
-        return bool((await report(session, running))["tiers"][tier]["waiting"] == count)
-
-    await until(reached)
-
-
-def statuses(told: list[Told]) -> dict[int, int]:
-    return {status: sum(each.status == status for each in told) for status in {each.status for each in told}}
 
 
 async def test_no_more_run_at_once_than_there_are_gpus(session: aiohttp.ClientSession) -> None:
@@ -233,158 +199,3 @@ async def test_a_lease_that_ends_leaves_the_baseline_and_a_broken_file_the_last_
         await asyncio.sleep(0.8)  # the safe rate was held and has grown to no rate: this tier has no maximum
         assert statuses([await ask(session, running) for _ in range(20)]) == {200: 20}
         assert (await report(session, running))["source"] == "Baseline"
-
-
-async def test_without_a_trusted_gateway_nobody_names_his_own_tier(session: aiohttp.ClientSession) -> None:
-    async with agent(ImageServer(seconds=0.0), callers=Callers()) as running:
-        await push(session, running, a_lease(limited(FREE, TierState.SUSPEND, 0.0), PLUS))
-        assert (await ask(session, running, "plus")).status == 503
-
-
-async def test_a_tier_named_twice_is_no_tier(session: aiohttp.ClientSession) -> None:
-    async with agent(ImageServer(seconds=0.0)) as running:
-        await push(session, running, a_lease(limited(FREE, TierState.SUSPEND, 0.0), PLUS))
-        reader, writer = await asyncio.open_connection("127.0.0.1", running.data.port)
-        writer.write(b"POST /i HTTP/1.1\r\nhost: x\r\nx-meltguard-tier: free\r\nX-Meltguard-Tier: plus\r\n\r\n")
-        assert b"503" in await reader.readline()
-        writer.close()
-
-
-async def test_a_user_named_twice_is_nobody(session: aiohttp.ClientSession, tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    async with agent(ImageServer(seconds=0.0), journal=path, journal_names_users=True) as running:
-        reader, writer = await asyncio.open_connection("127.0.0.1", running.data.port)
-        writer.write(b"POST /i HTTP/1.1\r\nhost: x\r\nx-meltguard-user: a\r\nX-Meltguard-User: ann\r\n\r\n")
-        assert b"200" in await reader.readline()
-        writer.close()
-        assert (await ask(session, running)).status == 200
-    assert [JournalEntry.parse(line).user for line in path.read_text().splitlines()] == ["", "ann"]
-
-
-async def test_a_client_that_reads_slowly_holds_no_gpu(session: aiohttp.ClientSession) -> None:
-    async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        for _ in range(30):
-            await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
-    callers = Callers(trust_gateway=True, read_within=Seconds(1.0))
-    async with agent(large, callers=callers) as running:
-        with contextlib.ExitStack() as stack:
-            for number in range(3):
-                sock = stack.enter_context(socket.socket())
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # the kernel must not read for it
-                sock.connect(("127.0.0.1", running.data.port))
-                sock.send(b"POST /i HTTP/1.1\r\nhost: x\r\n\r\n")
-                await until(lambda done=number + 1: made(running, done))
-            async with asyncio.timeout(0.9):
-                assert (await ask(session, running)).status == 200
-            await asyncio.sleep(1.2)
-            assert await asyncio.to_thread(all_bytes, sock) < 3_000_000  # it was given up
-
-
-def all_bytes(sock: socket.socket) -> int:
-    size = 0
-    with contextlib.suppress(ConnectionError):
-        while piece := sock.recv(65_536):
-            size += len(piece)
-    return size
-
-
-async def made(running: ServingAgent, images: int) -> bool:
-    report = running.agent.report()
-    return report.in_flight == 0 and report.units_done == images
-
-
-async def test_a_slow_upload_holds_no_gpu(session: aiohttp.ClientSession) -> None:
-    callers = Callers(trust_gateway=True, body_within=Seconds(0.5))
-    async with agent(ImageServer(seconds=0.0), callers=callers) as running:
-        reader, writer = await asyncio.open_connection("127.0.0.1", running.data.port)
-        writer.write(b"POST /i HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n" + b"x" * 500_000)
-        await asyncio.sleep(0.2)
-        assert running.agent.report().in_flight == 0
-        assert (await ask(session, running)).status == 200
-        assert b"408" in await reader.readline()
-        writer.close()
-
-
-async def test_health_and_models_need_no_admission(session: aiohttp.ClientSession) -> None:
-    async with agent(ImageServer(seconds=0.0), callers=Callers(default_tier=TierName("free"))) as running:
-        await push(session, running, a_lease(limited(FREE, TierState.SUSPEND, 0.0)))
-        async with session.get(f"http://127.0.0.1:{running.data.port}/healthz") as answer:
-            assert answer.status == 200
-
-
-async def test_an_app_that_fails_gives_its_slot_back(session: aiohttp.ClientSession) -> None:
-    async def failing(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        await asyncio.sleep(0)
-        raise RuntimeError("out of memory")
-
-    async with agent(failing) as running:
-        assert statuses([await ask(session, running) for _ in range(5)]) == {500: 5}
-        body = await report(session, running)
-        assert (body["inFlight"], body["inFlightUnits"], body["unitsDone"]) == (0, 0.0, 0.0)
-
-
-async def test_an_image_that_never_ends_is_ended(session: aiohttp.ClientSession) -> None:
-    pace = Pace(longest_image=Seconds(0.2))
-    async with agent(ImageServer(seconds=60.0), pace=pace) as running:
-        assert (await ask(session, running)).status == 504
-        assert (await report(session, running))["inFlight"] == 0
-
-
-async def test_at_the_end_images_are_finished_and_the_waiting_told(session: aiohttp.ClientSession) -> None:
-    image_server = ImageServer(seconds=0.5)
-    async with agent(image_server) as running:
-        first = asyncio.create_task(ask(session, running))
-        await image_server.began.wait()
-        second = asyncio.create_task(ask(session, running))
-        await waiting(session, running, "default", 1)
-    told = await second
-    assert (told.status, told.body["reason"]) == (503, "agent-stopping")
-    assert "retry-after" in told.headers
-    assert (await first).status == 200
-
-
-async def test_a_retry_is_no_new_demand(session: aiohttp.ClientSession) -> None:
-    async with agent(ImageServer(seconds=0.0)) as running:
-        await push(session, running, a_lease(limited(FREE, TierState.SUSPEND, 0.0)))
-        for _ in range(3):
-            await ask(session, running, headers={"Idempotency-Key": "k1"}, json={"n": 2})
-        tier = (await report(session, running))["tiers"]["free"]
-        assert (tier["offered"], tier["offeredUnits"], tier["refused"]) == (1, 2.0, {"tier-suspended": 3})
-
-
-async def test_the_journal_tells_each_request(session: aiohttp.ClientSession, tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    async with agent(ImageServer(seconds=0.01), journal=path) as running:
-        await push(session, running, a_lease(limited(FREE, TierState.REJECT, 0.01), epoch=2, revision=5))
-        await ask(session, running, json={"n": 1, "size": "512x512"})
-        await ask(session, running)
-    entries = [JournalEntry.parse(line) for line in path.read_text().splitlines()]
-    assert [(each.verdict, each.reason, each.status, each.delivered) for each in entries] == [
-        ("admitted", "", 200, True),
-        ("refused", "over-rate", 503, False),
-    ]
-    first = entries[0]
-    assert (first.tier, first.units, first.images, first.source) == ("free", 0.25, 1, "Lease")
-    assert (first.epoch, first.revision, first.state, first.rate) == (2, 5, "Reject", 0.01)
-    assert first.took >= 0.01
-    assert first.user == entries[1].user != "ann"
-
-
-async def test_a_websocket_is_closed_unanswered() -> None:
-    image_server = ImageServer()
-    async with agent(image_server) as running:
-        guarded = AdmissionMiddleware(image_server, running.agent.admission, Callers(), Pace())
-        sent: list[Any] = []
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        async def receive() -> Any:
-            return {"type": "websocket.connect"}
-
-        await guarded({"type": "websocket", "path": "/ws", "headers": []}, receive, send)
-        assert sent == [{"type": "websocket.close", "code": 1008}]
-    assert image_server.most == 0

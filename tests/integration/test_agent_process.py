@@ -16,7 +16,7 @@ from meltguard.agent.journal import JournalEntry
 from support.agents import KEY, a_lease, signed
 from support.valkey import free_port
 
-START = "import typer; from meltguard.cli.agent import agent; typer.run(agent)"
+START = "from meltguard.cli.main import app; app()"
 
 
 class AgentProcess:
@@ -41,7 +41,7 @@ class AgentProcess:
         }
         arguments = [part for name, value in flags.items() for part in (f"--{name}", value)]
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", START, *arguments, "--trust-gateway", stdout=PIPE
+            sys.executable, "-c", START, "agent", *arguments, "--trust-gateway", stdout=PIPE
         )
         assert self.process.stdout is not None
         async with asyncio.timeout(20):
@@ -116,7 +116,9 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("flags", "text"), MISTAKES.values(), ids=MISTAKES)
 async def test_a_mistake_is_named_with_its_fix(flags: list[str], text: bytes) -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", START, "--pod-uid", "p", *flags, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", START, "agent", "--pod-uid", "p", *flags, stderr=PIPE
+    )
     _, stderr = await process.communicate()
     assert process.returncode == 2
     assert text in stderr

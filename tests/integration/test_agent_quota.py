@@ -29,12 +29,6 @@ def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
         yield server
 
 
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as opened:
-        yield opened
-
-
 @contextlib.asynccontextmanager
 async def agents(
     url: str | None, count: int = 1, app: App | None = None, **changes: Any

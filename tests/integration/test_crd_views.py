@@ -161,21 +161,11 @@ def test_a_bad_status_is_refused(resources: CustomResources, namespace: str, sta
 
 def the_largest_policy(namespace: str) -> Object:
     """Every list as long, every text as long as they may be together."""
-    key = f"{'k' * 200}.example/{'n' * 40}"
     name = "n" * 60
     until = "2026-12-01T18:00:00.123456+01:00"
     return a_policy_object(
         namespace=namespace,
-        service={
-            "selector": {
-                "matchLabels": {f"{key}{n}": "v" * 63 for n in range(8)},
-                "matchExpressions": [
-                    {"key": f"{key}{n}", "operator": "NotIn", "values": [f"{'v' * 62}{v}" for v in range(8)]}
-                    for n in range(8)
-                ],
-            },
-            "workloadRef": {"apiVersion": "a" * 128, "kind": "K" * 63, "name": "w" * 253},
-        },
+        service=_largest_service(),
         metrics={
             "signals": [
                 {
@@ -191,19 +181,7 @@ def the_largest_policy(namespace: str) -> Object:
             ]
         },
         capacity={"pool": name, "borrowFrom": [f"{name}{n}" for n in range(16)]},
-        tiers=[
-            {
-                "name": f"{name}{n}",
-                "priority": 1000,
-                "weight": 1000,
-                "floor": "3.12%",
-                "max": "9999999.999/m",
-                "quota": {"images": 1_000_000, "timeZone": "America/Argentina/ComodRivadavia"},
-                "message": "m" * 256,
-                "onLevel": {"Elevated": "Suspend", "Overloaded": "Suspend", "Critical": "Suspend"},
-            }
-            for n in range(16)
-        ],
+        tiers=_largest_tiers(name),
         features=[
             {"name": f"{name}{n}", "rollout": dict.fromkeys(("Normal", "Elevated", "Overloaded", "Critical"), "100%")}
             for n in range(16)
@@ -213,6 +191,36 @@ def the_largest_policy(namespace: str) -> Object:
             for n in range(16)
         ],
     )
+
+
+def _largest_service() -> Object:
+    key = f"{'k' * 200}.example/{'n' * 40}"
+    return {
+        "selector": {
+            "matchLabels": {f"{key}{n}": "v" * 63 for n in range(8)},
+            "matchExpressions": [
+                {"key": f"{key}{n}", "operator": "NotIn", "values": [f"{'v' * 62}{v}" for v in range(8)]}
+                for n in range(8)
+            ],
+        },
+        "workloadRef": {"apiVersion": "a" * 128, "kind": "K" * 63, "name": "w" * 253},
+    }
+
+
+def _largest_tiers(name: str) -> list[Object]:
+    return [
+        {
+            "name": f"{name}{n}",
+            "priority": 1000,
+            "weight": 1000,
+            "floor": "3.12%",
+            "max": "9999999.999/m",
+            "quota": {"images": 1_000_000, "timeZone": "America/Argentina/ComodRivadavia"},
+            "message": "m" * 256,
+            "onLevel": {"Elevated": "Suspend", "Overloaded": "Suspend", "Critical": "Suspend"},
+        }
+        for n in range(16)
+    ]
 
 
 def test_the_largest_policy_is_taken_and_stays_small(resources: CustomResources, namespace: str) -> None:

@@ -129,25 +129,29 @@ def a_workload(on: Ground, kind: str, name: str, replicas: int) -> WorkloadRef:
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "ReplicaSet"])
-async def test_replicas_are_read_and_set_if_nobody_wrote_meanwhile(on: Ground, kind: str) -> None:
+async def test_replicas_are_set_if_nobody_set_them_meanwhile(on: Ground, kind: str) -> None:
     workload = a_workload(on, kind, "w", 0)
     scale = await on.objects.read_scale(workload)
     assert scale is not None
     assert (scale.wanted, scale.selector) == (0, "app=w")
     on.kubectl("-n", on.namespace, "annotate", kind, "w", "touched=yes")
+    await on.objects.set_replicas(workload, 2, scale)
+    assert on.read(kind, "w")["spec"]["replicas"] == 2
     with pytest.raises(Conflict):
-        await on.objects.set_replicas(workload, 2, scale)
+        await on.objects.set_replicas(workload, 3, scale)
     now = await on.objects.read_scale(workload)
     assert now is not None
-    await on.objects.set_replicas(workload, 2, now)
-    assert on.read(kind, "w")["spec"]["replicas"] == 2
+    on.kubectl("-n", on.namespace, "scale", kind, "w", "--replicas=5")
+    with pytest.raises(Conflict):
+        await on.objects.set_replicas(workload, 1, now)
+    assert on.read(kind, "w")["spec"]["replicas"] == 5
 
 
 async def test_a_workload_that_is_not_there_has_no_scale(on: Ground) -> None:
     workload = WorkloadRef(api_version="apps/v1", kind="Deployment", name="none", namespace=on.namespace)
     assert await on.objects.read_scale(workload) is None
     with pytest.raises(Missing):
-        await on.objects.set_replicas(workload, 1, Scale(wanted=0, present=0, resource_version="", selector=""))
+        await on.objects.set_replicas(workload, 1, Scale(wanted=0, present=0, selector=""))
 
 
 @pytest.mark.parametrize("kind", ["DaemonSet", "Deploymint"])

@@ -132,6 +132,13 @@ def test_deletion_asks_first_and_kills_when_the_grace_is_over(plane: Plane, insi
     assert "leaving" in logged(plane, namespace, "deaf")
 
 
+def test_kubectl_logs_shows_what_a_pod_prints(inside: Inside) -> None:
+    make(inside, a_pod("talker", "sh", "-c", "echo one; echo two; sleep 2; echo three", restartPolicy="Never"))
+    inside("wait", "pod/talker", "--for=condition=Ready", "--timeout=20s")
+    assert inside("logs", "talker", "--follow") == "one\ntwo\nthree\n"
+    assert inside("logs", "talker", "--tail=1") == "three\n"
+
+
 async def test_a_crashing_pod_is_started_again_ever_later(inside: Inside) -> None:
     make(inside, a_pod("crash", "sh", "-c", "exit 3"))
     await eventually(lambda: read(inside, "crash", ".status.containerStatuses[0].restartCount") == "2", within=20)

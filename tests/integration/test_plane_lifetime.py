@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,7 +33,7 @@ with running_plane() as plane:
     print(json.dumps(told), flush=True)
     threading.Event().wait()
 """
-LOCAL = [sys.executable, "-c", "from meltguard.cli.local import app; app()"]
+LOCAL = [sys.executable, "-c", "from meltguard.cli.main import app; app()", "local"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def _named(stem: str) -> Iterator[str]:
         yield name
     finally:
         _local("down", name)
+        shutil.rmtree(post_of(name).directory)
 
 
 def _local(command: str, name: str) -> subprocess.CompletedProcess[str]:

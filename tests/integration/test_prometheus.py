@@ -1,72 +1,18 @@
-"""PrometheusMetrics against servers that lie, hang and stammer; a real Prometheus is in test_prometheus_real.py."""
+"""PrometheusMetrics: what it makes of answers, and whom it asks how. Trouble is in test_prometheus_trouble.py."""
 
 import asyncio
-import json
 import re
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
 
-from meltguard.adapters.prometheus import PrometheusMetrics
-from meltguard.adapters.prometheus_answer import USUAL, Bounds, PrometheusSource
 from meltguard.clock import SystemClock
 from meltguard.core.metrics import MetricSample
-from meltguard.core.policy import Signal, SignalKind, SignalUse
-from meltguard.core.units import NodeName, Seconds
-from support.fake_apiserver import hang, serving
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def a_signal(kind: SignalKind = SignalKind.GPU_TEMPERATURE, **changes: Any) -> Signal:
-    fields = {"name": "heat", "kind": kind, "use": SignalUse.DRIVE, "calm": 70.0, "target": 80.0, "critical": 88.0}
-    return Signal(**{**fields, **changes})
-
-
-HEAT = a_signal()
-OWN = a_signal(SignalKind.QUERY, query="queue_depth", freshness_query="min(timestamp(queue_depth))")
-
-
-def vector(*series: tuple[dict[str, str], object], at: float | None = None, **more: Any) -> dict[str, Any]:
-    when = SystemClock().now() if at is None else at
-    result = [{"metric": labels, "value": [when, str(value)]} for labels, value in series]
-    return {"status": "success", "data": {"resultType": "vector", "result": result}, **more}
-
-
-def heat(
-    value: object, age: float = 5.0, at: float | None = None, **labels: str
-) -> list[tuple[dict[str, str], object]]:
-    """A GPU's temperature as our query gets it: the value, and the time it was taken."""
-    when = SystemClock().now() if at is None else at
-    named = {"UUID": "GPU-1", "Hostname": "n1", **labels}
-    return [
-        ({"__name__": "T", **named, "meltguard_spelling": "1"}, value),
-        ({**named, "meltguard_taken": "1"}, when - age),
-    ]
-
-
-def always(body: object, code: int = 200) -> Handler:
-    async def answer(_: web.Request) -> web.StreamResponse:
-        text = body if isinstance(body, str) else json.dumps(body)
-        return web.Response(text=text, status=code, content_type="application/json")
-
-    return answer
-
-
-@asynccontextmanager
-async def metrics_from(handler: Handler, bounds: Bounds = USUAL, **options: Any) -> AsyncIterator[PrometheusMetrics]:
-    async with serving(handler) as url:
-        sources = {"default": PrometheusSource(url=url, **options)}
-        metrics = PrometheusMetrics(sources, SystemClock(), bounds=bounds)
-        try:
-            yield metrics
-        finally:
-            metrics.close()
+from meltguard.core.policy import SignalKind
+from meltguard.core.units import NodeName
+from support.fake_apiserver import serving
+from support.promql import HEAT, OWN, Handler, a_signal, always, heat, metrics_from, vector
 
 
 async def test_a_value_comes_with_its_node_and_the_age_of_its_sample() -> None:
@@ -128,93 +74,6 @@ async def test_a_clock_a_little_off_is_tolerated() -> None:
     assert round(answer.samples[0].age) == 5
 
 
-BAD: dict[str, tuple[Handler, str]] = {
-    "a page": (always("<html>sign in</html>"), "does not answer as Prometheus does.*check the source's url"),
-    "nothing": (always(""), "does not answer as Prometheus does"),
-    "JSON of something else": (always({"ok": True}), "does not answer as Prometheus does"),
-    "a list": (always([1, 2]), "does not answer as Prometheus does"),
-    "our credentials are refused": (always("Forbidden", 403), "refuses our credentials"),
-    "the query is wrong": (always({"status": "error", "error": "parse error at 7"}, 400), "parse error at 7"),
-    "it is overloaded": (always({"status": "error", "error": "query timed out"}, 503), "query timed out"),
-    "a matrix": (always({"status": "success", "data": {"resultType": "matrix", "result": []}}), "gives a matrix"),
-    "a vector that is none": (
-        always({"status": "success", "data": {"resultType": "vector", "result": [{"metric": 7}]}}),
-        "a vector that is none",
-    ),
-    "a redirect": (always("", 302), "does not answer as Prometheus does"),
-}
-
-
-@pytest.mark.parametrize(("handler", "said"), BAD.values(), ids=BAD)
-@pytest.mark.parametrize("signal", [HEAT, OWN], ids=["preset", "query"])
-async def test_whatever_comes_is_an_answer_with_a_problem(handler: Handler, said: str, signal: Signal) -> None:
-    async with metrics_from(handler) as metrics:
-        answer = await metrics.read("default", signal)
-    assert answer.samples == ()
-    assert re.search(said, answer.problem)
-
-
-async def test_an_unknown_source_is_named_with_those_that_are_known() -> None:
-    metrics = PrometheusMetrics({"a": PrometheusSource(url="http://127.0.0.1:9")}, SystemClock())
-    assert "'thanos'" in (await metrics.read("thanos", HEAT)).problem
-    assert "has: a" in (await metrics.read("thanos", HEAT)).problem
-    metrics.close()
-
-
-async def test_a_server_that_is_not_there_is_named_with_the_reason() -> None:
-    metrics = PrometheusMetrics({"default": PrometheusSource(url="http://127.0.0.1:9")}, SystemClock())
-    problem = (await metrics.read("default", HEAT)).problem
-    assert "http://127.0.0.1:9 does not answer" in problem
-    assert "refused" in problem
-    metrics.close()
-
-
-async def never(request: web.Request) -> web.StreamResponse:
-    await hang(request)
-    raise AssertionError
-
-
-async def drip(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse()
-    await response.prepare(request)
-    while True:
-        await response.write(b" ")
-        await asyncio.sleep(0.05)
-
-
-@pytest.mark.parametrize("handler", [never, drip], ids=["silent", "dripping"])
-async def test_a_hanging_server_costs_the_limit_and_holds_up_no_other(handler: Handler) -> None:
-    async with serving(handler) as hanging, serving(always(vector(*heat(64.0)))) as healthy:
-        sources = {"dead": PrometheusSource(url=hanging), "default": PrometheusSource(url=healthy)}
-        metrics = PrometheusMetrics(sources, SystemClock(), bounds=Bounds(answer=Seconds(0.6)))
-        began = time.monotonic()
-        dead = [asyncio.create_task(metrics.read("dead", a_signal(kind))) for kind in SignalKind for _ in range(5)]
-        assert len((await metrics.read("default", HEAT)).samples) == 1
-        assert time.monotonic() - began < 0.5
-        problems = {answer.problem for answer in await asyncio.gather(*dead)}
-        assert time.monotonic() - began < 3.0
-        assert any("gave no answer within" in text or "too slowly" in text for text in problems)
-        assert len((await metrics.read("default", HEAT)).samples) == 1
-        metrics.close()
-
-
-async def test_an_endless_body_is_not_read_to_its_end() -> None:
-    async def flood(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        while True:
-            await response.write(b" " * 65_536)
-
-    async with metrics_from(flood, Bounds(largest_body=1_000_000)) as metrics:
-        assert "answers more than 1 MB" in (await metrics.read("default", HEAT)).problem
-
-
-async def test_a_query_that_matches_too_much_says_so() -> None:
-    body = vector(*(({"i": str(i)}, 1) for i in range(4)))
-    async with metrics_from(always(body), Bounds(most_series=3)) as metrics:
-        assert "matches 4 series, at most 3 are read" in (await metrics.read("default", OWN)).problem
-
-
 async def test_policies_that_ask_the_same_ask_once() -> None:
     asked = 0
 
@@ -266,6 +125,25 @@ async def test_the_token_is_read_for_each_query_and_sent_with_the_tenant(tmp_pat
         problem = (await metrics.read("default", OWN)).problem
     assert seen == [("Bearer first", "gpu"), ("Bearer second", "gpu")]
     assert f"cannot be read from {token}" in problem
+
+
+async def test_a_redirect_leads_our_token_nowhere(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("t")
+    led: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.StreamResponse:
+        led.append(request.path)
+        return web.json_response(vector())
+
+    async with serving(elsewhere) as url:
+
+        async def redirect(_: web.Request) -> web.StreamResponse:
+            return web.Response(status=307, headers={"Location": url})
+
+        async with metrics_from(redirect, bearer_token_file=str(token)) as metrics:
+            assert "does not answer as Prometheus does (HTTP 307" in (await metrics.read("default", HEAT)).problem
+    assert led == []
 
 
 async def test_the_environments_proxy_does_not_get_our_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,8 +31,8 @@ def a_report(**changes: Any) -> web.Response:
 
 
 @asynccontextmanager
-async def an_agent(handler: Handler) -> AsyncIterator[tuple[AgentPush, Target]]:
-    async with serving(handler) as address, AgentPush(KEY, QUICK) as sink:
+async def an_agent(handler: Handler, timing: PushTiming = QUICK) -> AsyncIterator[tuple[AgentPush, Target]]:
+    async with serving(handler) as address, AgentPush(KEY, timing) as sink:
         url = URL(address)
         yield sink, a_target(address=str(url.host), port=int(url.port or 0))
 
@@ -123,16 +123,17 @@ async def test_hanging_agents_hold_up_nobody_else() -> None:
     async def take(_: web.Request) -> web.StreamResponse:
         return a_report()
 
-    async with an_agent(take) as (sink, healthy), serving(never) as silent:
+    patient = PushTiming(push=Seconds(2.0))
+    async with an_agent(take, patient) as (sink, healthy), serving(never) as silent:
         url = URL(silent)
         dead = a_target("pod-9", str(url.host), int(url.port or 0))
         began = time.monotonic()
         waiting = [asyncio.create_task(sink.push(dead, a_grant("pod-9"))) for _ in range(100)]
         await asyncio.gather(*(sink.push(healthy, a_grant()) for _ in range(100)))
-        assert time.monotonic() - began < QUICK.push
+        assert time.monotonic() - began < patient.push
         failures = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(failure, Unavailable) for failure in failures)
-        assert time.monotonic() - began < QUICK.push * 2.5
+        assert time.monotonic() - began < patient.push * 2
 
 
 async def test_a_connection_is_kept_for_the_next_push() -> None:
@@ -167,7 +168,7 @@ async def test_a_read_that_is_held_too_long_is_given_up() -> None:
         began = time.monotonic()
         with pytest.raises(Unavailable, match="no answer"):
             await sink.read(target, 7)
-        assert time.monotonic() - began < QUICK.hold + QUICK.slack + 0.3
+        assert time.monotonic() - began < QUICK.hold + QUICK.slack + 1.0
 
 
 async def test_a_grant_that_no_document_can_hold_is_not_sent() -> None:

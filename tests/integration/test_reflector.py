@@ -165,10 +165,12 @@ async def test_bookmarks_prove_life_and_change_nothing(tmp_path: Path) -> None:
 async def test_a_heartbeat_that_changes_nothing_we_keep_wakes_nobody(tmp_path: Path) -> None:
     async with mirrored(tmp_path, LONG, "a") as seen:
         version = seen.changes.version
+        await eventually(lambda: seen.reflector.age > 0.3)
         seen.server.put(f"{NODES}/a", {"status": {"heartbeat": 1}})
-        seen.server.put(f"{NODES}/b", {})
-        await seen.until_named("a", "b")
-        assert seen.changes.version == version + 1
+        await eventually(lambda: seen.reflector.age < 0.2)
+        assert seen.changes.version == version
+        seen.server.put(f"{NODES}/a", {"weight": 1})
+        await eventually(lambda: seen.changes.version == version + 1)
 
 
 async def test_while_the_server_is_away_the_last_view_stays_and_ages(tmp_path: Path) -> None:

@@ -37,28 +37,7 @@ def a_policy_object(name: str = "image-gen", namespace: str = "serving", **chang
             "borrowAtPressure": "0.9",
             "returnAfter": "10m",
         },
-        "tiers": [
-            {
-                "name": "free",
-                "priority": 0,
-                "floor": "2%",
-                "max": "40/m",
-                "quota": {"images": 3, "per": "day", "timeZone": "UTC"},
-                "maxWait": "30s",
-                "shedStatus": 503,
-                "message": "Free images pause while demand is high.",
-                "onLevel": {"Elevated": "Delay", "Overloaded": "Reject", "Critical": "Suspend"},
-            },
-            {
-                "name": "plus",
-                "priority": 10,
-                "weight": 3,
-                "max": "200/m",
-                "maxWait": "60s",
-                "onLevel": {"Overloaded": "Delay"},
-            },
-            {"name": "pro", "priority": 20, "max": "100/m", "maxWait": "60s"},
-        ],
+        "tiers": _tiers(),
         "features": [
             {
                 "name": "image-edit",
@@ -71,6 +50,31 @@ def a_policy_object(name: str = "image-gen", namespace: str = "serving", **chang
         ],
     }
     return _object("ImageServicePolicy", {"name": name, "namespace": namespace}, {**spec, **changes})
+
+
+def _tiers() -> list[Object]:
+    return [
+        {
+            "name": "free",
+            "priority": 0,
+            "floor": "2%",
+            "max": "40/m",
+            "quota": {"images": 3, "per": "day", "timeZone": "UTC"},
+            "maxWait": "30s",
+            "shedStatus": 503,
+            "message": "Free images pause while demand is high.",
+            "onLevel": {"Elevated": "Delay", "Overloaded": "Reject", "Critical": "Suspend"},
+        },
+        {
+            "name": "plus",
+            "priority": 10,
+            "weight": 3,
+            "max": "200/m",
+            "maxWait": "60s",
+            "onLevel": {"Overloaded": "Delay"},
+        },
+        {"name": "pro", "priority": 20, "max": "100/m", "maxWait": "60s"},
+    ]
 
 
 def a_pool_object(name: str = "research", **changes: Any) -> Object:

@@ -53,19 +53,7 @@ def a_policy_status() -> PolicyStatus:
             SignalStatus(name="wait", value="6.1 s", pressure="1.13", age_seconds=1),
             SignalStatus(name="temperature", unknown="stale: measured 90 s ago"),
         ),
-        limits=(
-            LimitStatus(
-                tier="free",
-                state=TierState.REJECT,
-                rate="31/m",
-                demand="300/m",
-                since=AT,
-                cause="pro and plus want all but the floor",
-                lifts_when="demand falls below capacity",
-                message="Free images pause while demand is high.",
-            ),
-            LimitStatus(tier="pro", state=TierState.OPEN, rate="none"),
-        ),
+        limits=_limits(),
         features=(FeatureStatus(name="image-edit", rollout="5%"),),
         loan_count=1,
         loans=(
@@ -75,19 +63,39 @@ def a_policy_status() -> PolicyStatus:
         ),
         laggards=(Laggard(pod="image-gen-7", cause="no answer", since=AT),),
         overrides=(ActiveOverride(sets="free: Suspend", until=DUE, reason="launch day", by="ada"),),
-        decision=DecisionStatus(
-            at=AT,
-            ready_pods=32,
-            answering_pods=31,
-            demand="400/m",
-            capacity="320/m",
-            budget="300/m",
-            rules=(RuleOutcome(rule="agents answer", holds=True, text="31 of 32"),),
-            next_change="Overloaded steps down in 60 s",
-            unblocked_by="a fresh temperature",
-        ),
+        decision=_decision(),
         replicas_found=24,
         memory='{"level":2}',
+    )
+
+
+def _limits() -> tuple[LimitStatus, ...]:
+    return (
+        LimitStatus(
+            tier="free",
+            state=TierState.REJECT,
+            rate="31/m",
+            demand="300/m",
+            since=AT,
+            cause="pro and plus want all but the floor",
+            lifts_when="demand falls below capacity",
+            message="Free images pause while demand is high.",
+        ),
+        LimitStatus(tier="pro", state=TierState.OPEN, rate="none"),
+    )
+
+
+def _decision() -> DecisionStatus:
+    return DecisionStatus(
+        at=AT,
+        ready_pods=32,
+        answering_pods=31,
+        demand="400/m",
+        capacity="320/m",
+        budget="300/m",
+        rules=(RuleOutcome(rule="agents answer", holds=True, text="31 of 32"),),
+        next_change="Overloaded steps down in 60 s",
+        unblocked_by="a fresh temperature",
     )
 
 

@@ -46,14 +46,7 @@ class Scale:
 
     wanted: int
     present: int
-    resource_version: str
     selector: str  # of its pods, as text
-
-
-class ScaleMeta(msgspec.Struct, frozen=True, rename="camel"):
-    """Which version of the workload was read."""
-
-    resource_version: str = ""
 
 
 class ScaleSpec(msgspec.Struct, frozen=True):
@@ -72,7 +65,6 @@ class ScaleStatus(msgspec.Struct, frozen=True):
 class ScaleShape(msgspec.Struct, frozen=True):
     """The scale subresource."""
 
-    metadata: ScaleMeta = ScaleMeta()
     spec: ScaleSpec = ScaleSpec()
     status: ScaleStatus = ScaleStatus()
 
@@ -163,19 +155,22 @@ class KubernetesObjects:
         return Scale(
             wanted=read.spec.replicas,
             present=read.status.replicas,
-            resource_version=read.metadata.resource_version,
             selector=read.status.selector,
         )
 
     async def set_replicas(self, workload: WorkloadRef, replicas: int, read: Scale) -> None:
-        """Ask for this many replicas, if the workload is still as `read`.
+        """Ask for this many replicas, if as many are wanted as `read` says. Its status may move on: it always does.
 
         Raises:
-            Conflict: someone wrote it meanwhile; Missing where it is gone.
+            Conflict: someone else set another number meanwhile; Missing where the workload is gone.
             InvalidInput: the API server serves no such kind.
         """
-        patch = {"metadata": {"resourceVersion": read.resource_version}, "spec": {"replicas": replicas}}
-        await self._api.patch(await self._scale_path(workload), msgspec.json.encode(patch), PatchKind.MERGE)
+        wanted = read.wanted or None  # a scale of 0 is written without the field
+        patch = [
+            {"op": "test", "path": "/spec/replicas", "value": wanted},
+            {"op": "add", "path": "/spec/replicas", "value": replicas},
+        ]
+        await self._api.patch(await self._scale_path(workload), msgspec.json.encode(patch))
 
     async def evict(self, pod: PodView) -> None:
         """Ask a pod to leave, exactly as it was read. A pod that is gone is no error.

@@ -20,7 +20,7 @@ STORE_HELP = "Valkey or Redis of the daily quotas, redis://HOST:PORT/DB; may bea
 TRUST_HELP = "A gateway sets or removes the tier, user and X-Meltguard-* headers itself; else they are not read."
 
 
-def agent(  # noqa: PLR0913, PLR0917 - one parameter for each flag
+def agent(
     policy: Annotated[str, typer.Option(help="namespace/name of the ImageServicePolicy to obey.")],
     upstream: Annotated[str, typer.Option(help="URL of the image server.")],
     pod_uid: Annotated[str, typer.Option(envvar="POD_UID", help="UID of this pod (downward API).")],
@@ -40,36 +40,32 @@ def agent(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
-    try:
-        settings = AgentSettings(
-            policy=PolicyKey.parse(policy),
-            pod_uid=PodUid(pod_uid),
-            keys=_trusted(keys),
-            listen=Address.parse(listen),
-            control=Address.parse(control_listen),
-            gpus=Gpus(gpus),
-            baseline_file=baseline_file,
-            state_file=state_file,
-            journal=journal,
-            journal_names_users=journal_names_users,
-            callers=Callers(
-                trust_gateway=trust_gateway,
-                tier_header=tier_header.lower(),
-                user_header=user_header.lower(),
-                default_tier=TierName(default_tier),
-            ),
-            quota=QuotaSettings(url=quota_store, budget=Seconds(quota_budget)),
-        )
-        asyncio.run(_run(settings, upstream))
-    except InvalidInput as exc:
-        typer.echo(f"error: {exc}", err=True)
-        raise typer.Exit(2) from exc
+    settings = AgentSettings(
+        policy=PolicyKey.parse(policy),
+        pod_uid=PodUid(pod_uid),
+        keys=_trusted(keys),
+        listen=Address.parse(listen),
+        control=Address.parse(control_listen),
+        gpus=Gpus(gpus),
+        baseline_file=baseline_file,
+        state_file=state_file,
+        journal=journal,
+        journal_names_users=journal_names_users,
+        callers=Callers(
+            trust_gateway=trust_gateway,
+            tier_header=tier_header.lower(),
+            user_header=user_header.lower(),
+            default_tier=TierName(default_tier),
+        ),
+        quota=QuotaSettings(url=quota_store, budget=Seconds(quota_budget)),
+    )
+    asyncio.run(_run(settings, upstream))
 
 
 def _trusted(text: str) -> PublicKeys:
     keys = PublicKeys.parse(text)
     if not keys:
-        raise InvalidInput("no public key is given: --keys keyid=base64, as `meltguard keys` prints it")
+        raise InvalidInput("no public key is given: --keys keyid=base64, as `meltguard keys public` prints it")
     return keys
 
 

@@ -7,7 +7,6 @@ import typer
 
 from meltguard.demo.run import run
 from meltguard.demo.stage import Options
-from meltguard.errors import InvalidInput, MeltguardError
 
 INTERRUPTED = 130
 
@@ -37,12 +36,6 @@ def demo(
     options = Options(speed=speed, seed=seed, keep=keep, headless=headless, report=report)
     try:
         outcome = run(options)
-    except InvalidInput as exc:
-        typer.echo(f"error: {exc}", err=True)
-        raise typer.Exit(2) from exc
-    except MeltguardError as exc:
-        typer.echo(f"error: {exc}", err=True)
-        raise typer.Exit(1) from exc
     except KeyboardInterrupt as exc:
         typer.echo("interrupted; nothing is left running", err=True)
         raise typer.Exit(INTERRUPTED) from exc

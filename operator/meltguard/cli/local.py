@@ -1,14 +1,13 @@
 """`meltguard local`: a control plane on this machine, for as long as you like."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from meltguard.errors import InvalidInput, MeltguardError
+from meltguard.localcluster.binaries import binary, plane_binaries
+from meltguard.localcluster.cache import cache_directory
 from meltguard.localcluster.detached import ComponentNow, bring_up, look, take_down
 from meltguard.localcluster.progress import progress_on
 
@@ -19,14 +18,21 @@ Keep = Annotated[bool, typer.Option(help="Leave logs, audit log and data when th
 
 
 @app.command()
+def build() -> None:
+    """Build what planes and tests run (helm too) into the cache; what is there already stays."""
+    progress = progress_on()
+    programs = plane_binaries(progress) | {"helm": binary("helm", progress)}
+    typer.echo(f"{len(programs)} programs are at hand; built ones are in {cache_directory()}")
+
+
+@app.command()
 def up(name: Name = "default", keep_data: Keep = False) -> None:
     """Start a plane, wait until it is ready and print how to use it.
 
     The first time its programs are built, which takes about a quarter of an hour. `eval "$(meltguard local up)"`
     points kubectl at it.
     """
-    with _failures():
-        state = bring_up(name, progress_on(), keep_data=keep_data)
+    state = bring_up(name, progress_on(), keep_data=keep_data)
     given = "" if name == "default" else f" --name {name}"
     typer.echo(f"export KUBECONFIG={state.kubeconfig}")
     typer.echo("# kubectl get nodes")
@@ -39,16 +45,14 @@ def up(name: Name = "default", keep_data: Keep = False) -> None:
 @app.command()
 def down(name: Name = "default") -> None:
     """End a plane; nothing of it runs or listens afterwards."""
-    with _failures():
-        ran = take_down(name)
+    ran = take_down(name)
     typer.echo(f"the plane {name} is down" if ran else f"the plane {name} did not run")
 
 
 @app.command()
 def status(name: Name = "default") -> None:
     """Show every component of a plane; exit code 0 if all are ready, 1 if not."""
-    with _failures():
-        components = look(name)
+    components = look(name)
     if not components:
         typer.echo(f"the plane {name} does not run; `meltguard local up` starts it")
         raise typer.Exit(1)
@@ -63,13 +67,3 @@ def _table(components: list[ComponentNow]) -> Table:
         ready = "yes" if component.ready else "no"
         table.add_row(component.name, str(component.pid or "-"), component.address, ready)
     return table
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Our own errors are for people: no traceback. Exit code 2 where the command is wrong, else 1."""
-    try:
-        yield
-    except MeltguardError as exc:
-        typer.echo(f"error: {exc}", err=True)
-        raise typer.Exit(2 if isinstance(exc, InvalidInput) else 1) from exc

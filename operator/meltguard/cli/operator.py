@@ -21,7 +21,6 @@ def operator(
     lease: Annotated[str, typer.Option(help="Lease that elects the holder.")] = "meltguard",
     listen: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "0.0.0.0:8080",
     identity: Annotated[str, typer.Option(help="Name in logs; the pod's.")] = "",
-    kubeconfig: Annotated[str | None, typer.Option(help="Kubeconfig; in a pod none is needed.")] = None,
 ) -> None:
     """Run the operator until it is told to stop or loses the Lease."""
     read = load_config(config)
@@ -32,7 +31,6 @@ def operator(
         lease=lease,
         listen_host=host,
         listen_port=port,
-        kubeconfig=kubeconfig,
         config=read,
         keys=load_keys(signing_keys),
     )

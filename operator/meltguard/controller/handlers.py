@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from typing import Any, Protocol
 
 import kopf
@@ -43,6 +44,13 @@ def build_registry(loops: Loops) -> kopf.OperatorRegistry:
         settings.peering.standalone = True
         settings.watching.client_timeout = 600
         settings.watching.server_timeout = 300
+
+    @kopf.on.login(registry=registry)
+    def login(**given: Any) -> kopf.ConnectionInfo | None:
+        """As our own client finds its way: KUBECONFIG where it is set, else the pod's ServiceAccount."""
+        if "KUBECONFIG" in os.environ:
+            return kopf.login_with_kubeconfig(**given)
+        return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
 
     @kopf.on.resume("imageservicepolicies", registry=registry)
     @kopf.on.create("imageservicepolicies", registry=registry)

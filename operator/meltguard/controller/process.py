@@ -86,7 +86,7 @@ async def opened(settings: OperatorSettings) -> AsyncIterator[Process]:
     """The process's connections, closed afterwards."""
     clock = SystemClock()
     telemetry = Telemetry()
-    api = await KubernetesApi.connect(settings.kubeconfig)
+    api = await KubernetesApi.connect()
     async with api:
         yield Process(
             settings=settings,

@@ -52,7 +52,6 @@ class OperatorSettings:
     lease: str
     listen_host: str
     listen_port: int
-    kubeconfig: str | None
     config: ConfigFile
     keys: tuple[SigningKey, ...]  # the first signs
     tick: Seconds = field(default=Seconds(2.0))

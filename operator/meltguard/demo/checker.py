@@ -37,6 +37,7 @@ class Findings:
     limit_turns_a_minute: int
     loans: int
     most_loans: int
+    busy_while_limited: Share | None  # of the service's GPUs, while the free tier was limited; None: it never was
     slowest_opening: Seconds | None  # from claim to schedulable; None where no node got there
     lag_p99: Seconds
     broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -58,6 +59,7 @@ def check(seen: Evidence) -> Findings:
         ),
         loans=len(moves),
         most_loans=nodes.most_loans(seen.before.fleet, story),
+        busy_while_limited=_busy_while_limited(seen, moves),
         slowest_opening=max((move.opening for move in moves if move.opening is not None), default=None),
         lag_p99=requests.quantile(sorted(result.lag for result in seen.results), Share(0.99)),
         broken=_broken(seen, story, lowest),
@@ -79,6 +81,15 @@ def _broken(seen: Evidence, story: tuple[Step, ...], lowest: int) -> dict[str, t
         "nodesRestored": nodes.not_restored(seen.before.fleet, seen.after.fleet),
         "journalsAndUsersAgree": requests.unlike(seen.entries, seen.results),
     }
+
+
+def _busy_while_limited(seen: Evidence, moves: tuple[nodes.Move, ...]) -> Share | None:
+    span = requests.limited_span(seen.entries)
+    if span is None:
+        return None
+    own = seen.promises.owned_gpus * (span[1] - span[0])
+    borrowed = seen.promises.gpus_a_node * nodes.lent_seconds(moves, span)
+    return requests.busy_share(seen.entries, span, Seconds(own + borrowed))
 
 
 def _timeline(seen: Evidence, story: tuple[Step, ...]) -> Timeline:

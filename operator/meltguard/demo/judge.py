@@ -73,6 +73,7 @@ def _promises(stage: Stage) -> Promises:
         free_floor=parse_share(scene.FREE_FLOOR),
         wait_target=Seconds(scene.WAIT_TARGET / stage.options.speed),
         owned_gpus=scene.INFERENCE_NODES * scene.GPUS_A_NODE,
+        gpus_a_node=scene.GPUS_A_NODE,
     )
 
 

@@ -160,6 +160,7 @@ def report(found: Findings, facts: RunFacts) -> dict[str, Any]:
         "freeOverQuota": len(broken["freeOverQuota"]),
         "paidShedWhileFreeAboveFloor": len(broken["paidShedWhileFreeAboveFloor"]),
         "limitDirectionChangesPerMinuteMax": found.limit_turns_a_minute,
+        "gpuBusyWhileLimited": None if found.busy_while_limited is None else round(found.busy_while_limited, 3),
         "nodesRestored": not broken["nodesRestored"],
         "epochsFell": len(broken["epochsFell"]),
         "claimsLeft": len(broken["claimsLeft"]),

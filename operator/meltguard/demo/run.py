@@ -41,10 +41,10 @@ from meltguard.localcluster.binaries import binary
 from meltguard.localcluster.plane import Plane, running_plane
 from meltguard.localcluster.progress import progress_on
 
-PEAK: Final = 1.85
+PEAK: Final = 2.0
 """Offered GPU time at the peak, as a multiple of what the service's own nodes give; six nodes give 2."""
 
-LEAD_IN, LENGTH, TAIL = Seconds(120.0), Seconds(1800.0), Seconds(240.0)
+LEAD_IN, LENGTH, TAIL = Seconds(120.0), Seconds(1440.0), Seconds(600.0)
 """Of the load, in the recorded service's time: quiet, the flash crowd, quiet again."""
 
 PATIENCE: Final = Seconds(900.0)
@@ -173,14 +173,15 @@ async def _stay(stage: Stage) -> None:
 
 @contextmanager
 def _ended_alike() -> Iterator[None]:
-    """A termination ends the demo as Ctrl-C does: in order."""
+    """A termination ends the demo as Ctrl-C does: in order. A shell's background jobs come with Ctrl-C ignored."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         del number, frame
         signal.raise_signal(signal.SIGINT)
 
-    former = signal.signal(signal.SIGTERM, interrupt)
+    former = signal.signal(signal.SIGTERM, interrupt), signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        signal.signal(signal.SIGTERM, former[0])
+        signal.signal(signal.SIGINT, former[1])

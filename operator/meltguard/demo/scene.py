@@ -30,8 +30,8 @@ SERVICE: Final = "image-gen"
 POOL_KEY: Final = "workload"
 """Label and taint that tell the pools apart."""
 
-WAIT_TARGET: Final = Seconds(30.0)
-"""Of a service whose median image takes 23 s."""
+WAIT_TARGET: Final = Seconds(15.0)
+"""Of a service whose median request takes 23 s on a GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

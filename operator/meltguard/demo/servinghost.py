@@ -10,6 +10,7 @@ import gc
 import logging
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
 import sys
 from collections import Counter
@@ -138,7 +139,7 @@ async def _until_told(node: HostNode, setup: HostSetup, drawn: Recording) -> Non
         raise RuntimeError("a node is played by a forked process; start meltguard.demo.servinghost")
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, playing.cancel)
-    loop.add_reader(parent.sentinel, playing.cancel)
+    loop.add_reader(parent.sentinel, os._exit, 1)  # whoever started us was killed: nothing is left to finish for
     await play(node, setup, drawn)
 
 

@@ -73,7 +73,8 @@ class LiveView:
 def plain_line(phase: str, elapsed: Seconds, picture: Picture) -> str:
     """One moment in one line."""
     status = picture.policy
-    hottest = max((node.hottest for node in picture.nodes if node.hottest is not None), default=None)
+    serving = (node.hottest for node in picture.nodes if node.serving)
+    hottest = max((degrees for degrees in serving if degrees is not None), default=None)
     limits = " ".join(f"{limit.tier}={limit.state}:{limit.rate}" for limit in status.limits)
     lent = " ".join(f"{node.name}:{node.step}" for node in picture.nodes if node.step)
     waits = " ".join(f"{tier.tier}:{tier.wait_p99:.1f}s" for tier in picture.tiers)

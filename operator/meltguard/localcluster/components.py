@@ -27,6 +27,7 @@ from meltguard.localcluster.ports import (
 from meltguard.localcluster.processes import Component
 
 SERVICE_NETWORK: Final = "10.96.0.0/16"  # given to Services by the API server; nothing routes it here
+HEALTH_PORT: Final = 10248  # of a kubelet
 NODE_GRACE: Final = Seconds(120.0)
 NODE_LEASE: Final = Seconds(40.0)
 
@@ -100,6 +101,10 @@ def api_server(site: Site) -> Component:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={keys.tokens.certificate}",
             f"--service-account-signing-key-file={keys.tokens.key}",
+            f"--kubelet-certificate-authority={keys.authority}",
+            f"--kubelet-client-certificate={keys.api_server.certificate}",
+            f"--kubelet-client-key={keys.api_server.key}",
+            "--kubelet-preferred-address-types=InternalIP",  # nobody resolves the nodes' names
             f"--service-cluster-ip-range={SERVICE_NETWORK}",
             "--authorization-mode=Node,RBAC",
             "--anonymous-auth=false",
@@ -218,9 +223,9 @@ def runner(site: Site) -> Component:
     address = site.block.component(RUNNER)
     return Component(
         name="runner",
-        address=f"{address}:10248",
+        address=f"{address}:{HEALTH_PORT}",
         command=(sys.executable, "-m", "meltguard.localcluster.kubelet", str(site.directory), str(site.block.number)),
-        is_ready=partial(Door(address, 10248).says_ok, "/healthz"),
+        is_ready=partial(Door(address, HEALTH_PORT).says_ok, "/healthz"),
         stop_limit=Seconds(10.0),  # it ends its pods' processes first
     )
 

@@ -36,6 +36,7 @@ PROMISES = Promises(
     free_floor=Share(0.02),
     wait_target=Seconds(2.5),
     owned_gpus=2,
+    gpus_a_node=1,
 )
 TRAIN = PodSeen(uid="t", namespace="research", name="train-0", node="a")
 HOME = Snapshot(fleet=fleet(a_node("a"), a_node("b"), a_node("c")), lenders_pods=(TRAIN,))
@@ -112,6 +113,14 @@ def test_the_report_tells_times_from_the_start_of_the_surge() -> None:
     assert told["requests"]["free"]["refused"] == 1
     assert (told["researchReadyMin"], told["maxLoans"]) == (2, 1)
     assert all(step["done"] for step in told["story"])
+
+
+def test_a_limit_that_leaves_gpus_idle_shows() -> None:
+    run = a_good_run()
+    limited = [an_entry(START + 10 + i, state="Delay", rate=0.2, took=Seconds(0.5), user=f"l{i}") for i in range(11)]
+    evidence = replace(run, journals={"gpu-01": tuple(limited)})
+
+    assert report(check(evidence), facts(evidence))["gpuBusyWhileLimited"] == pytest.approx(5.0 / 20.0)
 
 
 def with_writes(*writes: Write) -> Callable[[Evidence], Evidence]:

@@ -26,7 +26,8 @@ class Promises:
     lender_floor: int
     free_floor: Share
     wait_target: Seconds
-    owned_gpus: int
+    owned_gpus: int  # of the service's own nodes
+    gpus_a_node: int  # that a borrowed node brings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

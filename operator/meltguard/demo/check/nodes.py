@@ -104,6 +104,13 @@ def moves(story: Sequence[Step]) -> tuple[Move, ...]:
     return tuple(found.values())
 
 
+def lent_seconds(found: Sequence[Move], span: tuple[Instant, Instant]) -> Seconds:
+    """For how long, over all loans, nodes were open to the borrower within a span."""
+    begin, end = span
+    opened = [(move.schedulable, move.released) for move in found if move.schedulable is not None]
+    return Seconds(sum(max(0.0, min(end, until or end) - max(begin, since)) for since, until in opened))
+
+
 def _with(move: Move, *, schedulable: Instant | None = None, released: Instant | None = None) -> Move:
     return Move(
         node=move.node,

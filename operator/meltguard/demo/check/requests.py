@@ -123,6 +123,19 @@ def _limited(entry: JournalEntry) -> bool:
     return entry.source == "Lease" and entry.state in BINDING and (entry.rate is not None or entry.state == "Suspend")
 
 
+def busy_share(entries: Iterable[JournalEntry], span: tuple[Instant, Instant], gpu_seconds: Seconds) -> Share | None:
+    """How busy GPUs were in a span that had so many GPU-seconds; None where it had none.
+
+    A limit that leaves GPUs idle turns people away for nothing.
+    """
+    begin, end = span
+    if gpu_seconds <= 0:
+        return None
+    starts = ((entry.at + entry.wait, entry.took) for entry in entries if entry.verdict == "admitted")
+    busy = sum(max(0.0, min(end, start + took) - max(begin, start)) for start, took in starts)
+    return Share(min(1.0, busy / gpu_seconds))
+
+
 def unlike(entries: Sequence[JournalEntry], results: Sequence[Result]) -> tuple[str, ...]:
     """Where the agents' journals and the users' own notes do not add up, as sentences.
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.clock import SystemClock
 from meltguard.localcluster.addresses import AddressBlock
-from meltguard.localcluster.credentials import RUNNER_NODE
-from meltguard.localcluster.kubeconfig import Endpoint
+from meltguard.localcluster.credentials import RUNNER_NODE, credentials_in
 from meltguard.localcluster.kubelet.runner import run_node
 from meltguard.localcluster.kubelet.site import Site
-from meltguard.localcluster.ports import API_SERVER, RUNNER
+from meltguard.localcluster.ports import RUNNER
 
 
 async def serve(directory: Path, block: AddressBlock) -> None:
@@ -24,8 +23,8 @@ async def serve(directory: Path, block: AddressBlock) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         if task is not None:
             loop.add_signal_handler(number, task.cancel)
-    keys = directory / "keys"
-    async with await KubernetesApi.connect(str(keys / "runner.kubeconfig")) as api:
+    held = credentials_in(directory, block)
+    async with await KubernetesApi.connect(str(held.runner)) as api:
         await run_node(
             Site(
                 api=api,
@@ -34,7 +33,8 @@ async def serve(directory: Path, block: AddressBlock) -> None:
                 node_ip=block.component(RUNNER),
                 directory=directory / "pods",
                 block=block,
-                endpoint=Endpoint(f"https://{block.component(API_SERVER)}:6443", keys / "authority.crt"),
+                endpoint=held.endpoint,
+                serving=held.servers,
             )
         )
 

@@ -9,6 +9,7 @@ from meltguard.adapters.kubernetes_client import PatchKind
 from meltguard.clock import rfc3339, rfc3339_micro
 from meltguard.core.units import Seconds
 from meltguard.errors import Conflict, MeltguardError
+from meltguard.localcluster.kubelet.answering import LOGS_PORT
 from meltguard.localcluster.kubelet.site import Site
 
 LEASE: Final = Seconds(40.0)
@@ -66,6 +67,7 @@ async def _create_or_adopt(site: Site) -> None:
 def _status(site: Site) -> dict[str, Any]:
     now = rfc3339(site.clock.now())
     return {
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": LOGS_PORT}},
         "capacity": CAPACITY,
         "allocatable": CAPACITY,
         "addresses": [

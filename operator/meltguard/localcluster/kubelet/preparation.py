@@ -37,8 +37,8 @@ class Preparation:
 
     @property
     def log(self) -> Path:
-        """Where its output goes; a pod that takes over the name takes over the file."""
-        return self.site.logs / f"{self.pod.metadata.namespace}_{self.pod.metadata.name}.log"
+        """Where its output goes."""
+        return self.site.log_of(self.pod.metadata.namespace, self.pod.metadata.name)
 
     async def run(self) -> Run:
         """Write what is needed, return what to run.

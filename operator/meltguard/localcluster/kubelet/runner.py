@@ -2,22 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Final, NoReturn
 
 import msgspec
-from aiohttp import web
 
 from meltguard.adapters.reflector import Changes, Reflector, Resource
 from meltguard.core.units import Seconds
 from meltguard.localcluster.cache import private_directory
+from meltguard.localcluster.kubelet.answering import health_answered, logs_answered
 from meltguard.localcluster.kubelet.node import keep_lease, register
 from meltguard.localcluster.kubelet.shapes import Pod
 from meltguard.localcluster.kubelet.site import Site
 from meltguard.localcluster.kubelet.worker import PodWorker
 
-HEALTH_PORT: Final = 10248  # a kubelet's
 START_LIMIT: Final = Seconds(60.0)
 DONE: Final = frozenset({"Succeeded", "Failed"})
 log = logging.getLogger(__name__)
@@ -37,7 +35,7 @@ async def run_node(site: Site) -> NoReturn:
         group.create_task(reflector.run())
         async with asyncio.timeout(START_LIMIT):
             await reflector.synced()
-        async with _healthy(site):
+        async with health_answered(site), logs_answered(site):
             await _follow(site, reflector, changes, group)
 
 
@@ -81,26 +79,8 @@ class Crew:
         return worker
 
     def _free_ip(self, pods: Mapping[str, Pod]) -> str:
-        """The lowest address that no pod has. Finished pods need none, and the node takes fewer others than there are."""
+        """The lowest address that no pod has; finished ones need none, and the node takes fewer than there are."""
         done = {uid for uid, pod in pods.items() if pod.status.phase in DONE}
         taken = {worker.ip for uid, worker in self._workers.items() if uid not in done}
         taken |= {pod.status.pod_ip for uid, pod in pods.items() if uid not in done}
         return next(ip for n in range(254) if (ip := self._site.block.runner_pod(n)) not in taken)
-
-
-@asynccontextmanager
-async def _healthy(site: Site) -> AsyncIterator[None]:
-    """Answer /healthz while the body runs."""
-
-    async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok")
-
-    app = web.Application()
-    app.router.add_get("/healthz", healthz)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, site.node_ip, HEALTH_PORT).start()
-    try:
-        yield
-    finally:
-        await runner.cleanup()

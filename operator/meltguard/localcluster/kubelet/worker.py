@@ -112,6 +112,7 @@ class PodWorker:
 
     async def _run_once(self, run: Run) -> Ended:
         process = await ContainerProcess.start(run)
+        self._site.written.add(run.log)
         began = self._site.clock.now()
         await self._say(phase=Phase.RUNNING, state=Running(began))
         ended = asyncio.create_task(process.wait())
@@ -129,6 +130,7 @@ class PodWorker:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            self._site.written.discard(run.log)
             process.kill()  # what the process may have left behind in its session
         return Ended(code, began, self._site.clock.now())
 

@@ -23,8 +23,19 @@ class Server:
         return web.Response(status=self.codes[request.path])
 
 
+async def started(server: Server) -> tuple[web.AppRunner, int]:
+    """What ends it, and its port."""
+    app = web.Application()
+    app.router.add_get("/{any}", server.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner, runner.addresses[0][1]
+
+
 async def test_a_container_gets_ready_stops_being_ready_and_dies() -> None:
     server = Server()
+    runner, port = await started(server)
     told: asyncio.Queue[str] = asyncio.Queue()
 
     async def ready(turned: bool) -> None:  # noqa: FBT001 - the value itself
@@ -32,14 +43,6 @@ async def test_a_container_gets_ready_stops_being_ready_and_dies() -> None:
 
     async def dead() -> None:
         await told.put("dead")
-
-    app = web.Application()
-    app.router.add_get("/{any}", server.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
 
     def probe(path: str) -> Probe:
         return Probe(http_get=HttpGet(path=path, port="http"), period_seconds=0, failure_threshold=2)

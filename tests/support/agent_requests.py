@@ -1,0 +1,42 @@
+"""Agents before an image server in this process, and what tests ask of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from meltguard.agent.server import ServingAgent, serving
+from support.agents import (
+    Told,
+    agent_settings,
+    look,
+    until,
+)
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client with as many connections as it likes."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as opened:
+        yield opened
+
+
+def agent(image_server: Any, **changes: Any) -> AbstractAsyncContextManager[ServingAgent]:
+    return serving(agent_settings(**changes), image_server)
+
+
+async def report(session: aiohttp.ClientSession, running: ServingAgent) -> Any:
+    return (await look(session, running)).body
+
+
+async def waiting(session: aiohttp.ClientSession, running: ServingAgent, tier: str, count: int) -> None:
+    async def reached() -> bool:
+        return bool((await report(session, running))["tiers"][tier]["waiting"] == count)
+
+    await until(reached)
+
+
+def statuses(told: list[Told]) -> dict[int, int]:
+    return {status: sum(each.status == status for each in told) for status in {each.status for each in told}}
