@@ -33,50 +33,50 @@ class Loops(Protocol):
 def build_registry(loops: Loops) -> kopf.OperatorRegistry:
     """Kopf's handlers, bound to the loops."""
     registry = kopf.OperatorRegistry()
+    kopf.on.startup(registry=registry)(configure)
+    kopf.on.login(registry=registry)(login)
 
-    @kopf.on.startup(registry=registry)
-    def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-        """Our finalizer, our annotations, no Events of Kopf's, no peering: leadership is the Lease's."""
-        settings.persistence.finalizer = FINALIZER
-        settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
-        settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP, key="last-handled")
-        settings.posting.enabled = False
-        settings.peering.standalone = True
-        settings.watching.client_timeout = 600
-        settings.watching.server_timeout = 300
-
-    @kopf.on.login(registry=registry)
-    def login(**given: Any) -> kopf.ConnectionInfo | None:
-        """As our own client finds its way: KUBECONFIG where it is set, else the pod's ServiceAccount."""
-        if "KUBECONFIG" in os.environ:
-            return kopf.login_with_kubeconfig(**given)
-        return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
-
-    @kopf.on.resume("imageservicepolicies", registry=registry)
-    @kopf.on.create("imageservicepolicies", registry=registry)
-    @kopf.on.update("imageservicepolicies", field="spec", registry=registry)
-    @kopf.on.resume("gpupools", registry=registry)
-    @kopf.on.create("gpupools", registry=registry)
-    @kopf.on.update("gpupools", field="spec", registry=registry)
     async def changed(**_: Any) -> None:
         """Have it decided now, not at the next tick."""
         loops.wake()
 
-    @kopf.on.delete("imageservicepolicies", registry=registry)
     async def policy_deleted(uid: str, meta: kopf.Meta, **_: Any) -> None:
         """Keep the finalizer until every node is home and the agents are released."""
         loops.wake()
         if not loops.policy_released(uid, meta["deletionTimestamp"]):
             raise kopf.TemporaryError("its nodes are going home", delay=CHECK_AGAIN)
 
-    @kopf.on.delete("gpupools", registry=registry)
     async def pool_deleted(name: str, meta: kopf.Meta, **_: Any) -> None:
         """Keep the finalizer until every loan is back."""
         loops.wake()
         if not loops.pool_released(name, meta["deletionTimestamp"]):
             raise kopf.TemporaryError("its loans are coming home", delay=CHECK_AGAIN)
 
+    for plural in ("imageservicepolicies", "gpupools"):
+        kopf.on.resume(plural, registry=registry)(changed)
+        kopf.on.create(plural, registry=registry)(changed)
+        kopf.on.update(plural, field="spec", registry=registry)(changed)
+    kopf.on.delete("imageservicepolicies", registry=registry)(policy_deleted)
+    kopf.on.delete("gpupools", registry=registry)(pool_deleted)
     return registry
+
+
+def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+    """Our finalizer, our annotations, no Events of Kopf's, no peering: leadership is the Lease's."""
+    settings.persistence.finalizer = FINALIZER
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP, key="last-handled")
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.watching.client_timeout = 600
+    settings.watching.server_timeout = 300
+
+
+def login(**given: Any) -> kopf.ConnectionInfo | None:
+    """As our own client finds its way: KUBECONFIG where it is set, else the pod's ServiceAccount."""
+    if "KUBECONFIG" in os.environ:
+        return kopf.login_with_kubeconfig(**given)
+    return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
 
 
 async def run_kopf(registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
