@@ -61,7 +61,7 @@ class NodeMoves(Protocol):
         ...
 
     async def release(self, node: NodeView, claim: Claim, epoch: Epoch) -> None:
-        """Uncordon what the move cordoned and remove the claim, in one request. Raises as `enter` does."""
+        """Put other owners' marks back and remove the claim, in one request. Raises as `enter` does."""
         ...
 
 

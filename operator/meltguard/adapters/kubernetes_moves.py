@@ -23,7 +23,7 @@ class KubernetesMoves:
         await self._patch(node, enter_patch(node, claim, epoch))
 
     async def release(self, node: NodeView, claim: Claim, epoch: Epoch) -> None:
-        """Uncordon what the move cordoned and remove the claim, in one request. Raises as the port says."""
+        """Put other owners' marks back and remove the claim, in one request. Raises as the port says."""
         await self._patch(node, release_patch(node, claim, epoch))
 
     async def _patch(self, node: NodeView, ops: Sequence[PatchOp]) -> None:

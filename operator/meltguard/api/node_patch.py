@@ -25,7 +25,7 @@ def enter_patch(node: NodeView, claim: Claim, epoch: Epoch) -> list[PatchOp]:
 
 
 def release_patch(node: NodeView, claim: Claim, epoch: Epoch) -> list[PatchOp]:
-    """Uncordon what the move cordoned and take the claim off. The epoch stays: it is the fence's memory."""
+    """Take the claim off. The epoch stays: it is the fence's memory."""
     return [
         *_tests(node, fresh=False),
         *_shape_ops(node, released_shape(node, claim)),

@@ -1,7 +1,7 @@
 """The words of a decision: one wording for the same fact everywhere."""
 
 from meltguard.core.decision import Outcome, SignalPressure, TierLimit
-from meltguard.core.fleet import MoveStep
+from meltguard.core.fleet import HOMEWARD, MoveStep
 from meltguard.core.level import ENTER, LEAVE, LevelState
 from meltguard.core.policy import Level, Mode, Policy, TierState
 from meltguard.core.seen import Snapshot
@@ -59,7 +59,7 @@ def per_minute(rate: float | None) -> str:
 def _loan_part(seen: Snapshot) -> str:
     claims = [node.claim for node in seen.loans if node.claim]
     lent = sum(claim.step is MoveStep.LENT for claim in claims)
-    home = sum(claim.step in {MoveStep.RECALLED, MoveStep.RESTORED} for claim in claims)
+    home = sum(claim.step in HOMEWARD for claim in claims)
     coming = len(claims) - lent - home
     words = [(coming, "arriving"), (lent, "borrowed"), (home, "going home")]
     said = ", ".join(f"{count} {what}" for count, what in words if count)

@@ -27,6 +27,11 @@ class MoveStep(StrEnum):
     LENT = "Lent"  # schedulable for the borrower
     RECALLED = "Recalled"  # cordoned again; its pods are leaving
     RESTORED = "Restored"  # labels and taints are as found; still cordoned
+    HOME = "Home"  # uncordoned, if the move cordoned it; the claim comes off next
+
+
+HOMEWARD = frozenset({MoveStep.RECALLED, MoveStep.RESTORED, MoveStep.HOME})
+"""A node at one of these steps gets home, whatever is wanted of it now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

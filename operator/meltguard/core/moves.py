@@ -163,8 +163,24 @@ def _wait_for_pods(node: NodeView) -> Wait | None:
 
 
 def _homeward(node: NodeView, claim: Claim, now: Instant) -> MoveAction:
-    if claim.step in {MoveStep.CLAIMED, MoveStep.CORDONED, MoveStep.RESTORED}:
+    if claim.step is MoveStep.CLAIMED:
         return Release(claim=claim)
+    if claim.step is MoveStep.HOME:
+        return _when_untainted(node, claim, now)
+    if claim.step in {MoveStep.CORDONED, MoveStep.RESTORED}:
+        return _enter(claim, MoveStep.HOME, now)
+    return _leave(node, claim, now)
+
+
+def _when_untainted(node: NodeView, claim: Claim, now: Instant) -> MoveAction:
+    """Kubernetes takes its own taint off a moment after the cordon: until then the node is not as it was found."""
+    tainted = any(taint.key == CORDON_TAINT for taint in node.taints)
+    if tainted and not node.unschedulable and now <= claim.step_deadline:
+        return Wait(node=node.name, why=f"Kubernetes has not taken {CORDON_TAINT} off yet")
+    return Release(claim=claim)
+
+
+def _leave(node: NodeView, claim: Claim, now: Instant) -> MoveAction:
     if claim.step is not MoveStep.RECALLED:
         return _enter(_keeping_foreign_cordon(node, claim), MoveStep.RECALLED, now)
     if not node.unschedulable:
@@ -215,7 +231,7 @@ def shape_at(node: NodeView, claim: Claim) -> NodeShape:
         case MoveStep.RELABELLED:
             taints = swap_taints(node.taints, claim.change)
             return replace(as_read, labels=dict(claim.change.labels), taints=taints, unschedulable=True)
-        case MoveStep.LENT:
+        case MoveStep.LENT | MoveStep.HOME:
             return replace(as_read, unschedulable=claim.prior.unschedulable)
         case MoveStep.RESTORED:
             taints = restore_taints(node.taints, claim)
@@ -223,9 +239,10 @@ def shape_at(node: NodeView, claim: Claim) -> NodeShape:
 
 
 def released_shape(node: NodeView, claim: Claim) -> NodeShape:
-    """How the node must look when the claim comes off: the cordon and other owners' marks as found."""
-    cordon = node.unschedulable if claim.step is MoveStep.CLAIMED else claim.prior.unschedulable
-    return NodeShape(labels={}, taints=node.taints, unschedulable=cordon, annotations=dict(claim.prior.annotations))
+    """How the node must look when the claim comes off: other owners' marks as found."""
+    return NodeShape(
+        labels={}, taints=node.taints, unschedulable=node.unschedulable, annotations=dict(claim.prior.annotations)
+    )
 
 
 def swap_taints(present: tuple[Taint, ...], change: Change) -> tuple[Taint, ...]:

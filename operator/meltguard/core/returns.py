@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from meltguard.core.fleet import Claim, MoveStep, NodeView
+from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
 from meltguard.core.limits import UTILIZATION
 from meltguard.core.moves import Intent, Wanted
 from meltguard.core.policy import Level, Mode, Policy
@@ -54,7 +54,7 @@ def stays_calm_without(ebb: Ebb, gpus: Gpus) -> bool:
 def spare_since(ebb: Ebb) -> Instant | None:
     """Since when one loan could have gone; None while none could."""
     lent = [node for node in ebb.seen.loans if node.claim and node.claim.step is MoveStep.LENT]
-    leaving = any(n.claim and n.claim.step in {MoveStep.RECALLED, MoveStep.RESTORED} for n in ebb.seen.loans)
+    leaving = any(n.claim and n.claim.step in HOMEWARD for n in ebb.seen.loans)
     if not lent or leaving or not stays_calm_without(ebb, max(node.gpus for node in lent)):
         return None
     return ebb.memory.spare_since if ebb.memory.spare_since is not None else ebb.now
@@ -107,5 +107,5 @@ def _why_lender_recalls(ebb: Ebb, claim: Claim) -> str:
 
 def _youngest(lent: tuple[NodeView, ...], claim: Claim) -> bool:
     """Whether this claim is the lender's latest: one node at a time comes home for the floor."""
-    stays = [n.claim for n in lent if n.claim and n.claim.step not in {MoveStep.RECALLED, MoveStep.RESTORED}]
+    stays = [n.claim for n in lent if n.claim and n.claim.step not in HOMEWARD]
     return bool(stays) and max(stays, key=lambda c: (c.since, c.move_id)) == claim

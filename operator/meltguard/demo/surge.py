@@ -59,7 +59,7 @@ def phase(picture: Picture, elapsed: Seconds, *, sending: bool) -> str:
     """
     rules: tuple[tuple[Callable[[], bool], str], ...] = (
         (lambda: elapsed < 0, "quiet"),
-        (lambda: any(node.step in {"Recalled", "Restored"} for node in picture.nodes), "giving back"),
+        (lambda: any(node.step in {"Recalled", "Restored", "Home"} for node in picture.nodes), "giving back"),
         (lambda: any(node.step in {"Claimed", "Cordoned", "Relabelled"} for node in picture.nodes), "borrowing"),
         (lambda: _limited(picture), "limited"),
         (lambda: picture.loans > 0, "borrowed"),
