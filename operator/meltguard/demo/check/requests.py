@@ -18,6 +18,9 @@ FOR_CAPACITY: Final = frozenset(
 """Refusals that a lack of GPUs explains; a user's own quota or mistake does not."""
 
 WINDOW: Final = Seconds(1.0)
+LASTING: Final = Seconds(1.0)
+"""A single large request in a queue is no overload: what shows for less than this does not count."""
+
 BINDING: Final = frozenset({"Delay", "Reject", "Suspend"})
 
 
@@ -151,7 +154,7 @@ def unlike(entries: Sequence[JournalEntry], results: Sequence[Result]) -> tuple[
 
 
 def overload_seen(entries: Sequence[JournalEntry], gpus: int, wait_target: Seconds) -> Instant | None:
-    """When what waited in the pods first meant a wait above the policy's target; None where it never did.
+    """When what waited in the pods first meant a wait above the policy's target for LASTING; None where it never did.
 
     From the journals alone: units in the queues, over the units a second that these GPUs deliver when they work.
     """
@@ -159,14 +162,20 @@ def overload_seen(entries: Sequence[JournalEntry], gpus: int, wait_target: Secon
     if worked <= 0:
         return None
     rate = gpus * sum(entry.units for entry in entries if entry.delivered) / worked
-    changes = sorted(
-        change for e in entries if e.wait > 0 for change in ((e.at, e.units), (Instant(e.at + e.wait), -e.units))
-    )
+    waited = [entry for entry in entries if entry.wait > 0]
+    came = [(entry.at, entry.units) for entry in waited]
+    went = [(Instant(entry.at + entry.wait), -entry.units) for entry in waited]
+    return _first_above(sorted(came + went), wait_target * rate)
+
+
+def _first_above(changes: Iterable[tuple[Instant, float]], bound: float) -> Instant | None:
     waiting = 0.0
+    since: Instant | None = None
     for at, units in changes:
+        if since is not None and at - since >= LASTING:
+            return since
         waiting += units
-        if waiting / rate > wait_target:
-            return at
+        since = None if waiting <= bound else since if since is not None else at
     return None
 
 

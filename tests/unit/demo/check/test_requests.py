@@ -116,9 +116,11 @@ def test_the_span_of_a_limit_is_told_by_the_free_tiers_decisions() -> None:
 
 def test_an_overload_shows_where_the_queues_mean_a_long_wait() -> None:
     served = [an_entry(i, took=Seconds(2.0)) for i in range(10)]  # 2 GPUs give one unit a second
+    blip = [an_entry(20.0, units=9.0, wait=Seconds(0.5), delivered=False), an_entry(30.0, wait=Seconds(0.1))]
     queued = [an_entry(20.0 + i, wait=Seconds(30.0), delivered=False) for i in range(5)]
 
     assert overload_seen([*served, *queued], gpus=2, wait_target=Seconds(3.0)) == 23.0
+    assert overload_seen([*served, *blip], gpus=2, wait_target=Seconds(3.0)) is None
     assert overload_seen(served, gpus=2, wait_target=Seconds(3.0)) is None
     assert overload_seen([], gpus=2, wait_target=Seconds(3.0)) is None
 
