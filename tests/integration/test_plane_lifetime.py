@@ -25,8 +25,9 @@ from support.plane import Kubectl
 pytestmark = pytest.mark.plane
 
 HOLD = """
-import json, sys, threading
+import json, signal, sys, threading
 from meltguard.localcluster.plane import running_plane
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, such as CI, inherits it ignored
 with running_plane() as plane:
     told = {"directory": str(plane.directory), "kubeconfig": str(plane.kubeconfig), "pids": plane.processes,
             "addresses": [component.address for component in plane.component_list()]}

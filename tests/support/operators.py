@@ -1,0 +1,78 @@
+"""Operators at work on a local plane: their processes, and nodes that are lent as they would lend them."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from meltguard.adapters.fleet_shape import read_node
+from meltguard.api.node_patch import enter_patch
+from meltguard.core.fleet import NodeView
+from meltguard.core.moves import Enter, Intent, Wanted, new_claim, next_action
+from meltguard.core.units import Epoch, Instant
+from support.core_values import a_pool
+from support.plane import Kubectl
+
+OUT = Intent(wanted=Wanted.OUT, why="")
+
+
+def operator_pids(plane_directory: Path) -> dict[str, int]:
+    """Process id by pod name of every `meltguard operator` that runs on this plane."""
+    found: dict[str, int] = {}
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+            environment = (process / "environ").read_bytes().decode(errors="replace")
+        except (OSError, UnicodeDecodeError):
+            continue  # gone meanwhile, or not ours to read
+        identity = next((word.removeprefix("--identity=") for word in words if word.startswith("--identity=")), "")
+        if "operator" in words and identity and str(plane_directory) in environment:
+            found[identity] = int(process.name)
+    return found
+
+
+def kill(pid: int) -> None:
+    """As the kernel does when memory runs out: no goodbye."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def a_gpu_node(name: str, pool: str) -> dict[str, Any]:
+    """A managed GPU node of eight GPUs, which kwok plays."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "labels": {"workload": pool, "meltguard.io/managed": "true"},
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+        },
+        "spec": {"taints": [{"key": "workload", "value": pool, "effect": "NoSchedule"}]},
+        "status": {"allocatable": {"nvidia.com/gpu": "8"}, "capacity": {"nvidia.com/gpu": "8"}},
+    }
+
+
+def seen(kubectl: Kubectl, node: str) -> NodeView:
+    """A node as the operator reads it."""
+    return read_node(json.dumps(kubectl.read("node", node)).encode())
+
+
+def lend(kubectl: Kubectl, node: str, policy: tuple[str, str], at: tuple[float, float]) -> None:
+    """Walk a node out to the inference pool with the moves' own patches. `at` is (now, due)."""
+    now = Instant(at[0])
+    while True:
+        view = seen(kubectl, node)
+        if view.claim is None:
+            pools = (a_pool(), a_pool("inference"))
+            claim = new_claim(view, policy, pools, (now, Instant(at[1])))
+        else:
+            action = next_action(view, view.claim, OUT, now)
+            if not isinstance(action, Enter):
+                return
+            claim = action.claim
+        patch = msgspec.json.encode(enter_patch(view, claim, Epoch(1))).decode()
+        kubectl("patch", "node", node, "--type=json", "-p", patch)
