@@ -10,7 +10,7 @@ import msgspec
 
 from meltguard.adapters.fleet_shape import read_node
 from meltguard.api.node_patch import enter_patch
-from meltguard.core.fleet import NodeView
+from meltguard.core.fleet import HOMEWARD, Claim, NodeView
 from meltguard.core.moves import Enter, Intent, Wanted, new_claim, next_action
 from meltguard.core.units import Epoch, Instant
 from support.core_values import a_pool
@@ -62,17 +62,20 @@ def seen(kubectl: Kubectl, node: str) -> NodeView:
 
 
 def lend(kubectl: Kubectl, node: str, policy: tuple[str, str], at: tuple[float, float]) -> None:
-    """Walk a node out to the inference pool with the moves' own patches. `at` is (now, due)."""
+    """Walk a node out to the inference pool with the moves' own patches. `at` is (now, due).
+
+    The operator sees the claim too and may take a step first: then ours is refused, and the node is read again.
+    """
     now = Instant(at[0])
-    while True:
-        view = seen(kubectl, node)
-        if view.claim is None:
-            pools = (a_pool(), a_pool("inference"))
-            claim = new_claim(view, policy, pools, (now, Instant(at[1])))
-        else:
-            action = next_action(view, view.claim, OUT, now)
-            if not isinstance(action, Enter):
-                return
-            claim = action.claim
-        patch = msgspec.json.encode(enter_patch(view, claim, Epoch(1))).decode()
-        kubectl("patch", "node", node, "--type=json", "-p", patch)
+    view = seen(kubectl, node)
+    claim = new_claim(view, policy, (a_pool(), a_pool("inference")), (now, Instant(at[1])))
+    kubectl("patch", "node", node, "--type=json", "-p", _patch(view, claim))
+    while (view := seen(kubectl, node)).claim is not None:
+        action = next_action(view, view.claim, OUT, now)
+        if not isinstance(action, Enter) or view.claim.step in HOMEWARD:
+            return
+        kubectl.run("patch", "node", node, "--type=json", "-p", _patch(view, action.claim))
+
+
+def _patch(view: NodeView, claim: Claim) -> str:
+    return msgspec.json.encode(enter_patch(view, claim, Epoch(1))).decode()

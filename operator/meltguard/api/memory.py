@@ -35,6 +35,7 @@ class MemoryText(MessageModel):
     short_since: float | None = None
     spare_since: float | None = None
     breach_since: float | None = None
+    confirmed_at: float | None = None
     replicas_found: int | None = None
     replicas_set: int | None = None
     rested: dict[str, float] = Field(default_factory=dict)
@@ -73,6 +74,7 @@ def read_memory(text: str | None) -> Memory:
         short_since=_instant(read.short_since),
         spare_since=_instant(read.spare_since),
         breach_since=_instant(read.breach_since),
+        confirmed_at=_instant(read.confirmed_at),
         replicas_found=read.replicas_found,
         replicas_set=read.replicas_set,
         rested={node: Instant(at) for node, at in read.rested.items()},
@@ -98,6 +100,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         short_since=_rounded_or_none(memory.short_since),
         spare_since=_rounded_or_none(memory.spare_since),
         breach_since=_rounded_or_none(memory.breach_since),
+        confirmed_at=_rounded_or_none(memory.confirmed_at),
         replicas_found=memory.replicas_found,
         replicas_set=memory.replicas_set,
         rested={node: _rounded(at) for node, at in rested.items()},

@@ -220,4 +220,5 @@ def _lending(spec: LendingSpec) -> Lending:
         max_loans=spec.max_loans,
         max_duration=read.parse_duration(spec.max_loan_duration),
         borrower_labels=spec.borrowers.namespace_selector.match_labels,
+        windows=len(spec.windows),
     )

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 from meltguard.controller.process import run_operator
 from meltguard.controller.settings import OperatorSettings, load_config, load_keys
 from meltguard.errors import InvalidInput
+
+KOPFS = ("k8s_ref", "k8s_skip", "settings")
+"""What Kopf hangs on its log records for its own use; not all of it can be written as JSON."""
 
 
 def operator(
@@ -52,7 +56,11 @@ def parse_address(text: str) -> tuple[str, int]:
 def start_logging(level: str, identity: str) -> None:
     """JSON lines on standard error, one shape for us and for Kopf."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter("{asctime}{levelname}{name}{message}", style="{", static_fields={"pod": identity})
+    formatter = JsonFormatter(
+        "{asctime}{levelname}{name}{message}",
+        style="{",
+        static_fields={"pod": identity},
+        reserved_attrs=[*RESERVED_ATTRS, *KOPFS],
     )
+    handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)

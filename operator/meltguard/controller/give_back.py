@@ -36,6 +36,9 @@ HELD_FOR = Seconds(120.0)
 """No operator takes the Lease for this long after we are done: time enough for helm to delete it."""
 
 LOOK_AGAIN = Seconds(1.0)
+STAYS_OFF = Seconds(12.0)
+"""A holder notices within its 10 s deadline that the Lease is another's."""
+
 WHY = Intent(wanted=Wanted.HOME, why="someone brought it home with `meltguard return`")
 
 
@@ -72,13 +75,28 @@ class GiveBack:
         return left
 
     async def release_services(self, key: SigningKey | None) -> None:
-        """Tell every agent that its policy is gone, and take our finalizer off policies and pools."""
-        for found, body in await self._policies():
-            if key is not None:
+        """Tell every agent that its policy is gone, and take our finalizer off policies and pools.
+
+        The operator's Kopf goes on until it learns that the Lease is lost and puts the finalizer back meanwhile: it is
+        off for good once it has stayed off for longer than a lost Lease can go unnoticed.
+        """
+        if key is not None:
+            for found, _ in await self._policies():
                 await self._release_agents(found, key)
-            await self._drop_finalizer(f"{_policy_path(found)}", body)
-        for raw in (await read_all(self.api, POOLS, _decoded)).items:
-            await self._drop_finalizer(f"{POOLS}/{raw['metadata']['name']}", raw)
+        began = quiet_since = self.clock.elapsed()
+        while self.clock.elapsed() - quiet_since < STAYS_OFF and self.clock.elapsed() - began < self.limit:
+            if await self._drop_finalizers():
+                quiet_since = self.clock.elapsed()
+            await asyncio.sleep(LOOK_AGAIN)
+
+    async def _drop_finalizers(self) -> bool:
+        """Whether any was there."""
+        paths = [(_policy_path(found), body) for found, body in await self._policies()]
+        paths += [
+            (f"{POOLS}/{raw['metadata']['name']}", raw) for raw in (await read_all(self.api, POOLS, _decoded)).items
+        ]
+        dropped = [await self._drop_finalizer(path, body) for path, body in paths]
+        return any(dropped)
 
     async def _take_over(self, nodes: Sequence[NodeView]) -> Takeover:
         marks = [int(mark) for node in nodes if (mark := node.annotations.get(EPOCH_ANNOTATION, "")).isdigit()]
@@ -167,13 +185,17 @@ class GiveBack:
                 except (Unavailable, InvalidInput) as exc:
                     self.say(f"{pod.name} was not released: {exc}; its lease ends by itself")
 
-    async def _drop_finalizer(self, path: str, body: dict[str, Any]) -> None:
+    async def _drop_finalizer(self, path: str, body: dict[str, Any]) -> bool:
         metadata = body["metadata"]
         if not isinstance(metadata, dict) or FINALIZER not in metadata.get("finalizers", []):
-            return
+            return False
         left = [name for name in metadata["finalizers"] if name != FINALIZER]
         patch = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": left}}
-        await self.api.patch(path, msgspec.json.encode(patch), PatchKind.MERGE)
+        try:
+            await self.api.patch(path, msgspec.json.encode(patch), PatchKind.MERGE)
+        except Conflict:
+            self.say(f"{path} was changed meanwhile; looking again")
+        return True
 
 
 def _policy_path(found: PolicyObject) -> str:

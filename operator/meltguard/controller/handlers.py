@@ -53,11 +53,11 @@ def build_registry(loops: Loops) -> kopf.OperatorRegistry:
             raise kopf.TemporaryError("its loans are coming home", delay=CHECK_AGAIN)
 
     for plural in ("imageservicepolicies", "gpupools"):
-        kopf.on.resume(plural, registry=registry)(changed)
-        kopf.on.create(plural, registry=registry)(changed)
-        kopf.on.update(plural, field="spec", registry=registry)(changed)
-    kopf.on.delete("imageservicepolicies", registry=registry)(policy_deleted)
-    kopf.on.delete("gpupools", registry=registry)(pool_deleted)
+        kopf.on.resume(plural, id="wake", registry=registry)(changed)
+        kopf.on.create(plural, id="wake", registry=registry)(changed)
+        kopf.on.update(plural, id="wake", field="spec", registry=registry)(changed)
+    kopf.on.delete("imageservicepolicies", id="release-policy", registry=registry)(policy_deleted)
+    kopf.on.delete("gpupools", id="release-pool", registry=registry)(pool_deleted)
     return registry
 
 

@@ -87,6 +87,9 @@ class Mover:
         await self._carry_out(node, next_action(node, node.claim, intent, now))
 
     def _intent(self, name: NodeName, claim: Claim) -> Intent:
+        found = self.resources.policies().get(claim.policy_uid)
+        if found is not None and found.deleting:
+            return Intent(wanted=Wanted.HOME, why="its policy is being deleted")
         decided = self.board.intents.get(claim.policy_uid)
         if decided is not None:
             return decided.get(name, Intent(wanted=Wanted.OUT, why=""))

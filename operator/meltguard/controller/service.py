@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 WRITE_EVERY = Seconds(10.0)
 """Status is written when something changed, else at most this often."""
 
+LONG_POLL_WORTH = Seconds(4.0)
+"""A service with a shorter wait target cannot bear readings that a calm agent holds back for ten seconds."""
+
 LIMIT_CHANGE = 0.05
 LEAST = -10_000
 SAFE_CHANGE = 0.25
@@ -95,7 +98,8 @@ class ServiceLoop:
         memory = replace(self._memory, rested=dict(means.board.rested))
         decision = self._paused(decide(found.policy, memory, seen, now))
         self._memory = decision.memory
-        self._book.calm = decision.level is Level.NORMAL and not _limited(decision)
+        calm = decision.level is Level.NORMAL and not _limited(decision)
+        self._book.calm = calm and found.policy.wait_target >= LONG_POLL_WORTH
         means.board.intents[found.policy.uid] = decision.intents
         if decision.borrow:
             means.board.wanted[found.policy.uid] = (found.policy, decision.borrow)

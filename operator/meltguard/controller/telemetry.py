@@ -57,6 +57,9 @@ class Telemetry:
         self.pass_seconds = Histogram(
             "meltguard_pass_seconds", "Time of one pass over a service.", SERVICE, buckets=PASS_BUCKETS, registry=to
         )
+        self._count(to)
+
+    def _count(self, to: CollectorRegistry) -> None:
         self.steps = Counter("meltguard_move_steps_total", "Steps that moves have entered.", ["step"], registry=to)
         self.evictions = Counter("meltguard_evictions_total", "Pods asked to leave by eviction.", registry=to)
         self.failures = Counter("meltguard_loop_failures_total", "Passes that failed.", ["loop"], registry=to)

@@ -8,7 +8,7 @@ from meltguard.core.decision import Borrow, Decision, Outcome, SetReplicas, Sign
 from meltguard.core.explain import next_change, one_line
 from meltguard.core.fleet import MoveStep
 from meltguard.core.level import LevelState, next_level
-from meltguard.core.loan_rules import Shortage
+from meltguard.core.loan_rules import Shortage, are_used, confirming
 from meltguard.core.loans import arriving_gpus, choose_loans, missing_gpus
 from meltguard.core.measure import Measured, all_signals, measure
 from meltguard.core.policy import Level, Mode, Policy, TierState
@@ -42,12 +42,16 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
         _remembered(memory, measured, level, now),
         trim=trim,
         limits=held,
+        confirmed_at=now if are_used(confirming(policy, signals)) else memory.confirmed_at,
         short_since=loans.short_since,
         spare_since=spare,
         breach_since=ebb.breach_since,
         replicas_found=found,
         replicas_set=asked,
     )
+    shares = {feature.name: _feature_share(feature.rollout, level.level) for feature in policy.features}
+    said = one_line(policy, (level.level, top), tiers, seen)
+    due = next_change(policy, level, tiers, (loans.rules, spare), now)
     return Decision(
         at=now,
         level=level.level,
@@ -57,13 +61,13 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
         capacity=measured.capacity,
         budget=spendable,
         limits=tiers,
-        features={feature.name: _feature_share(feature.rollout, level.level) for feature in policy.features},
+        features=shares,
         borrow=loans.taken,
         intents=intents(ebb, spare),
         replicas=replicas,
         rules=loans.rules,
-        why=one_line(policy, (level.level, top), tiers, seen),
-        next_change=next_change(policy, level, tiers, (loans.rules, spare), now),
+        why=said,
+        next_change=due,
         memory=left,
     )
 

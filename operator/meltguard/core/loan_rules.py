@@ -1,6 +1,7 @@
 """The rules of borrowing, in order; each answers one question, and its name is the sentence that must hold."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +9,7 @@ from meltguard.core.decision import Outcome, SignalPressure
 from meltguard.core.fleet import OPT_OUT_ANNOTATION, NodeView
 from meltguard.core.policy import Capacity, Mode, Policy, SignalUse
 from meltguard.core.pools import PoolView
+from meltguard.core.pressure import CALM
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import Gpus, Instant, Pressure, Seconds, Share
 
@@ -64,22 +66,37 @@ def nodes_are_watched(short: Shortage) -> Outcome:
     )
 
 
+CONFIRMATION_HOLDS: Final = Seconds(300.0)
+"""Limits may idle the GPUs that pressed a moment ago: the platform's word counts for this long."""
+
+
+def confirming(policy: Policy, signals: Sequence[SignalPressure]) -> list[SignalPressure]:
+    """The signals that may confirm a loan."""
+    named = {signal.name for signal in policy.signals if signal.use is SignalUse.CONFIRM}
+    return [signal for signal in signals if signal.name in named]
+
+
+def are_used(signals: Sequence[SignalPressure]) -> bool:
+    """Whether all of these are known and at least at their calm value."""
+    return all(signal.pressure is not None and signal.pressure >= CALM for signal in signals)
+
+
 def platform_confirms(short: Shortage) -> Outcome:
-    """The agents' word alone moves no node: what confirms must be fresh and say that the GPUs are used."""
-    named = {signal.name for signal in short.policy.signals if signal.use is SignalUse.CONFIRM}
-    confirming = [signal for signal in short.signals if signal.name in named]
-    unknown = [signal for signal in confirming if signal.pressure is None]
-    idle = [signal for signal in confirming if signal.pressure is not None and signal.pressure < 0.7]  # noqa: PLR2004 - calm
-    if not confirming:
+    """The agents' word alone moves no node: fresh platform signals must say that the GPUs are, or just were, used."""
+    signals = confirming(short.policy, short.signals)
+    unknown = [signal for signal in signals if signal.pressure is None]
+    said = ", ".join(f"{signal.name} {signal.value or 0:.0f} {signal.unit}" for signal in signals)
+    if not signals:
         return Outcome(rule="platform confirms", holds=True, text="no signal is asked to confirm loans")
     if unknown:
         text = f"{unknown[0].name} is unknown ({unknown[0].problem}); check the metric source"
         return Outcome(rule="platform confirms", holds=False, text=text)
-    if idle:
-        text = f"{idle[0].name} is {idle[0].value:.0f} {idle[0].unit}, below calm: the GPUs are not used"
-        return Outcome(rule="platform confirms", holds=False, text=text)
-    said = ", ".join(f"{signal.name} {signal.value:.0f} {signal.unit}" for signal in confirming)
-    return Outcome(rule="platform confirms", holds=True, text=said)
+    if are_used(signals):
+        return Outcome(rule="platform confirms", holds=True, text=said)
+    ago = math.inf if short.memory.confirmed_at is None else short.now - short.memory.confirmed_at
+    if ago <= CONFIRMATION_HOLDS:
+        return Outcome(rule="platform confirms", holds=True, text=f"{said}; above calm {ago:.0f} s ago")
+    return Outcome(rule="platform confirms", holds=False, text=f"{said}, below calm: the GPUs are not used")
 
 
 def pressure_is_high(short: Shortage) -> Outcome:
@@ -159,6 +176,13 @@ def lends_to_namespace(short: Shortage, lender: PoolView) -> Outcome:
     )
 
 
+def no_window_is_unread(_: Shortage, lender: PoolView) -> Outcome:
+    """A window that this version cannot read might deny: the lender gets the benefit of the doubt."""
+    count = lender.pool.lending.windows if lender.pool.lending else 0
+    text = f"pool {lender.pool.name} has {count} windows, which this version does not read; remove them to lend"
+    return Outcome(rule="no window is unread", holds=count == 0, text=text if count else "the pool has no windows")
+
+
 def lender_has_room(_: Shortage, lender: PoolView) -> Outcome:
     """The lender's own bound on loans."""
     most = lender.pool.lending.max_loans if lender.pool.lending else 0
@@ -182,6 +206,7 @@ def lender_keeps_its_floor(_: Shortage, lender: PoolView) -> Outcome:
 LENDER_RULES: Final[tuple[LenderRule, ...]] = (
     pool_lends,  # whether at all
     lends_to_namespace,  # to whom
+    no_window_is_unread,  # when
     lender_has_room,  # how many
     lender_keeps_its_floor,  # what stays
 )

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from meltguard.core.decision import SignalPressure
-from meltguard.core.demand import DEMAND_DOWN, DEMAND_UP, ServiceLoad, learned_rate, smoothed, total_load
+from meltguard.core.demand import DEMAND_DOWN, DEMAND_UP, TICK, ServiceLoad, learned_rate, smoothed, total_load
+from meltguard.core.limits import steps
 from meltguard.core.policy import Policy, SignalKind
 from meltguard.core.pressure import CRITICAL, TARGET, assess, demand_pressure, predicted_wait
 from meltguard.core.seen import Memory, Reading, Snapshot
@@ -31,7 +32,8 @@ def measure(
     policy: Policy, memory: Memory, seen: Snapshot, context: tuple[tuple[SignalPressure, ...], Seconds]
 ) -> Measured:
     """Add up what the agents counted; `context` is (platform signals, time since the last decision)."""
-    platform, span = context
+    platform, elapsed = context
+    span = Seconds(steps(elapsed, policy.wait_target) * TICK)  # the averages' clock runs with the wait target too
     load = total_load(seen.loads, policy.tiers)
     answers = bool(seen.loads)
     guess = policy.capacity.units_per_gpu if policy.capacity else None

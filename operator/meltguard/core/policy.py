@@ -180,6 +180,7 @@ class Lending:
     max_loans: int
     max_duration: Seconds
     borrower_labels: Mapping[str, str]  # that a borrower's namespace must bear
+    windows: int = 0  # of time in which lending is allowed or denied; not read yet, so a pool with any lends nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,7 @@ class Memory:
     short_since: Instant | None = None  # more GPUs were wanted since then
     spare_since: Instant | None = None  # one node could go since then
     breach_since: Instant | None = None  # a lender of ours stands below its floor since then
+    confirmed_at: Instant | None = None  # the platform last said that the GPUs are used
     replicas_found: int | None = None  # of the workload, before the first loan
     replicas_set: int | None = None  # what we last asked for
     rested: Mapping[str, Instant] = field(default_factory=dict)  # node name to when it came home

@@ -147,17 +147,7 @@ def report(found: Findings, facts: RunFacts) -> dict[str, Any]:
         "firstNodeServing": _since(times.first_serving, facts.surge_at),
         "limitsLifted": _since(times.limits_lifted, facts.surge_at),
         "allNodesHome": _since(times.all_home, facts.surge_at),
-        "requests": {
-            tier: {
-                "offered": of.offered,
-                "admitted": of.admitted,
-                "waited": of.waited,
-                "refused": of.refused,
-                "waitP50": _rounded(of.wait_p50),
-                "waitP99": _rounded(of.wait_p99),
-            }
-            for tier, of in found.requests.items()
-        },
+        "requests": _requests(found),
         "evictions": found.evictions,
         "deletedWithoutEviction": len(broken["deletedWithoutEviction"]),
         "researchReadyMin": found.lender_ready_min,
@@ -175,6 +165,20 @@ def report(found: Findings, facts: RunFacts) -> dict[str, Any]:
         "story": story(found, facts),
         "broken": {promise: list(times_broken) for promise, times_broken in broken.items() if times_broken},
         "files": dict(facts.files),
+    }
+
+
+def _requests(found: Findings) -> dict[str, Any]:
+    return {
+        tier: {
+            "offered": of.offered,
+            "admitted": of.admitted,
+            "waited": of.waited,
+            "refused": of.refused,
+            "waitP50": _rounded(of.wait_p50),
+            "waitP99": _rounded(of.wait_p99),
+        }
+        for tier, of in found.requests.items()
     }
 
 

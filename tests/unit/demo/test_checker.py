@@ -167,14 +167,25 @@ BROKEN = {
     "images that nobody delivered": lambda run: replace(
         run, results=(*run.results, *(result(0.001) for _ in range(50)))
     ),
+    "no loan at all": lambda run: replace(run, writes=()),
+    "no request at all": lambda run: replace(run, journals={}, results=()),
+}
+
+
+SLOW = {
     "acknowledgements that took too long": lambda run: replace(run, ack_p99=Seconds(1.2)),
     "acknowledgements that nobody measured": lambda run: replace(run, ack_p99=None),
-    "no loan at all": lambda run: replace(run, writes=()),
     "a loan that opened late": lambda run: replace(
         run, writes=(*loan()[:1], node_write(START + 40, "c", 11, **LENT), *loan()[2:])
     ),
-    "no request at all": lambda run: replace(run, journals={}, results=()),
 }
+
+
+@pytest.mark.parametrize("slow", SLOW.values(), ids=SLOW)
+def test_a_time_that_is_not_met_is_shown_and_breaks_no_promise(slow: Callable[[Evidence], Evidence]) -> None:
+    evidence = slow(a_good_run())
+    assert [row.unit for row in rows(check(evidence), facts(evidence)) if not row.met] == ["s"]
+    assert outcome(evidence) is Verdict.WHOLE_STORY
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
