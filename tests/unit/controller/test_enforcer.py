@@ -1,0 +1,141 @@
+"""Bringing limits to pods: order, acknowledgement, laggards, and that shares never sum to more than the limit."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meltguard.controller.agents import AgentBook
+from meltguard.controller.enforcer import RENEW_AFTER, Enforcer
+from meltguard.core.decide import decide
+from meltguard.core.decision import Decision
+from meltguard.core.grant import Grant, GrantKind
+from meltguard.core.load import AgentCounters
+from meltguard.core.policy import Mode, TierState
+from meltguard.core.seen import Memory
+from meltguard.core.units import Epoch, Instant, NodeName, PodUid, UnitsPerSecond
+from meltguard.ports import Target
+from support.core_values import FREE, PLUS, a_policy, a_snapshot
+from support.fakes import FakeClock, FakeSink
+
+
+def a_decision(rate: float | None) -> Decision:
+    """The free tier limited to a rate, all else calm."""
+    calm = decide(a_policy(), Memory(), a_snapshot({FREE: 2.0, PLUS: 1.0}), Instant(1000.0))
+    limited = None if rate is None else UnitsPerSecond(rate)
+    state = TierState.OPEN if rate is None else TierState.DELAY
+    return replace(calm, limits=(replace(calm.limits[0], rate=limited, state=state), *calm.limits[1:]))
+
+
+def targets(count: int) -> list[tuple[Target, NodeName]]:
+    names = [PodUid(f"pod-{number}") for number in range(count)]
+    return [
+        (Target(pod=name, name=f"serving/{name}", address="127.0.0.1", port=1), NodeName("gpu-01")) for name in names
+    ]
+
+
+@dataclass
+class Watched(FakeSink):
+    """Remembers what each agent holds for the free tier, and the largest sum that ever held."""
+
+    holds: dict[PodUid, float] = field(default_factory=dict)
+    largest: float = 0.0
+
+    async def push(self, target: Target, grant: Grant) -> AgentCounters:
+        """Enforce, and note what is held then."""
+        answer = await super().push(target, grant)
+        rate = next((tier.rate for tier in grant.tiers if tier.name == FREE), None)
+        self.holds[target.pod] = float("inf") if rate is None else rate
+        self.largest = max(self.largest, sum(self.holds.values()))
+        return answer
+
+
+async def following(sink: FakeSink, clock: FakeClock, count: int) -> Enforcer:
+    book = AgentBook(sink, clock, lambda: None)
+    book.follow(targets(count))
+    return Enforcer(sink=sink, clock=clock, book=book, epoch=Epoch(3))
+
+
+async def test_every_pod_is_pushed_once_and_acknowledges() -> None:
+    sink, clock = FakeSink(), FakeClock()
+    enforcer = await following(sink, clock, 3)
+    done = await enforcer.enforce(a_policy(), a_decision(6.0))
+    assert (done.acknowledged, done.pods) == (3, 3)
+    assert sum(grant.tiers[0].rate or 0.0 for _, grant in sink.pushed) == pytest.approx(6.0)
+    again = await enforcer.enforce(a_policy(), a_decision(6.0))
+    assert again.acknowledged == 3
+    assert len(sink.pushed) == 3  # nothing changed, nothing is sent
+    await enforcer.book.close()
+
+
+async def test_a_lease_is_renewed_before_it_ends() -> None:
+    sink, clock = FakeSink(), FakeClock()
+    enforcer = await following(sink, clock, 1)
+    await enforcer.enforce(a_policy(), a_decision(None))
+    clock.advance(RENEW_AFTER + 1)
+    await enforcer.enforce(a_policy(), a_decision(None))
+    assert [grant.revision for _, grant in sink.pushed] == [1, 2]
+    await enforcer.book.close()
+
+
+async def test_a_silent_pod_is_named_and_holds_nobody_up() -> None:
+    sink, clock = FakeSink(), FakeClock()
+    enforcer = await following(sink, clock, 3)
+    await enforcer.enforce(a_policy(), a_decision(6.0))
+    sink.silent.add(PodUid("pod-0"))
+    done = await enforcer.enforce(a_policy(), a_decision(3.0))
+    assert (done.acknowledged, done.pods) == (2, 3)
+    assert [one.pod for one in done.laggards] == ["serving/pod-0"]
+    assert "no answer" in done.laggards[0].cause
+    await enforcer.book.close()
+
+
+async def test_a_silent_pod_counts_at_what_it_holds() -> None:
+    sink, clock = Watched(), FakeClock()
+    enforcer = await following(sink, clock, 3)
+    await enforcer.enforce(a_policy(), a_decision(6.0))
+    sink.silent.add(PodUid("pod-0"))
+    await enforcer.enforce(a_policy(), a_decision(3.0))
+    await enforcer.enforce(a_policy(), a_decision(3.0))
+    assert sink.holds[PodUid("pod-0")] == pytest.approx(2.0)
+    assert sum(sink.holds.values()) == pytest.approx(3.0)
+    await enforcer.book.close()
+
+
+async def test_shadow_only_observes_and_a_deleted_policy_releases() -> None:
+    sink, clock = FakeSink(), FakeClock()
+    enforcer = await following(sink, clock, 1)
+    await enforcer.enforce(a_policy(mode=Mode.SHADOW), a_decision(1.0))
+    assert sink.pushed[-1][1].kind is GrantKind.OBSERVE
+    assert await enforcer.release(a_policy()) == ()
+    assert sink.pushed[-1][1].kind is GrantKind.RELEASED
+    await enforcer.book.close()
+
+
+rates = st.floats(0.0, 100.0)
+silences = st.sets(st.integers(0, 3))
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(st.tuples(rates, silences), min_size=2, max_size=8))
+def test_shares_never_sum_to_more_than_the_limit(story: list[tuple[float, set[int]]]) -> None:
+    """Whatever pods fall silent in whatever push: all that is held fits the larger of the old and the new limit."""
+
+    async def play() -> None:
+        sink, clock = Watched(), FakeClock()
+        enforcer = await following(sink, clock, 4)
+        await enforcer.enforce(a_policy(), a_decision(story[0][0]))
+        before = story[0][0]
+        for rate, silent in story[1:]:
+            sink.largest = sum(sink.holds.values())
+            sink.silent = {PodUid(f"pod-{number}") for number in silent}
+            held = sink.largest
+            await enforcer.enforce(a_policy(), a_decision(rate))
+            assert sink.largest <= max(held, before, rate) * 1.021 + 1e-6  # changes below 2 % wait to be passed on
+            before = rate
+            clock.advance(6.0)
+        await enforcer.book.close()
+
+    asyncio.run(play())

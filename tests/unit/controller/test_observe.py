@@ -1,0 +1,40 @@
+"""Platform metrics over a service's own nodes: what is not known is said to be unknown."""
+
+import pytest
+
+from meltguard.controller.observe import reading_of
+from meltguard.core.metrics import MetricAnswer, MetricSample
+from meltguard.core.policy import Signal, SignalKind, SignalUse
+from meltguard.core.units import NodeName, Seconds
+
+NODES = frozenset({NodeName("a"), NodeName("b")})
+
+
+def a_signal(kind: SignalKind) -> Signal:
+    return Signal(name="s", kind=kind, use=SignalUse.DRIVE, calm=1, target=2, critical=3)
+
+
+def samples(**values: float) -> MetricAnswer:
+    found = [MetricSample(node=NodeName(node), value=value, age=Seconds(2.0)) for node, value in values.items()]
+    return MetricAnswer(samples=tuple(found))
+
+
+def test_the_hottest_gpu_counts_and_the_mean_of_utilization() -> None:
+    assert reading_of(a_signal(SignalKind.GPU_TEMPERATURE), samples(a=60.0, b=80.0, other=99.0), NODES).value == 80.0
+    assert reading_of(a_signal(SignalKind.GPU_UTILIZATION), samples(a=60.0, b=80.0, other=0.0), NODES).value == 70.0
+
+
+UNKNOWN = {
+    "nothing found": (samples(), NODES, "0 of"),
+    "half of the nodes": (samples(a=60.0), NODES, "1 of"),
+    "another service's nodes": (samples(x=60.0, y=61.0), NODES, "0 of"),
+    "no serving pod": (samples(a=60.0), frozenset(), "no serving pod"),
+    "the source failed": (MetricAnswer(samples=(), problem="refused"), NODES, "refused"),
+}
+
+
+@pytest.mark.parametrize(("answer", "nodes", "words"), UNKNOWN.values(), ids=UNKNOWN)
+def test_unknown_is_not_zero(answer: MetricAnswer, nodes: frozenset[NodeName], words: str) -> None:
+    reading = reading_of(a_signal(SignalKind.GPU_TEMPERATURE), answer, nodes)
+    assert reading.value is None
+    assert words in reading.problem
