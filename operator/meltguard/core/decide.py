@@ -23,6 +23,30 @@ LONGEST_SPAN = Seconds(10.0)
 """A longer pause between two decisions counts as this much: after it nothing may jump."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoanChoice:
+    """What to claim, every rule's answer, and since when GPUs are missing."""
+
+    taken: tuple[Borrow, ...]
+    rules: tuple[Outcome, ...]
+    short_since: Instant | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What one pass has worked out, before it is put together."""
+
+    signals: tuple[SignalPressure, ...]
+    top: SignalPressure | None  # the driving signal that presses most
+    measured: Measured
+    level: LevelState
+    spendable: UnitsPerSecond | None
+    tiers: tuple[TierLimit, ...]
+    loans: LoanChoice
+    ebb: Ebb
+    spare: Instant | None
+
+
 def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Decision:
     """One pass over one service: level, limits, loans, returns, and the words for all of them. Pure."""
     span = _span(memory, now)
@@ -34,40 +58,49 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
     trim = _trim(policy, memory, measured, span)
     spendable = _budget(measured, trim, policy)
     tiers, held = limit_tiers(policy, level.level, _law(measured, spendable, span, now), memory.limits)
-    loans = _borrow(policy, memory, seen, (signals, measured, top, now))
     ebb = _ebb(policy, memory, seen, (measured, level.level, tiers, now))
-    spare = spare_since(ebb)
+    parts = Parts(
+        signals=signals,
+        top=top,
+        measured=measured,
+        level=level,
+        spendable=spendable,
+        tiers=tiers,
+        loans=_borrow(policy, memory, seen, (signals, measured, top, now)),
+        ebb=ebb,
+        spare=spare_since(ebb),
+    )
+    return _concluded(parts, replace(memory, trim=trim, limits=held), now)
+
+
+def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
+    policy, seen, level, top = parts.ebb.policy, parts.ebb.seen, parts.level, parts.top
     replicas, found, asked = _replicas(policy, memory, seen)
     left = replace(
-        _remembered(memory, measured, level, now),
-        trim=trim,
-        limits=held,
-        confirmed_at=now if are_used(confirming(policy, signals)) else memory.confirmed_at,
-        short_since=loans.short_since,
-        spare_since=spare,
-        breach_since=ebb.breach_since,
+        _remembered(memory, parts.measured, level, now),
+        confirmed_at=now if are_used(confirming(policy, parts.signals)) else memory.confirmed_at,
+        short_since=parts.loans.short_since,
+        spare_since=parts.spare,
+        breach_since=parts.ebb.breach_since,
         replicas_found=found,
         replicas_set=asked,
     )
-    shares = {feature.name: _feature_share(feature.rollout, level.level) for feature in policy.features}
-    said = one_line(policy, (level.level, top), tiers, seen)
-    due = next_change(policy, level, tiers, (loans.rules, spare), now)
     return Decision(
         at=now,
         level=level.level,
         level_since=level.since,
         pressure=top.pressure if top else None,
-        signals=signals,
-        capacity=measured.capacity,
-        budget=spendable,
-        limits=tiers,
-        features=shares,
-        borrow=loans.taken,
-        intents=intents(ebb, spare),
+        signals=parts.signals,
+        capacity=parts.measured.capacity,
+        budget=parts.spendable,
+        limits=parts.tiers,
+        features={feature.name: _feature_share(feature.rollout, level.level) for feature in policy.features},
+        borrow=parts.loans.taken,
+        intents=intents(parts.ebb, parts.spare),
         replicas=replicas,
-        rules=loans.rules,
-        why=said,
-        next_change=due,
+        rules=parts.loans.rules,
+        why=one_line(policy, (level.level, top), parts.tiers, seen),
+        next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
         memory=left,
     )
 
@@ -132,15 +165,6 @@ def _law(measured: Measured, spendable: UnitsPerSecond | None, span: Seconds, no
         span=span,
         now=now,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoanChoice:
-    """What to claim, every rule's answer, and since when GPUs are missing."""
-
-    taken: tuple[Borrow, ...]
-    rules: tuple[Outcome, ...]
-    short_since: Instant | None
 
 
 def _borrow(
