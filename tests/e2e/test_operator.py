@@ -11,7 +11,7 @@ from meltguard.clock import SystemClock
 from meltguard.localcluster.plane import Plane
 from support.admission import until
 from support.chart import NAMESPACE, RELEASE
-from support.operators import a_gpu_node, kill, lend, operator_pids, seen
+from support.operators import a_gpu_node, freeze, holder, kill, lend, operator_pids, seen, thaw
 from support.plane import Kubectl
 from support.release import HelmRelease
 
@@ -155,6 +155,41 @@ def test_a_policy_that_cannot_borrow_says_why_and_what_to_do(
     assert step in condition(release, "wrong", "Stalled")["message"]
     assert condition(release, "wrong", "Ready")["status"] == "False"
     release.kubectl("delete", "isp", "wrong", "-n", SERVING, "--timeout=60s")
+
+
+def pool_condition(release: HelmRelease, name: str, kind: str) -> dict[str, Any]:
+    status = release.kubectl.read("gpool", name).get("status", {})
+    return next((one for one in status.get("conditions", []) if one["type"] == kind), {})
+
+
+def test_pools_that_overlap_say_so_on_both_and_lend_nothing(release: HelmRelease) -> None:
+    both = {**POOL, "metadata": {"name": "rack"}, "spec": {"nodes": {"labels": {"rack": "r1"}}}}
+    release.kubectl.apply(both, a_policy("overlap"))
+    for name in ("rack", "research"):
+        until(lambda pool=name: pool_condition(release, pool, "Ready").get("reason") == "PoolsOverlap", 60.0)
+    until(lambda: condition(release, "overlap", "Stalled").get("reason") == "PoolsOverlap", 60.0)
+    assert "gpu-1" in condition(release, "overlap", "Stalled")["message"]
+    release.kubectl("delete", "gpool", "rack", "--timeout=60s")
+    until(lambda: condition(release, "overlap", "Stalled").get("status") == "False", 60.0)
+    release.kubectl("delete", "isp", "overlap", "-n", SERVING, "--timeout=60s")
+
+
+def test_a_frozen_leader_that_thaws_changes_nothing(
+    release: HelmRelease, look: Callable[[str], tuple[Any, ...]]
+) -> None:
+    before, term = look("gpu-3"), epoch(release)
+    old = holder(release.kubectl, NAMESPACE, release.plane.directory)
+    freeze(old)
+    try:
+        until(lambda: epoch(release) > term, 60.0)
+        lend_now(release, "gpu-3", ("serving/gone", "0000-gone"))
+    finally:
+        thaw(old)
+    until(lambda: is_home(release, "gpu-3"), 60.0)
+    assert look("gpu-3") == before
+    until(lambda: old not in operator_pids(release.plane.directory).values(), 60.0)  # it has left, to start again
+    node = release.kubectl.read("node", "gpu-3")
+    assert int(node["metadata"]["annotations"]["meltguard.io/epoch"]) > term
 
 
 def test_a_killed_holder_is_followed_by_another_term_that_goes_on(

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,31 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+def holder(kubectl: Kubectl, namespace: str, plane_directory: Path) -> int:
+    """Process id of the operator that holds the Lease, as its own metrics say."""
+    pids = operator_pids(plane_directory)
+    for pod in kubectl.read("pods", "-n", namespace)["items"]:
+        name, address = pod["metadata"]["name"], pod["status"].get("podIP", "")
+        if name in pids and _leads(address):
+            return pids[name]
+    raise AssertionError(f"nobody of {sorted(pids)} holds the Lease")
+
+
+def _leads(address: str) -> bool:
+    with urllib.request.urlopen(f"http://{address}:8080/metrics", timeout=5) as answer:
+        return b"meltguard_leader 1.0" in answer.read()
+
+
+def freeze(pid: int) -> None:
+    """As a virtual machine that is paused: it keeps its connections and its belief that it leads."""
+    os.kill(pid, signal.SIGSTOP)
+
+
+def thaw(pid: int) -> None:
+    """Let it go on where it stood."""
+    os.kill(pid, signal.SIGCONT)
+
+
 def a_gpu_node(name: str, pool: str) -> dict[str, Any]:
     """A managed GPU node of eight GPUs, which kwok plays."""
     return {
@@ -48,7 +74,7 @@ def a_gpu_node(name: str, pool: str) -> dict[str, Any]:
         "kind": "Node",
         "metadata": {
             "name": name,
-            "labels": {"workload": pool, "meltguard.io/managed": "true"},
+            "labels": {"workload": pool, "meltguard.io/managed": "true", "rack": "r1"},
             "annotations": {"kwok.x-k8s.io/node": "fake"},
         },
         "spec": {"taints": [{"key": "workload", "value": pool, "effect": "NoSchedule"}]},
