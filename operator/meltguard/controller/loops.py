@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 ROLL_CALL = Seconds(2.0)
 MOVES_EVERY = Seconds(1.0)
 POOLS_EVERY = Seconds(2.0)
+GREET_EVERY = Seconds(0.25)
+"""A pod that becomes Ready is pushed at once, not at the next tick; where nothing changed a look costs nothing."""
+
 RELEASE_LIMIT = Seconds(900.0)
 """A deletion waits at most this long for nodes; after it the start-up sweep goes on bringing them home."""
 
@@ -36,6 +39,7 @@ class HolderLoops:
     services: dict[str, ServiceLoop] = field(default_factory=dict)  # by policy uid
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     bell: asyncio.Event = field(default_factory=asyncio.Event)
+    _greeted: int = -1
     _group: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
 
     async def run(self) -> None:
@@ -46,6 +50,7 @@ class HolderLoops:
                 group.create_task(self.supervisor.run("roll-call", self._roll_call, ROLL_CALL, self.bell))
                 group.create_task(self.supervisor.run("moves", self.mover.run_once, MOVES_EVERY))
                 group.create_task(self.supervisor.run("pools", self.pools.run_once, POOLS_EVERY))
+                group.create_task(self.supervisor.run("newcomers", self._greet_newcomers, GREET_EVERY))
         finally:
             await asyncio.gather(*(service.close() for service in self.services.values()))
 
@@ -71,6 +76,16 @@ class HolderLoops:
 
     def _overdue(self, since: str) -> bool:
         return self.means.clock.now() - parse_instant(since) > RELEASE_LIMIT
+
+    async def _greet_newcomers(self) -> None:
+        """Wake a service whose serving pods are not those that it last looked at."""
+        version = self.means.observer.version()
+        if version == self._greeted:
+            return
+        self._greeted = version
+        for service in self.services.values():
+            if service.has_newcomers():
+                service.wake.set()
 
     async def _roll_call(self) -> None:
         """One loop for each policy that there is."""

@@ -3,18 +3,19 @@
 import asyncio
 from collections.abc import Sequence
 
+from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
 from meltguard.api.to_core import PolicyObject
 from meltguard.controller.agents import AgentBook
 from meltguard.controller.resources import Resources
-from meltguard.core.fleet import FleetView, PodView
+from meltguard.core.fleet import PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample
 from meltguard.core.policy import Signal, SignalKind
 from meltguard.core.pools import assign, loans_of
 from meltguard.core.seen import Reading, Snapshot, Workload
 from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import MeltguardError
-from meltguard.ports import Fleet, Metrics, Target
+from meltguard.ports import Metrics, Target
 
 COVERAGE = 0.8
 """Below this share of the service's nodes a platform metric is unknown."""
@@ -23,7 +24,9 @@ COVERAGE = 0.8
 class Observer:
     """Reads what is mirrored, and asks the metric source."""
 
-    def __init__(self, resources: Resources, fleet: Fleet, metrics: Metrics, objects: KubernetesObjects) -> None:
+    def __init__(
+        self, resources: Resources, fleet: KubernetesFleet, metrics: Metrics, objects: KubernetesObjects
+    ) -> None:
         self._resources = resources
         self._fleet = fleet
         self._metrics = metrics
@@ -56,9 +59,9 @@ class Observer:
             fleet_age=view.age,
         )
 
-    def fleet_view(self) -> FleetView:
-        """The nodes as last seen."""
-        return self._fleet.view()
+    def version(self) -> int:
+        """Grows with every change of nodes or pods."""
+        return self._fleet.changes.version
 
     async def _readings(self, found: PolicyObject, nodes: frozenset[NodeName]) -> tuple[Reading, ...]:
         signals = [signal for signal in found.policy.signals if signal.kind is not SignalKind.AGENT_WAIT]

@@ -120,6 +120,11 @@ class ServiceLoop:
         held = replace(decision.memory, limits=self._before.memory.limits)
         return replace(decision, limits=self._before.limits, features=self._before.features, memory=held)
 
+    def has_newcomers(self) -> bool:
+        """Whether a serving pod is Ready that the last pass did not know."""
+        known = {target.pod for target in self._book.targets()}
+        return any(pod.uid not in known for pod in self._means.observer.serving_pods(self.found))
+
     async def close(self) -> None:
         """Stop reading the agents."""
         await self._book.close()

@@ -1,5 +1,6 @@
 """From the pods' rates to the service's demand, and to what a GPU can do."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,13 +14,10 @@ TICK = Seconds(5.0)
 DEMAND_UP, DEMAND_DOWN = 0.5, 0.1
 """Fast up, slow down, as Kubernetes' API priority and fairness smooths seat demand."""
 
-LEARN_UP, LEARN_DOWN = 0.1, 0.3
-"""Capacity believes bad news sooner than good news."""
+EVIDENCE = 100.0
+"""Image units after which what was known before counts for a third."""
 
-APP_LIMITED = Share(0.8)
-"""A GPU that is busy for less than this says how much was asked of it, not what it can do."""
-
-MIN_DONE = 1.0
+MIN_DONE = 5.0
 """Image units that must have been completed before a first estimate is formed."""
 
 
@@ -76,14 +74,18 @@ def smoothed(before: float | None, now: float, gains: tuple[float, float], span:
 def learned_rate(
     before: UnitsPerSecond | None, load: ServiceLoad, span: Seconds, first_guess: UnitsPerSecond | None
 ) -> UnitsPerSecond | None:
-    """Image units that one busy GPU completes in a second; unchanged while the GPUs are not asked for enough."""
+    """Image units that one busy GPU completes in a second, learned by evidence: the units completed in `span`.
+
+    The same gain up and down, so that chance does not pull the estimate to one side; and at any load,
+    because only busy time counts: an estimate that was learned only under load could never mend itself once it was so
+    low that the limits it led to kept the GPUs idle.
+    """
     busy_gpus = load.busy * load.gpus
     known = before if before is not None else first_guess
     if busy_gpus <= 0 or load.done <= 0:
         return known
     measured = load.done / busy_gpus
+    completed = load.done * span
     if known is None:
-        return UnitsPerSecond(measured) if load.done * span >= MIN_DONE else None
-    if load.busy < APP_LIMITED:
-        return known
-    return UnitsPerSecond(smoothed(known, measured, (LEARN_UP, LEARN_DOWN), span))
+        return UnitsPerSecond(measured) if completed >= MIN_DONE else None
+    return UnitsPerSecond(known + (1.0 - math.exp(-completed / EVIDENCE)) * (measured - known))

@@ -37,7 +37,7 @@ def measure(
     load = total_load(seen.loads, policy.tiers)
     answers = bool(seen.loads)
     guess = policy.capacity.units_per_gpu if policy.capacity else None
-    per_gpu = learned_rate(memory.units_per_gpu, load, span, guess)
+    per_gpu = learned_rate(memory.units_per_gpu, load, elapsed, guess)
     heat = _heat(policy, platform, memory.heat)
     capacity = UnitsPerSecond(per_gpu * load.gpus * heat) if per_gpu and load.gpus else None
     demand = _demand(memory, load, span) if answers else dict(memory.demand)

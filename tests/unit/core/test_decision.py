@@ -237,3 +237,22 @@ def test_the_rules_stand_in_their_order() -> None:
     ]
     assert [rule.__name__ for rule in LENDER_RULES][-1] == "lender_keeps_its_floor"
     assert NODE_RULES[0].__name__ == "_unmanaged"
+
+
+@settings(deadline=None)
+@given(guess=st.floats(0.05, 20.0))
+def test_a_wrong_first_estimate_mends_itself_even_where_limits_idle_the_gpus(guess: float) -> None:
+    """A capacity believed too low suspends a tier; the GPUs that still work tell the truth, and the tier comes back."""
+    policy = a_policy(capacity=replace(a_policy().capacity, units_per_gpu=guess, max_loans=0))
+    offered = {FREE: 3.0, PLUS: 2.0}  # five of the eight units that the GPUs really do
+    decision = decide(policy, Memory(), a_snapshot(offered), Instant(1000.0))
+    for _ in range(300):
+        free = rate(decision, FREE)
+        admitted = {FREE: 3.0 if free is None else min(3.0, free), PLUS: 2.0}
+        seen = a_snapshot(offered)
+        busy = sum(admitted.values()) / 8
+        loads = tuple(replace(load, busy=busy, done=busy) for load in seen.loads)
+        decision = decide(policy, decision.memory, replace(seen, loads=loads), Instant(decision.at + 2.0))
+    assert decision.capacity == pytest.approx(8.0, rel=0.05)
+    assert decision.level is Level.NORMAL
+    assert rate(decision, FREE) is None
