@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from meltguard.core.fleet import Claim, FleetView, NodeView
+from meltguard.core.fleet import Claim, FleetView, Guards, NodeView
 from meltguard.core.grant import Grant
 from meltguard.core.load import AgentCounters
 from meltguard.core.metrics import MetricAnswer
@@ -44,6 +44,10 @@ class Fleet(Protocol):
         Raises:
             Unavailable: the API server did not answer.
         """
+        ...
+
+    async def guards(self, namespaces: frozenset[str]) -> Guards:
+        """Budgets and Jobs of these namespaces, read anew with a quorum; nothing is pledged. Raises as `fresh`."""
         ...
 
 

@@ -23,6 +23,7 @@ from meltguard.core.pools import assign
 from meltguard.core.seen import Reading, Snapshot
 from meltguard.core.units import (
     Gpus,
+    Instant,
     NodeName,
     PodUid,
     PoolName,
@@ -138,9 +139,22 @@ def a_pod(name: str = "job-1", **changes: Any) -> PodView:
         terminating=False,
         gpus=Gpus(8),
         owner_kind="Job",
+        owner_name="train",
+        owner_uid="train-uid",
+        gang="",
         mirror=False,
         resource_version="1",
         grace=Seconds(30.0),
+        priority=0,
+        started_at=Instant(0.0),
+        keep="",
+        keep_for=None,
+        local_data=False,
+        node_selector={},
+        notice="",
+        asked_at=None,
+        evict_after=None,
+        saved_at=None,
     )
     return replace(pod, **changes)
 

@@ -162,9 +162,22 @@ def read_pod(raw: msgspec.Raw | bytes) -> PodView:
         terminating=metadata.deletion_timestamp is not None,
         gpus=_pod_gpus(pod.spec),
         owner_kind=_owner_kind(metadata.owner_references or ()),
+        owner_name="",
+        owner_uid="",
+        gang="",
         mirror=MIRROR_ANNOTATION in (metadata.annotations or {}),
         resource_version=metadata.resource_version,
         grace=Seconds(DEFAULT_GRACE if grace is None else grace),
+        priority=0,
+        started_at=None,
+        keep="",
+        keep_for=None,
+        local_data=False,
+        node_selector={},
+        notice="",
+        asked_at=None,
+        evict_after=None,
+        saved_at=None,
     )
 
 

@@ -1,13 +1,14 @@
 """A claim as it is written on its node: one annotation of JSON, read strictly."""
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
 from meltguard.api.wire import MessageModel
-from meltguard.core.fleet import Change, Claim, MoveStep, Prior
-from meltguard.core.policy import Taint
-from meltguard.core.units import Instant, PoolName
+from meltguard.core.fleet import Change, Claim, Drain, MoveStep, Prior
+from meltguard.core.policy import Eviction, OnDeadline, Taint
+from meltguard.core.units import GpuHours, Instant, PoolName, Seconds
 from meltguard.errors import InvalidInput
 
 MAX_CLAIM_BYTES = 16_384
@@ -39,6 +40,26 @@ class ChangeText(MessageModel):
     taints_on: tuple[TaintText, ...]
 
 
+class EvictionText(MessageModel):
+    """How running work leaves."""
+
+    notice: float
+    minimum_runtime: float
+    deadline: float
+    on_deadline: OnDeadline
+    loses_local_data: bool
+    fails_jobs: bool
+
+
+class DrainText(MessageModel):
+    """How running work leaves this node, and what it was expected to cost."""
+
+    eviction: EvictionText
+    deadline: float
+    work_lost: float
+    victims: tuple[Text, ...] = ()
+
+
 class ClaimText(MessageModel):
     """The annotation's JSON. A version that is not ours is left alone: hands off what we do not understand."""
 
@@ -52,6 +73,8 @@ class ClaimText(MessageModel):
     since: float
     step_deadline: float
     due: float
+    drain: DrainText | None = None
+    lent_at: float | None = None
     why: Text = ""
     prior: PriorText
     change: ChangeText
@@ -90,6 +113,8 @@ def parse_claim(text: str) -> Claim:
         since=Instant(read.since),
         step_deadline=Instant(read.step_deadline),
         due=Instant(read.due),
+        drain=_read_drain(read.drain) if read.drain else None,
+        lent_at=None if read.lent_at is None else Instant(read.lent_at),
         why=read.why,
         prior=prior,
         change=Change(
@@ -113,6 +138,8 @@ def write_claim(claim: Claim) -> str:
         since=claim.since,
         step_deadline=claim.step_deadline,
         due=claim.due,
+        drain=_write_drain(claim.drain) if claim.drain else None,
+        lent_at=claim.lent_at,
         why=claim.why,
         prior=PriorText(
             labels=dict(claim.prior.labels),
@@ -126,6 +153,32 @@ def write_claim(claim: Claim) -> str:
             taints_on=_write_taints(claim.change.taints_on),
         ),
     ).model_dump_json(by_alias=True)
+
+
+def _read_drain(read: DrainText) -> Drain:
+    asked = read.eviction
+    return Drain(
+        eviction=Eviction(
+            notice=Seconds(asked.notice),
+            minimum_runtime=Seconds(asked.minimum_runtime),
+            deadline=Seconds(asked.deadline),
+            on_deadline=asked.on_deadline,
+            loses_local_data=asked.loses_local_data,
+            fails_jobs=asked.fails_jobs,
+        ),
+        deadline=Instant(read.deadline),
+        work_lost=GpuHours(read.work_lost),
+        victims=read.victims,
+    )
+
+
+def _write_drain(drain: Drain) -> DrainText:
+    return DrainText(
+        eviction=EvictionText.model_validate(asdict(drain.eviction)),
+        deadline=drain.deadline,
+        work_lost=drain.work_lost,
+        victims=drain.victims,
+    )
 
 
 def _read_taints(taints: tuple[TaintText, ...]) -> tuple[Taint, ...]:

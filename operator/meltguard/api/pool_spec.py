@@ -104,6 +104,13 @@ class OnDeadline(StrEnum):
     SKIP_NOTICE = "SkipNotice"
 
 
+class Sacrifice(StrEnum):
+    """What may be lost by an eviction."""
+
+    KEEP = "Keep"
+    LOSE = "Lose"
+
+
 class EvictionSpec(RuledModel):
     """How gently running work is asked to leave. Always through the Eviction API."""
 
@@ -125,6 +132,10 @@ class EvictionSpec(RuledModel):
     """How long after the claim a node must be empty."""
     on_deadline: OnDeadline = OnDeadline.GIVE_UP
     """GiveUp restores the node and tries another. SkipNotice evicts the rest at once, still within their budgets."""
+    local_data: Sacrifice = Sacrifice.KEEP
+    """Pods with data on the node's disk (emptyDir that is not memory, hostPath). Keep: their node is not borrowed."""
+    last_retry: Sacrifice = Sacrifice.KEEP
+    """Jobs that an eviction would fail as a whole (backoffLimit spent). Keep: their nodes are not borrowed."""
 
 
 class WindowAction(StrEnum):
@@ -179,8 +190,8 @@ class LendingSpec(RuledModel):
     """How long after its claim a node goes home at the latest."""
     borrowers: BorrowersSpec
     """Who may borrow."""
-    eviction: EvictionSpec = EvictionSpec()
-    """How gently running work is asked to leave."""
+    eviction: EvictionSpec | None = None
+    """How gently running work is asked to leave a node. Omitted: only idle nodes are lent, nothing is evicted."""
     windows: Annotated[tuple[WindowSpec, ...], Field(max_length=16), fields.ATOMIC] = ()
     """When loans may start. Omitted: at any time."""
 

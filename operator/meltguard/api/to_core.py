@@ -14,13 +14,15 @@ from meltguard.api.policy_spec import CapacitySpec, OverrideSpec
 from meltguard.api.policy_status import PolicyStatus
 from meltguard.api.policy_tiers import FeatureSpec, OnLevel, TierSpec
 from meltguard.api.pool import GPUPool
-from meltguard.api.pool_spec import LendingSpec
+from meltguard.api.pool_spec import EvictionSpec, LendingSpec, Sacrifice
 from meltguard.api.pool_status import PoolStatus
 from meltguard.core.policy import (
     Capacity,
+    Eviction,
     Feature,
     Lending,
     Level,
+    OnDeadline,
     Override,
     Policy,
     Pool,
@@ -30,6 +32,8 @@ from meltguard.core.policy import (
     Taint,
     Tier,
     TierState,
+    Window,
+    WindowAction,
 )
 from meltguard.core.service import Comparison, Requirement, Selector, Service, WorkloadName
 from meltguard.core.units import Gpus, Percent, PoolName, Pressure, Share, TierName, UnitsPerSecond
@@ -212,6 +216,17 @@ def _capacity(spec: CapacitySpec) -> Capacity:
     )
 
 
+def _eviction(spec: EvictionSpec) -> Eviction:
+    return Eviction(
+        notice=read.parse_duration(spec.notice),
+        minimum_runtime=read.parse_duration(spec.minimum_runtime),
+        deadline=read.parse_duration(spec.deadline),
+        on_deadline=OnDeadline(spec.on_deadline),
+        loses_local_data=spec.local_data is Sacrifice.LOSE,
+        fails_jobs=spec.last_retry is Sacrifice.LOSE,
+    )
+
+
 def _lending(spec: LendingSpec) -> Lending:
     count, share = (spec.floor, Share(0.0)) if isinstance(spec.floor, int) else (0, read.parse_share(spec.floor))
     return Lending(
@@ -220,5 +235,14 @@ def _lending(spec: LendingSpec) -> Lending:
         max_loans=spec.max_loans,
         max_duration=read.parse_duration(spec.max_loan_duration),
         borrower_labels=spec.borrowers.namespace_selector.match_labels,
-        windows=len(spec.windows),
+        eviction=_eviction(spec.eviction) if spec.eviction else None,
+        windows=tuple(
+            Window(
+                action=WindowAction(one.action),
+                schedule=one.schedule,
+                duration=read.parse_duration(one.duration),
+                time_zone=one.time_zone,
+            )
+            for one in spec.windows
+        ),
     )

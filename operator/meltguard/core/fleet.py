@@ -1,12 +1,12 @@
 """The cluster as last read: nodes, the pods on them, and the claims that nodes carry."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from meltguard.core.policy import Taint
+from meltguard.core.policy import Eviction, Taint
 from meltguard.core.service import Selector
-from meltguard.core.units import Gpus, Instant, NodeName, PodUid, PoolName, Seconds
+from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PodUid, PoolName, Seconds
 
 MANAGED_LABEL = "meltguard.io/managed"
 """Set to "true" by the platform team on the nodes that may be moved; our identity may not set it."""
@@ -17,12 +17,27 @@ OPT_OUT_ANNOTATION = "meltguard.io/do-not-lend"
 CLAIM_ANNOTATION = "meltguard.io/loan"
 EPOCH_ANNOTATION = "meltguard.io/epoch"
 
+NOTICE_ANNOTATION = "meltguard.io/notice"
+"""On a pod: the id of the move that will evict it. Only pods that bear our notice are evicted on the way out."""
+
+ASKED_AT_ANNOTATION = "meltguard.io/checkpoint-asked-at"
+EVICT_AFTER_ANNOTATION = "meltguard.io/evict-after"
+"""On a pod, RFC 3339: when it was asked to save its work, and when it is evicted at the earliest without an answer."""
+
+SAVED_AT_ANNOTATION = "meltguard.io/checkpoint-saved-at"
+"""On a pod, RFC 3339, written by the workload: when it last saved its work. Later than the asking, it is the answer."""
+
+KEEP_ANNOTATION = "meltguard.io/do-not-evict"
+"""On a pod: "true" keeps it, and so its node, at home."""
+
 
 class MoveStep(StrEnum):
     """How far a node's move has come. Each is entered by one write to the node."""
 
     CLAIMED = "Claimed"  # the intent is written, nothing else
     CORDONED = "Cordoned"  # no new pod may come
+    NOTIFIED = "Notified"  # its pods are told, and may save their work
+    DRAINING = "Draining"  # its pods are evicted, each after its notice or its answer
     RELABELLED = "Relabelled"  # labels and taints are the borrower's; still cordoned
     LENT = "Lent"  # schedulable for the borrower
     RECALLED = "Recalled"  # cordoned again; its pods are leaving
@@ -54,6 +69,16 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """How running work leaves, fixed when the node is claimed: a pool edited meanwhile changes no open move."""
+
+    eviction: Eviction
+    deadline: Instant  # the node must be empty by then
+    work_lost: GpuHours  # expected at the claim
+    victims: tuple[str, ...]  # namespace/name of the work that is broken off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """One loan, as written on its node: enough to bring the node home after losing everything else."""
 
@@ -68,6 +93,8 @@ class Claim:
     due: Instant  # the promised return: since + maxLoanDuration
     prior: Prior
     change: Change
+    drain: Drain | None = None  # None: its pool lends idle nodes only
+    lent_at: Instant | None = None  # when it opened for the borrower
     why: str = ""  # why it was recalled; empty until then
 
 
@@ -87,9 +114,22 @@ class PodView:
     terminating: bool
     gpus: Gpus
     owner_kind: str  # "" where nothing owns it
+    owner_name: str
+    owner_uid: str
+    gang: str  # Kind/namespace/name of the work that stands or falls together; "" for a pod that stands alone
     mirror: bool  # a static pod's shadow: only the kubelet can end it
     resource_version: str
     grace: Seconds
+    priority: int
+    started_at: Instant | None  # None: not yet
+    keep: str  # why its owner asks to leave it alone; "" where nobody asks
+    keep_for: Seconds | None  # the asking holds for so long after its start; None: for ever
+    local_data: bool  # it would lose data that lies on the node's disk
+    node_selector: Mapping[str, str]
+    notice: str  # the move that told it to leave; "" where none did
+    asked_at: Instant | None  # to save its work
+    evict_after: Instant | None
+    saved_at: Instant | None  # when the workload last saved its work, as it says
 
     @property
     def stays(self) -> bool:
@@ -125,12 +165,44 @@ class NodeView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """A PodDisruptionBudget."""
+
+    namespace: str
+    name: str
+    selector: Selector | None  # None: it means no pod
+    allowed: int  # evictions that it allows now
+    never: str  # why it can never allow one, with what to do; "" where it may
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What an eviction may cost a Job."""
+
+    namespace: str
+    name: str
+    uid: str
+    failures_left: int  # pods that may still fail before the Job fails as a whole
+    forgives_disruption: bool  # its podFailurePolicy ignores evictions: they cost none of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guards:
+    """What stands between running pods and an eviction."""
+
+    budgets: tuple[Budget, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    pledged: tuple[PodView, ...] = ()  # pods on other nodes that open moves will evict: budgets must bear them too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetView:
-    """All nodes and pods at one moment."""
+    """All nodes and pods at one moment, and what guards them."""
 
     nodes: tuple[NodeView, ...]
     pending: tuple[PodView, ...]  # bound to no node yet
     age: Seconds  # since the watch last proved itself alive
+    guards: Guards = field(default_factory=Guards)
 
     def pods_of(self, namespace: str, selector: Selector) -> tuple[PodView, ...]:
         """Unfinished pods of a namespace that the selector means, on any node or none."""

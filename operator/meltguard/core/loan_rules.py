@@ -176,11 +176,11 @@ def lends_to_namespace(short: Shortage, lender: PoolView) -> Outcome:
     )
 
 
-def no_window_is_unread(_: Shortage, lender: PoolView) -> Outcome:
-    """A window that this version cannot read might deny: the lender gets the benefit of the doubt."""
-    count = lender.pool.lending.windows if lender.pool.lending else 0
-    text = f"pool {lender.pool.name} has {count} windows, which this version does not read; remove them to lend"
-    return Outcome(rule="no window is unread", holds=count == 0, text=text if count else "the pool has no windows")
+def no_window_denies(short: Shortage, lender: PoolView) -> Outcome:
+    """The lender's hours, in its own time zone."""
+    hours = short.seen.hours.get(lender.pool.name)
+    text = hours.why if hours else "the pool has no windows"
+    return Outcome(rule="no window denies", holds=hours is None or hours.open, text=text)
 
 
 def lender_has_room(_: Shortage, lender: PoolView) -> Outcome:
@@ -206,7 +206,7 @@ def lender_keeps_its_floor(_: Shortage, lender: PoolView) -> Outcome:
 LENDER_RULES: Final[tuple[LenderRule, ...]] = (
     pool_lends,  # whether at all
     lends_to_namespace,  # to whom
-    no_window_is_unread,  # when
+    no_window_denies,  # when
     lender_has_room,  # how many
     lender_keeps_its_floor,  # what stays
 )

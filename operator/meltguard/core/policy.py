@@ -171,6 +171,42 @@ class Taint:
     time_added: str = field(default="", compare=False)  # RFC 3339, as Kubernetes wrote it; on NoExecute taints only
 
 
+class OnDeadline(StrEnum):
+    """What happens when a node is not empty in time."""
+
+    GIVE_UP = "GiveUp"  # restore it, try another
+    SKIP_NOTICE = "SkipNotice"  # evict the rest at once, still within their budgets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eviction:
+    """How running work is asked to leave. Always through the Eviction API."""
+
+    notice: Seconds  # how long before its eviction a pod is told
+    minimum_runtime: Seconds  # pods that have run for less are not evicted
+    deadline: Seconds  # after the claim, by which the node must be empty
+    on_deadline: OnDeadline
+    loses_local_data: bool  # pods with data on the node's disk may be evicted
+    fails_jobs: bool  # Jobs whose backoffLimit the eviction would spend may be broken off
+
+
+class WindowAction(StrEnum):
+    """What a window does."""
+
+    ALLOW = "Allow"
+    DENY = "Deny"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A recurring span of time, as the pool's owner wrote it."""
+
+    action: WindowAction
+    schedule: str  # five cron fields
+    duration: Seconds
+    time_zone: str  # IANA name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lending:
     """How far a pool lends."""
@@ -180,7 +216,8 @@ class Lending:
     max_loans: int
     max_duration: Seconds
     borrower_labels: Mapping[str, str]  # that a borrower's namespace must bear
-    windows: int = 0  # of time in which lending is allowed or denied; not read yet, so a pool with any lends nothing
+    eviction: Eviction | None = None  # None: idle nodes only, nothing is ever evicted for a loan
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from meltguard.core.fleet import NodeView
+from meltguard.core.fleet import Guards, NodeView, PodView
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
@@ -28,6 +28,24 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hours:
+    """Whether a pool's windows let loans start now."""
+
+    open: bool
+    why: str  # in words, with the time zone
+    until: Instant | None  # when this changes next; None: never
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallOrder:
+    """A person's word, written on the lending pool: bring these loans home."""
+
+    nodes: frozenset[str]  # empty: all of the pool's
+    before: Instant  # loans claimed later are not meant
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """One service as seen at one moment."""
 
@@ -39,6 +57,11 @@ class Snapshot:
     namespace_labels: Mapping[str, str]
     workload: Workload | None
     fleet_age: Seconds  # since the watch on nodes and pods last proved itself alive
+    guards: Guards = field(default_factory=Guards)
+    pending: tuple[PodView, ...] = ()  # pods that no node runs yet, of any namespace
+    priority: int = 0  # of the service's own pods, the highest
+    hours: Mapping[PoolName, Hours] = field(default_factory=dict)  # a pool that is not named is always open
+    recalls: Mapping[PoolName, RecallOrder] = field(default_factory=dict)
 
     @property
     def coverage(self) -> Share:
@@ -77,3 +100,4 @@ class Memory:
     replicas_found: int | None = None  # of the workload, before the first loan
     replicas_set: int | None = None  # what we last asked for
     rested: Mapping[str, Instant] = field(default_factory=dict)  # node name to when it came home
+    recalled: Mapping[PoolName, Instant] = field(default_factory=dict)  # a lender called a node back at this time

@@ -11,6 +11,7 @@ Units = NewType("Units", float)  # image units: one is a reference image (1024 x
 UnitsPerSecond = NewType("UnitsPerSecond", float)
 Pressure = NewType("Pressure", float)  # 0.7 calm, 1.0 target, 1.5 critical
 Gpus = NewType("Gpus", int)
+GpuHours = NewType("GpuHours", float)
 NodeName = NewType("NodeName", str)
 PodUid = NewType("PodUid", str)
 PoolName = NewType("PoolName", str)
