@@ -12,7 +12,8 @@ import msgspec
 from meltguard.adapters.fleet_shape import read_node
 from meltguard.api.node_patch import enter_patch
 from meltguard.core.fleet import HOMEWARD, Claim, NodeView
-from meltguard.core.moves import Enter, Intent, Wanted, new_claim, next_action
+from meltguard.core.move_actions import Enter, Intent, Scene, Wanted
+from meltguard.core.moves import new_claim, next_action
 from meltguard.core.units import Epoch, Instant
 from support.core_values import a_pool
 from support.plane import Kubectl
@@ -97,7 +98,7 @@ def lend(kubectl: Kubectl, node: str, policy: tuple[str, str], at: tuple[float, 
     claim = new_claim(view, policy, (a_pool(), a_pool("inference")), (now, Instant(at[1])))
     kubectl("patch", "node", node, "--type=json", "-p", _patch(view, claim))
     while (view := seen(kubectl, node)).claim is not None:
-        action = next_action(view, view.claim, OUT, now)
+        action = next_action(view, view.claim, OUT, Scene(now=now))
         if not isinstance(action, Enter) or view.claim.step in HOMEWARD:
             return
         kubectl.run("patch", "node", node, "--type=json", "-p", _patch(view, action.claim))

@@ -58,6 +58,7 @@ class DrainText(MessageModel):
     deadline: float
     work_lost: float
     victims: tuple[Text, ...] = ()
+    began: float | None = None
 
 
 class ClaimText(MessageModel):
@@ -169,6 +170,7 @@ def _read_drain(read: DrainText) -> Drain:
         deadline=Instant(read.deadline),
         work_lost=GpuHours(read.work_lost),
         victims=read.victims,
+        began=None if read.began is None else Instant(read.began),
     )
 
 
@@ -178,6 +180,7 @@ def _write_drain(drain: Drain) -> DrainText:
         deadline=drain.deadline,
         work_lost=drain.work_lost,
         victims=drain.victims,
+        began=drain.began,
     )
 
 

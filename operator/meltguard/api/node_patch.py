@@ -7,7 +7,7 @@ from typing import Any
 
 from meltguard.api.claim import write_claim
 from meltguard.core.fleet import CLAIM_ANNOTATION, EPOCH_ANNOTATION, Claim, MoveStep, NodeView
-from meltguard.core.moves import NodeShape, released_shape, shape_at
+from meltguard.core.node_shape import NodeShape, released_shape, shape_at
 from meltguard.core.policy import Taint
 from meltguard.core.units import Epoch
 

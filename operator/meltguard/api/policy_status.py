@@ -77,7 +77,7 @@ class LoanStatus(MessageModel):
     promised_return: Moment
     """When it goes home at the latest."""
     why: Said | None = None
-    """Why it was claimed or is recalled."""
+    """Why it goes home, or what it waits for."""
 
 
 class Laggard(MessageModel):

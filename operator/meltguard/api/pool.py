@@ -63,6 +63,16 @@ POOL_RESOURCE: Final = CustomResource(
             description="Nodes that could be lent now.",
             wide=True,
         ),
+        Column(
+            name="Hours", type="string", path=".status.hours", description="Whether loans may start now.", wide=True
+        ),
+        Column(
+            name="GPU-Hours",
+            type="string",
+            path=".status.ledger.gpuHoursLent",
+            description="Lent by loans that have ended.",
+            wide=True,
+        ),
         WHY,
         AGE,
     ),

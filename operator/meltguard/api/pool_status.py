@@ -5,9 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from meltguard.api.conditions import Conditions
-from meltguard.api.fields import Clipped, ListMap, Moment
+from meltguard.api.fields import ATOMIC, Clipped, ListMap, Moment
 from meltguard.api.wire import MessageModel
 from meltguard.core.fleet import MoveStep
+from meltguard.core.policy import WindowAction
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -40,6 +41,51 @@ class PoolLoan(MessageModel):
     """When it comes home at the latest."""
 
 
+class PastLoanStatus(MessageModel):
+    """One loan that has ended, or a move that was undone."""
+
+    move_id: Annotated[str, Clipped(64)]
+    """The move's id."""
+    node: Annotated[str, Clipped(253)]
+    """The node's name."""
+    policy: Annotated[str, Clipped(127)]
+    """The policy that it was lent to, as namespace/name."""
+    since: Moment
+    """When it was claimed."""
+    until: Moment
+    """When it was home again."""
+    gpu_hours: Annotated[str, Clipped(32)]
+    """GPU-hours that the borrower had."""
+    work_lost: Annotated[str, Clipped(32)]
+    """GPU-hours of unsaved work that its evictions cost."""
+    why: Annotated[str, Clipped(512)] = ""
+    """Why it ended."""
+
+
+class LedgerStatus(MessageModel):
+    """Everything that the pool ever lent."""
+
+    loans: Count = 0
+    """Loans that have ended."""
+    gpu_hours_lent: Annotated[str, Clipped(32)] = "0"
+    """GPU-hours lent by them."""
+    work_lost: Annotated[str, Clipped(32)] = "0"
+    """GPU-hours of unsaved work that was evicted for them."""
+    recent: Annotated[tuple[PastLoanStatus, ...], ListMap("moveId"), Clipped(16)] = ()
+    """The last 16, youngest last."""
+
+
+class WindowStatus(MessageModel):
+    """One opening of a window."""
+
+    action: WindowAction
+    """Deny starts no loan in it, Allow lets loans start."""
+    opens: Moment
+    """When it opens."""
+    closes: Moment
+    """When it closes."""
+
+
 class PoolStatus(MessageModel):
     """What holds now, and why."""
 
@@ -53,5 +99,11 @@ class PoolStatus(MessageModel):
     """Nodes that could be lent now."""
     loans: Annotated[tuple[PoolLoan, ...], ListMap("node"), Clipped(32)] = ()
     """The nodes that are lent; the first 32 where there are more."""
+    hours: Annotated[str, Clipped(256)] | None = None
+    """Whether loans may start now, by the pool's windows, and until when that holds."""
+    windows: Annotated[tuple[WindowStatus, ...], Clipped(3), ATOMIC] = ()
+    """The windows that are open or come next."""
+    ledger: LedgerStatus | None = None
+    """Everything that the pool ever lent."""
     why: Annotated[str, Clipped(1024)] | None = None
     """What the pool lends, and why no more. In one line."""

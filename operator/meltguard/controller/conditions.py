@@ -23,6 +23,7 @@ class Pass:
     decision: Decision
     enforcement: Enforcement
     now: str  # RFC 3339
+    waits: Mapping[NodeName, str] = field(default_factory=dict)  # what a claimed node is waiting for
 
 
 def conditions(this: Pass) -> tuple[Condition, ...]:

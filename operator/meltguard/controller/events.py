@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from meltguard.adapters.event_shape import EventRecord, EventType, ObjectRef, PostedEvent
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.core.fleet import PodView
 from meltguard.core.policy import Policy
 from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import MeltguardError
@@ -30,6 +31,11 @@ class Reason(StrEnum):
     NODE_RETURNED = "NodeReturned"
     BORROWING_REFUSED = "BorrowingRefused"
     METRICS_UNKNOWN = "MetricsUnknown"
+    EVICTION_NOTICE = "EvictionNotice"
+    NOTICE_WITHDRAWN = "NoticeWithdrawn"
+    DRAIN_BEGUN = "DrainBegun"
+    DRAIN_BLOCKED = "DrainBlocked"
+    MOVE_UNDONE = "MoveUndone"
     RELEASED = "PolicyReleased"
     SCALE_CONFLICT = "ScaleConflict"
 
@@ -44,10 +50,24 @@ ACTIONS: Mapping[Reason, str] = {
     Reason.NODE_RETURNED: "Return",
     Reason.BORROWING_REFUSED: "Borrow",
     Reason.METRICS_UNKNOWN: "Observe",
+    Reason.EVICTION_NOTICE: "Notify",
+    Reason.NOTICE_WITHDRAWN: "Notify",
+    Reason.DRAIN_BEGUN: "Drain",
+    Reason.DRAIN_BLOCKED: "Drain",
+    Reason.MOVE_UNDONE: "Return",
     Reason.RELEASED: "Release",
     Reason.SCALE_CONFLICT: "Scale",
 }
-WARNINGS = frozenset({Reason.BORROWING_REFUSED, Reason.METRICS_UNKNOWN, Reason.SCALE_CONFLICT})
+WARNINGS = frozenset(
+    {
+        Reason.EVICTION_NOTICE,
+        Reason.DRAIN_BLOCKED,
+        Reason.MOVE_UNDONE,
+        Reason.BORROWING_REFUSED,
+        Reason.METRICS_UNKNOWN,
+        Reason.SCALE_CONFLICT,
+    }
+)
 
 
 def policy_ref(policy: Policy) -> ObjectRef:
@@ -64,6 +84,11 @@ def policy_ref(policy: Policy) -> ObjectRef:
 def node_ref(node: NodeName) -> ObjectRef:
     """A node as an Event's object; `kubectl describe node` finds Events by the node's name as uid."""
     return ObjectRef(api_version="v1", kind="Node", name=node, uid=node)
+
+
+def pod_ref(pod: PodView) -> ObjectRef:
+    """A pod as an Event's object."""
+    return ObjectRef(api_version="v1", kind="Pod", name=pod.name, uid=pod.uid, namespace=pod.namespace)
 
 
 @dataclass(slots=True)

@@ -25,7 +25,8 @@ from meltguard.controller.observe import workload_ref
 from meltguard.controller.resources import POLICIES, POOLS
 from meltguard.core.fleet import EPOCH_ANNOTATION, MoveStep, NodeView
 from meltguard.core.granting import Stamp, released
-from meltguard.core.moves import Enter, Evict, Intent, Release, Wait, Wanted, next_action
+from meltguard.core.move_actions import Enter, Evict, Intent, Notify, Release, Scene, Wait, Wanted, Withdraw
+from meltguard.core.moves import next_action
 from meltguard.core.units import Epoch, Instant, NodeName, Revision, Seconds
 from meltguard.errors import Conflict, InvalidInput, Unavailable
 from meltguard.ports import Target
@@ -130,7 +131,8 @@ class GiveBack:
         recalled = node.claim.step is MoveStep.RECALLED
         moves = KubernetesMoves(self.api)
         # Nobody lowers replicas for us: pods are asked to leave at once, with their own grace.
-        match next_action(node, node.claim, WHY, Instant(node.claim.step_deadline + 1.0) if recalled else now):
+        scene = Scene(now=Instant(node.claim.step_deadline + 1.0) if recalled else now)
+        match next_action(node, node.claim, WHY, scene):
             case Enter(claim=claim):
                 await moves.enter(node, claim, takeover.epoch)
                 self.say(f"{name}: {claim.step}")
@@ -140,6 +142,10 @@ class GiveBack:
             case Evict(pods=pods):
                 for pod in pods:
                     await KubernetesObjects(self.api, self.clock).evict(pod)
+            case Withdraw() as withdrawal:
+                await self._leavers().untell(withdrawal)
+            case Notify():
+                raise AssertionError("nobody is told to leave by a node that goes home")
             case Wait(why=why):
                 self.say(f"{name}: {why}")
 

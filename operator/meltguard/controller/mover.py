@@ -2,18 +2,21 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.controller.claimer import Claimer, pledged_before
 from meltguard.controller.events import EventLog, Reason, node_ref, policy_ref
+from meltguard.controller.leavers import Leavers
+from meltguard.controller.ledger import Ledger
 from meltguard.controller.resources import Resources
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.decision import Borrow
-from meltguard.core.fleet import Claim, MoveStep, NodeView
-from meltguard.core.loan_rules import unfit
-from meltguard.core.moves import Enter, Evict, Intent, MoveAction, Release, Wait, Wanted, new_claim, next_action
-from meltguard.core.policy import Policy, Pool
-from meltguard.core.pools import assign
+from meltguard.core.draining import untold
+from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
+from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Notify, Release, Scene, Wait, Wanted, Withdraw
+from meltguard.core.moves import next_action
+from meltguard.core.policy import Policy
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid
 from meltguard.errors import Conflict, Unavailable
 from meltguard.ports import Clock, Fleet, NodeMoves
@@ -32,6 +35,7 @@ class Board:
     intents: dict[str, Mapping[NodeName, Intent]] = field(default_factory=dict)  # by policy uid
     wanted: dict[str, tuple[Policy, tuple[Borrow, ...]]] = field(default_factory=dict)
     rested: dict[str, Instant] = field(default_factory=dict)  # node name to when it came home
+    waits: dict[NodeName, str] = field(default_factory=dict)  # what a claimed node is waiting for
 
     def came_home(self, node: NodeName, policy_uid: str, at: Instant) -> None:
         """What was wanted of the node is done: it must not be asked of its next loan."""
@@ -52,6 +56,9 @@ class Mover:
     resources: Resources
     fleet: Fleet
     moves: NodeMoves
+    claimer: Claimer
+    leavers: Leavers
+    ledger: Ledger
     objects: KubernetesObjects
     events: EventLog
     telemetry: Telemetry
@@ -74,17 +81,26 @@ class Mover:
     async def _advance(self, seen: NodeView) -> None:
         if seen.claim is None:
             return
-        now = self.clock.now()
         intent = self._intent(seen.name, seen.claim)
-        resting = isinstance(next_action(seen, seen.claim, intent, now), Wait) and seen.claim.step is MoveStep.LENT
-        if resting:
+        mirrored = next_action(seen, seen.claim, intent, Scene(now=self.clock.now()))
+        if isinstance(mirrored, Wait) and seen.claim.step is MoveStep.LENT:
             return
         node = await self.fleet.fresh(seen.name)
         if node is None or node.claim is None:
             return  # gone, or home already: the mirror learns it soon
         if node.uid != seen.uid:
             return  # another node of the same name: not ours
-        await self._carry_out(node, next_action(node, node.claim, intent, now))
+        scene = await self._scene(node, node.claim)
+        await self._carry_out(node, node.claim, next_action(node, node.claim, intent, scene))
+
+    async def _scene(self, node: NodeView, claim: Claim) -> Scene:
+        """What guards the node's pods is read only where pods are about to be told."""
+        strangers = untold(node, claim) if claim.drain is not None and claim.step not in HOMEWARD else ()
+        if not strangers or claim.step is MoveStep.LENT:
+            return Scene(now=self.clock.now())
+        read = await self.fleet.guards(frozenset(pod.namespace for pod in strangers))
+        others = [other for other in self.fleet.view().nodes if other.name != node.name]
+        return Scene(now=self.clock.now(), guards=replace(read, pledged=pledged_before(claim, others)))
 
     def _intent(self, name: NodeName, claim: Claim) -> Intent:
         found = self.resources.policies().get(claim.policy_uid)
@@ -97,24 +113,36 @@ class Mover:
             return Intent(wanted=Wanted.OUT, why="")  # not decided yet: nothing new, and its due time still holds
         return Intent(wanted=Wanted.HOME, why="its policy is gone")
 
-    async def _carry_out(self, node: NodeView, action: MoveAction) -> None:
+    async def _carry_out(self, node: NodeView, claim: Claim, action: MoveAction) -> None:
+        self.board.waits.pop(node.name, None)
         match action:
-            case Enter(claim=claim):
-                if claim.step is MoveStep.RECALLED:
+            case Enter(claim=entered):
+                if entered.step is MoveStep.RECALLED:
                     await self._mark_leaving(node)
-                await self.moves.enter(node, claim, self.epoch)
-                await self._entered(node, claim)
-            case Release(claim=claim):
-                await self.moves.release(node, claim, self.epoch)
-                self.board.came_home(node.name, claim.policy_uid, self.clock.now())
-                self.telemetry.steps.labels(step="Released").inc()
-                await self.events.say(node_ref(node.name), Reason.NODE_RETURNED, f"{node.name} is home in {claim.home}")
+                await self.moves.enter(node, entered, self.epoch)
+                await self._entered(node, entered)
+            case Release(claim=ended):
+                await self._release(node, ended)
+            case Notify():
+                await self.leavers.tell(action, claim)
+            case Withdraw():
+                await self.leavers.untell(action)
             case Evict(pods=pods):
-                for pod in pods:
-                    await self.objects.evict(pod)
-                    self.telemetry.evictions.inc()
+                blocked = await self.leavers.evict(pods)
+                if blocked:
+                    self.board.waits[node.name] = blocked
+                    await self.events.say(node_ref(node.name), Reason.DRAIN_BLOCKED, f"{node.name}: {blocked}")
             case Wait(why=why):
+                self.board.waits[node.name] = why
                 log.debug("node waits", extra={"node": node.name, "why": why})
+
+    async def _release(self, node: NodeView, claim: Claim) -> None:
+        """Into the lender's books first: a loan that is written down twice counts once, one that is lost never comes back."""
+        await self.ledger.close(node, claim)
+        await self.moves.release(node, claim, self.epoch)
+        self.board.came_home(node.name, claim.policy_uid, self.clock.now())
+        self.telemetry.steps.labels(step="Released").inc()
+        await self.events.say(node_ref(node.name), Reason.NODE_RETURNED, f"{node.name} is home in {claim.home}")
 
     async def _mark_leaving(self, node: NodeView) -> None:
         """Before the replicas fall, the pods on this node are marked as the first to go."""
@@ -127,45 +155,46 @@ class Mover:
         self.telemetry.steps.labels(step=claim.step.value).inc()
         log.info("node step", extra={"node": node.name, "step": claim.step.value, "policy": claim.policy})
         words = {
+            MoveStep.NOTIFIED: (Reason.DRAIN_BEGUN, _drain_begun(node, claim)),
             MoveStep.LENT: (Reason.NODE_LENT, f"{node.name} is lent by {claim.home} to {claim.to} for {claim.policy}"),
             MoveStep.RECALLED: (Reason.NODE_RECALLED, f"{node.name} goes home to {claim.home}: {claim.why}"),
+            MoveStep.HOME: (Reason.MOVE_UNDONE, f"the move of {node.name} is undone: {claim.why}"),
         }
-        if claim.step in words:
+        if claim.step in words and not (claim.step is MoveStep.HOME and claim.lent_at is not None):
             await self.events.say(node_ref(node.name), *words[claim.step])
 
     async def _borrow(self) -> None:
+        taken: list[NodeView] = []
         for uid in list(self.board.wanted):
             policy, borrows = self.board.wanted.pop(uid)
             for borrow in borrows:
                 try:
-                    await self._claim(policy, borrow)
+                    taken += await self._claim(policy, borrow, taken)
                 except (Conflict, Unavailable) as exc:
                     log.info("node not claimed", extra={"node": borrow.node, "why": str(exc)})
 
-    async def _claim(self, policy: Policy, borrow: Borrow) -> None:
-        """Claim a node if, read anew, it still fits and its lender still keeps its floor."""
-        node = await self.fleet.fresh(borrow.node)
-        pools = self._pools()
-        if node is None or not {borrow.home, borrow.to} <= pools.keys():
-            return
-        others = [other for other in self.fleet.view().nodes if other.name != node.name]
-        lender = assign(list(pools.values()), [*others, node])[pools[borrow.home].name]
-        why = unfit(node)
-        if node.uid not in {member.uid for member in lender.members}:
-            why = f"is no longer a node of pool {borrow.home}"
-        if not why and len(lender.at_home) - 1 < lender.floor:
-            why = f"is needed for the floor of pool {borrow.home}"
-        lending = pools[borrow.home].lending
-        if why or lending is None:
-            log.info("node not claimed", extra={"node": node.name, "why": why or "its pool does not lend"})
-            return
-        now = self.clock.now()
-        at = (now, Instant(now + lending.max_duration))
-        claim = new_claim(node, (policy.key, policy.uid), (pools[borrow.home], pools[borrow.to]), at)
-        await self.moves.enter(node, claim, self.epoch)
-        await self._entered(node, claim)
-        text = f"{node.name} is borrowed from {borrow.home} for {policy.key}"
-        await self.events.say(policy_ref(policy), Reason.NODE_BORROWED, text)
+    async def _claim(self, policy: Policy, borrow: Borrow, taken: list[NodeView]) -> list[NodeView]:
+        """The node as claimed, or nothing where it does not fit any more."""
+        ready = await self.claimer.prepare(policy, borrow, taken)
+        if isinstance(ready, str):
+            log.info("node not claimed", extra={"node": borrow.node, "why": ready})
+            text = f"{borrow.node} of {borrow.home} is not borrowed: {ready}"
+            await self.events.say(policy_ref(policy), Reason.BORROWING_REFUSED, text)
+            return []
+        await self.moves.enter(ready.node, ready.claim, self.epoch)
+        await self._entered(ready.node, ready.claim)
+        await self.events.say(policy_ref(policy), Reason.NODE_BORROWED, _borrowed(borrow, policy))
+        return [replace(ready.node, claim=ready.claim)]
 
-    def _pools(self) -> dict[str, Pool]:
-        return {one.pool.name: one.pool for one in self.resources.pools() if not one.deleting}
+
+def _drain_begun(node: NodeView, claim: Claim) -> str:
+    pods = ", ".join(f"{pod.namespace}/{pod.name}" for pod in node.movable_pods[:5])
+    notice = claim.drain.eviction.notice if claim.drain else 0.0
+    return f"the pods of {node.name} are told to save their work, {notice:.0f} s before their eviction: {pods}"
+
+
+def _borrowed(borrow: Borrow, policy: Policy) -> str:
+    said = f"{borrow.node} is borrowed from {borrow.home} for {policy.key}"
+    if not borrow.victims:
+        return said
+    return f"{said}; it breaks off {', '.join(borrow.victims[:3])}, {borrow.work_lost:.1f} GPU-hours of unsaved work"

@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.api.conditions import Condition, ConditionStatus, with_conditions
-from meltguard.api.pool_status import NodeCounts, PoolLoan, PoolStatus
+from meltguard.api.pool_status import NodeCounts, PoolLoan, PoolStatus, WindowStatus
 from meltguard.api.to_core import PoolObject
+from meltguard.api.windows import lending_hours, next_spans
 from meltguard.clock import rfc3339
 from meltguard.controller.resources import POOLS, Resources
 from meltguard.core.loan_rules import unfit
+from meltguard.core.policy import Window
 from meltguard.core.pools import PoolView, assign
+from meltguard.core.seen import Hours
+from meltguard.core.units import Instant
+from meltguard.errors import InvalidInput
 from meltguard.ports import Clock, Fleet
 
 log = logging.getLogger(__name__)
@@ -31,22 +36,24 @@ class PoolReporter:
         """Look at every pool."""
         found = self.resources.pools()
         views = assign([one.pool for one in found], self.fleet.view().nodes)
-        now = rfc3339(self.clock.now())
         for one in found:
             before = self.written.get(one.pool.uid, one.status)
-            status = pool_status(one, views[one.pool.name], before, now)
+            status = pool_status(one, views[one.pool.name], before, self.clock.now())
             if status == before:
                 continue
             try:
-                body = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+                body = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"ledger"})
                 await self.objects.patch_status(f"{POOLS}/{one.pool.name}", body)
             except Missing:
                 log.info("pool is gone", extra={"pool": one.pool.name})
             self.written[one.pool.uid] = status
 
 
-def pool_status(one: PoolObject, view: PoolView, before: PoolStatus, now: str) -> PoolStatus:
-    """The whole status of a pool."""
+def pool_status(one: PoolObject, view: PoolView, before: PoolStatus, at: Instant) -> PoolStatus:
+    """The whole status of a pool but its books, which the ledger writes."""
+    now = rfc3339(at)
+    windows = view.pool.lending.windows if view.pool.lending else ()
+    hours = lending_hours(windows, at)
     lendable = _lendable(view)
     conditions = (_ready(one, view, now), _floor(one, view, now), _overlap(one, view, now))
     return PoolStatus(
@@ -65,7 +72,25 @@ def pool_status(one: PoolObject, view: PoolView, before: PoolStatus, now: str) -
             for node in view.lent
             if node.claim is not None
         ),
+        hours=_hours(hours) if view.pool.lending else None,
+        windows=_windows(windows, at),
         why=_why(view, lendable),
+    )
+
+
+def _hours(hours: Hours) -> str:
+    until = "" if hours.until is None else f" until {rfc3339(hours.until)}"
+    return f"{'Open' if hours.open else 'Closed'}{until}: {hours.why}"
+
+
+def _windows(windows: tuple[Window, ...], at: Instant) -> tuple[WindowStatus, ...]:
+    try:
+        spans = next_spans(windows, at)
+    except InvalidInput:
+        return ()  # `hours` says what cannot be read
+    return tuple(
+        WindowStatus(action=span.window.action, opens=rfc3339(span.opens), closes=rfc3339(span.closes))
+        for span in spans
     )
 
 

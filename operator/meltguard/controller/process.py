@@ -24,6 +24,9 @@ from meltguard.controller.events import EventLog
 from meltguard.controller.handlers import build_registry, run_kopf
 from meltguard.controller.health import serving_health
 from meltguard.controller.loops import HolderLoops
+from meltguard.controller.claimer import Claimer
+from meltguard.controller.leavers import Leavers
+from meltguard.controller.ledger import Ledger
 from meltguard.controller.mover import Board, Mover
 from meltguard.controller.observe import Observer
 from meltguard.controller.pools_status import PoolReporter
@@ -196,6 +199,9 @@ def build_loops(
         resources=process.resources,
         fleet=process.fleet,
         moves=KubernetesMoves(api),
+        claimer=Claimer(resources=process.resources, fleet=process.fleet, clock=process.clock),
+        leavers=Leavers(objects=objects, events=events, telemetry=process.telemetry),
+        ledger=Ledger(api=api, clock=process.clock),
         objects=objects,
         events=events,
         telemetry=process.telemetry,

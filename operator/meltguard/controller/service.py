@@ -202,6 +202,7 @@ class ServiceLoop:
             decision=decision,
             enforcement=enforcement,
             now=rfc3339(decision.at),
+            waits=dict(self._means.board.waits),
         )
         status = policy_status(this, self._status, self._means.epoch, self._changed)
         body = status.model_dump(mode="json", by_alias=True, exclude_none=True)

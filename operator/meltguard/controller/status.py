@@ -44,7 +44,7 @@ def policy_status(this: Pass, before: PolicyStatus, epoch: Epoch, last_change: I
         limits=tuple(_limit(limit, messages[limit.tier]) for limit in decision.limits),
         features=tuple(FeatureStatus(name=name, rollout=f"{share}%") for name, share in decision.features.items()),
         loan_count=len(this.seen.loans),
-        loans=tuple(_loan(node) for node in this.seen.loans),
+        loans=tuple(_loan(node, this.waits.get(node.name)) for node in this.seen.loans),
         laggards=tuple(
             Laggard(pod=one.pod, cause=one.cause, since=rfc3339(Instant(decision.at - one.lasting)))
             for one in this.enforcement.laggards
@@ -81,7 +81,7 @@ def _limit(limit: TierLimit, message: str) -> LimitStatus:
     )
 
 
-def _loan(node: NodeView) -> LoanStatus:
+def _loan(node: NodeView, waits_for: str | None) -> LoanStatus:
     claim = node.claim
     if claim is None:
         raise ValueError(f"{node.name} bears no claim")
@@ -91,7 +91,7 @@ def _loan(node: NodeView) -> LoanStatus:
         step=claim.step,
         since=rfc3339(claim.since),
         promised_return=rfc3339(claim.due),
-        why=claim.why or None,
+        why=claim.why or waits_for,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from meltguard.core.moves import Intent
+from meltguard.core.move_actions import Intent
 from meltguard.core.policy import Level, TierState
 from meltguard.core.seen import Memory
 from meltguard.core.units import Instant, NodeName, Percent, PoolName, Pressure, Seconds, TierName, UnitsPerSecond

@@ -1,6 +1,6 @@
 """The cluster as last read: nodes, the pods on them, and the claims that nodes carry."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -76,6 +76,7 @@ class Drain:
     deadline: Instant  # the node must be empty by then
     work_lost: GpuHours  # expected at the claim
     victims: tuple[str, ...]  # namespace/name of the work that is broken off
+    began: Instant | None = None  # when the first pod was to be evicted; None: nobody was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,10 @@ class PodView:
         return self.mirror or self.finished or self.owner_kind == "DaemonSet"
 
 
+DRIVER_UPGRADE_LABEL = "nvidia.com/gpu-driver-upgrade-state"
+DRIVER_UPGRADE_OVER = frozenset({"", "upgrade-done"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
     """The few facts of a node that decisions need, with the pods bound to it."""
@@ -159,9 +164,29 @@ class NodeView:
         return self.labels.get(MANAGED_LABEL) == "true"
 
     @property
+    def driver_upgrade(self) -> str:
+        """The state of a driver upgrade under way; "" while there is none."""
+        state = self.labels.get(DRIVER_UPGRADE_LABEL, "")
+        return "" if state in DRIVER_UPGRADE_OVER else state
+
+    @property
     def movable_pods(self) -> tuple[PodView, ...]:
         """Pods that must have left before the node changes hands. Terminating ones count."""
         return tuple(pod for pod in self.pods if not pod.stays)
+
+
+_EMPTYING = frozenset({MoveStep.CLAIMED, MoveStep.CORDONED, MoveStep.NOTIFIED, MoveStep.DRAINING})
+
+
+def pledged_pods(nodes: Iterable[NodeView]) -> tuple[PodView, ...]:
+    """Pods that open moves will evict and have not yet."""
+    return tuple(
+        pod
+        for node in nodes
+        if node.claim is not None and node.claim.drain is not None and node.claim.step in _EMPTYING
+        for pod in node.movable_pods
+        if not pod.terminating
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

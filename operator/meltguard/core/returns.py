@@ -6,7 +6,7 @@ from typing import Final
 
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
 from meltguard.core.limits import UTILIZATION
-from meltguard.core.moves import Intent, Wanted
+from meltguard.core.move_actions import Intent, Wanted
 from meltguard.core.policy import Level, Mode, Policy
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import Gpus, Instant, NodeName, Seconds, UnitsPerSecond

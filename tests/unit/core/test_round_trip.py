@@ -13,7 +13,9 @@ from meltguard.adapters.fleet_shape import read_node
 from meltguard.api.claim import parse_claim, write_claim
 from meltguard.api.node_patch import enter_patch, release_patch
 from meltguard.core.fleet import CLAIM_ANNOTATION, EPOCH_ANNOTATION, MoveStep, NodeView
-from meltguard.core.moves import CORDON_TAINT, Enter, Evict, Intent, Release, Wait, Wanted, new_claim, next_action
+from meltguard.core.move_actions import Enter, Evict, Intent, Release, Scene, Wait, Wanted
+from meltguard.core.moves import new_claim, next_action
+from meltguard.core.node_shape import CORDON_TAINT
 from meltguard.core.units import Epoch, Instant
 from meltguard.errors import InvalidInput
 from support.core_values import a_node, a_pod, a_pool, claimed
@@ -96,7 +98,7 @@ def walk(document: dict[str, Any], intent: Intent, until: set[MoveStep | None]) 
             claim = new_claim(node, ("serving/image-gen", "policy-uid"), pools, (NOW, Instant(NOW + 3600)))
             trail.append(patched(trail[-1], enter_patch(node, claim, Epoch(3))))
             continue
-        action = next_action(node, node.claim, intent, NOW)
+        action = next_action(node, node.claim, intent, Scene(now=NOW))
         if isinstance(action, Enter):
             trail.append(patched(trail[-1], enter_patch(node, action.claim, Epoch(3))))
         elif isinstance(action, Release):
@@ -142,7 +144,7 @@ def test_a_step_written_twice_is_refused_the_second_time() -> None:
     document = walk(a_document(), OUT, {MoveStep.CLAIMED})[-1]
     node = seen(document)
     assert node.claim is not None
-    action = next_action(node, node.claim, OUT, NOW)
+    action = next_action(node, node.claim, OUT, Scene(now=NOW))
     assert isinstance(action, Enter)
     ops = enter_patch(node, action.claim, Epoch(3))
     once = patched(document, ops)
@@ -169,7 +171,7 @@ def test_a_recreated_node_is_not_ours() -> None:
     node = seen(document)
     assert node.claim is not None
     recreated = {**document, "metadata": {**document["metadata"], "uid": "another"}}
-    action = next_action(node, node.claim, OUT, NOW)
+    action = next_action(node, node.claim, OUT, Scene(now=NOW))
     assert isinstance(action, Enter)
     with pytest.raises(Refused):
         patched(recreated, enter_patch(node, action.claim, Epoch(3)))
@@ -197,7 +199,7 @@ def test_an_admins_uncordon_in_the_middle_ends_the_move() -> None:
     del document["spec"]["unschedulable"]
     node = seen(document)
     assert node.claim is not None
-    action = next_action(node, node.claim, OUT, NOW)
+    action = next_action(node, node.claim, OUT, Scene(now=NOW))
     assert isinstance(action, Enter)
     assert action.claim.step is MoveStep.HOME
     assert "uncordoned" in action.claim.why
@@ -208,10 +210,10 @@ def test_a_node_with_a_pod_is_neither_relabelled_nor_opened(step: MoveStep) -> N
     document = walk(a_document(), OUT, {step})[-1]
     node = replace(seen(document), pods=(a_pod(),))
     assert node.claim is not None
-    assert isinstance(next_action(node, node.claim, OUT, NOW), Wait)
-    late = next_action(node, node.claim, OUT, Instant(NOW + 61))
+    assert isinstance(next_action(node, node.claim, OUT, Scene(now=NOW)), Wait)
+    late = next_action(node, node.claim, OUT, Scene(now=Instant(NOW + 61)))
     assert isinstance(late, Enter)
-    assert late.claim.step in {MoveStep.HOME, MoveStep.RECALLED}
+    assert late.claim.step in {MoveStep.HOME, MoveStep.RESTORED}
 
 
 def test_pods_on_a_recalled_node_are_awaited_then_evicted() -> None:
@@ -220,8 +222,8 @@ def test_pods_on_a_recalled_node_are_awaited_then_evicted() -> None:
         seen(document), pods=(a_pod(), a_pod("leaving", terminating=True), a_pod("ds", owner_kind="DaemonSet"))
     )
     assert node.claim is not None
-    assert isinstance(next_action(node, node.claim, HOME, NOW), Wait)
-    late = next_action(node, node.claim, HOME, Instant(NOW + 121))
+    assert isinstance(next_action(node, node.claim, HOME, Scene(now=NOW)), Wait)
+    late = next_action(node, node.claim, HOME, Scene(now=Instant(NOW + 121)))
     assert isinstance(late, Evict)
     assert [pod.name for pod in late.pods] == ["job-1"]
 
@@ -229,7 +231,7 @@ def test_pods_on_a_recalled_node_are_awaited_then_evicted() -> None:
 def test_a_loan_ends_when_it_is_due() -> None:
     node = seen(lent())
     assert node.claim is not None
-    action = next_action(node, node.claim, OUT, Instant(node.claim.due + 1))
+    action = next_action(node, node.claim, OUT, Scene(now=Instant(node.claim.due + 1)))
     assert isinstance(action, Enter)
     assert action.claim.step is MoveStep.RECALLED
 

@@ -1,0 +1,60 @@
+"""A lender's books as they stand in its GPUPool's status."""
+
+from meltguard.api.pool_status import LedgerStatus, PastLoanStatus, PoolStatus
+from meltguard.api.quantities import parse_instant
+from meltguard.clock import rfc3339
+from meltguard.core.ledger import Books, PastLoan
+from meltguard.core.units import GpuHours, NodeName
+from meltguard.errors import InvalidInput
+
+
+def read_books(status: PoolStatus) -> Books:
+    """The books in a status; empty where there are none. Raises InvalidInput where a number is none."""
+    read = status.ledger or LedgerStatus()
+    return Books(
+        loans=read.loans,
+        gpu_hours=_hours(read.gpu_hours_lent),
+        work_lost=_hours(read.work_lost),
+        recent=tuple(
+            PastLoan(
+                move_id=one.move_id,
+                node=NodeName(one.node),
+                policy=one.policy,
+                since=parse_instant(one.since),
+                until=parse_instant(one.until),
+                gpu_hours=_hours(one.gpu_hours),
+                work_lost=_hours(one.work_lost),
+                why=one.why,
+            )
+            for one in read.recent
+        ),
+    )
+
+
+def write_books(books: Books) -> LedgerStatus:
+    """The books as they stand in a status: hours to a thousandth."""
+    return LedgerStatus(
+        loans=books.loans,
+        gpu_hours_lent=f"{books.gpu_hours:.3f}",
+        work_lost=f"{books.work_lost:.3f}",
+        recent=tuple(
+            PastLoanStatus(
+                move_id=one.move_id,
+                node=one.node,
+                policy=one.policy,
+                since=rfc3339(one.since),
+                until=rfc3339(one.until),
+                gpu_hours=f"{one.gpu_hours:.3f}",
+                work_lost=f"{one.work_lost:.3f}",
+                why=one.why,
+            )
+            for one in books.recent
+        ),
+    )
+
+
+def _hours(text: str) -> GpuHours:
+    try:
+        return GpuHours(float(text))
+    except ValueError as exc:
+        raise InvalidInput(f"status.ledger: {text!r} is no number of GPU-hours; remove it with kubectl edit") from exc

@@ -1,0 +1,110 @@
+"""Claims a node for a loan, if all that was decided from the mirror still holds of the node as read anew."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from meltguard.api.windows import lending_hours
+from meltguard.controller.resources import Resources
+from meltguard.core.decision import Borrow
+from meltguard.core.fleet import Claim, Drain, NodeView, PodView, pledged_pods
+from meltguard.core.loan_rules import unfit
+from meltguard.core.moves import new_claim
+from meltguard.core.policy import Lending, Policy, Pool
+from meltguard.core.pools import assign
+from meltguard.core.preflight import obstacles
+from meltguard.core.units import Instant
+from meltguard.ports import Clock, Fleet
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A node that may be claimed, and the claim."""
+
+    node: NodeView
+    claim: Claim
+
+
+@dataclass(slots=True)
+class Claimer:
+    """Prepares claims. Every answer is either a claim to write or a sentence that says why there is none."""
+
+    resources: Resources
+    fleet: Fleet
+    clock: Clock
+
+    async def prepare(self, policy: Policy, borrow: Borrow, taken: Sequence[NodeView]) -> Ready | str:
+        """The claim, or why not; `taken` are nodes that were claimed in this pass, which the mirror may not show yet.
+
+        Raises:
+            Unavailable: the API server did not answer.
+        """
+        node = await self.fleet.fresh(borrow.node)
+        pools = {one.pool.name: one.pool for one in self.resources.pools() if not one.deleting}
+        if node is None or not {borrow.home, borrow.to} <= pools.keys():
+            return "the node or one of the pools is gone"
+        home, to = pools[borrow.home], pools[borrow.to]
+        now = self.clock.now()
+        if why := self._unwilling(node, home, list(pools.values()), (taken, now)):
+            return why
+        lending = home.lending
+        if lending is None:
+            return f"pool {home.name} does not lend"
+        if why := await self._occupied(node, lending, taken, now):
+            return why
+        drain = _drain(lending, borrow, now)
+        at = (now, Instant(now + lending.max_duration))
+        return Ready(node=node, claim=new_claim(node, (policy.key, policy.uid), (home, to), at, drain))
+
+    def _unwilling(self, node: NodeView, home: Pool, pools: list[Pool], at: tuple[Sequence[NodeView], Instant]) -> str:
+        """Why the lender does not give this node now."""
+        taken, now = at
+        lender = assign(pools, [*self._others(node, taken), node])[home.name]
+        if why := unfit(node):
+            return f"it {why}"
+        if node.uid not in {member.uid for member in lender.members}:
+            return f"it is no longer a node of pool {home.name}"
+        if len(lender.at_home) - 1 < lender.floor:
+            return f"it is needed for the floor of pool {home.name}"
+        if home.lending is not None and len(lender.lent) >= home.lending.max_loans:
+            return f"pool {home.name} has all {home.lending.max_loans} loans out"
+        hours = lending_hours(home.lending.windows if home.lending else (), now)
+        return "" if hours.open else f"pool {home.name}: {hours.why}"
+
+    async def _occupied(self, node: NodeView, lending: Lending, taken: Sequence[NodeView], now: Instant) -> str:
+        """Why the node's pods cannot all go; nothing is claimed that cannot be emptied."""
+        if not node.movable_pods:
+            return ""
+        if lending.eviction is None:
+            return f"it is in use by {len(node.movable_pods)} pods, and its pool lends idle nodes only"
+        read = await self.fleet.guards(frozenset(pod.namespace for pod in node.movable_pods))
+        guards = replace(read, pledged=pledged_pods(self._others(node, taken)))
+        found = obstacles(node, lending.eviction, guards, now)
+        return "; ".join(f"{one.pod}: {one.text}" for one in found[:3])
+
+    def _others(self, node: NodeView, taken: Sequence[NodeView]) -> list[NodeView]:
+        """Every other node, those just claimed as they are now."""
+        fresh = {other.name: other for other in taken}
+        return [fresh.get(other.name, other) for other in self.fleet.view().nodes if other.name != node.name]
+
+
+def _earlier(one: Claim, other: Claim) -> bool:
+    return (one.since, one.move_id) < (other.since, other.move_id)
+
+
+def pledged_before(claim: Claim, nodes: Sequence[NodeView]) -> tuple[PodView, ...]:
+    """What earlier moves will evict: of two that a budget cannot bear together, the later one gives way."""
+    return pledged_pods(node for node in nodes if node.claim is not None and _earlier(node.claim, claim))
+
+
+def _drain(lending: Lending, borrow: Borrow, now: Instant) -> Drain | None:
+    if lending.eviction is None:
+        return None
+    return Drain(
+        eviction=lending.eviction,
+        deadline=Instant(now + lending.eviction.deadline),
+        work_lost=borrow.work_lost,
+        victims=borrow.victims[:8],
+    )

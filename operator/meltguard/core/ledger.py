@@ -1,0 +1,65 @@
+"""A lender's books: what was lent, to whom, for how long, and what it cost in work."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from meltguard.core.fleet import Claim, NodeView
+from meltguard.core.units import GpuHours, Instant, NodeName
+
+KEPT: Final = 16
+"""Loans that are remembered one by one; the sums go on for ever."""
+
+HOUR: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastLoan:
+    """A loan that has ended, or a move that was undone."""
+
+    move_id: str
+    node: NodeName
+    policy: str
+    since: Instant
+    until: Instant
+    gpu_hours: GpuHours  # that the borrower had; 0 where the node never opened for it
+    work_lost: GpuHours  # unsaved work of what was evicted
+    why: str  # it ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """Everything that a pool ever lent."""
+
+    loans: int = 0  # that opened for a borrower
+    gpu_hours: GpuHours = GpuHours(0.0)
+    work_lost: GpuHours = GpuHours(0.0)
+    recent: tuple[PastLoan, ...] = ()  # youngest last
+
+
+def ended(node: NodeView, claim: Claim, now: Instant) -> PastLoan:
+    """What is written down when a node comes home."""
+    opened = now if claim.lent_at is None else claim.lent_at
+    evicted = claim.drain is not None and claim.drain.began is not None
+    return PastLoan(
+        move_id=claim.move_id,
+        node=node.name,
+        policy=claim.policy,
+        since=claim.since,
+        until=now,
+        gpu_hours=GpuHours(node.gpus * max(0.0, now - opened) / HOUR),
+        work_lost=claim.drain.work_lost if evicted and claim.drain else GpuHours(0.0),
+        why=claim.why,
+    )
+
+
+def closed(books: Books, loan: PastLoan, *, opened: bool) -> Books:
+    """The books with this loan in them, exactly once: a move that is written down already changes nothing."""
+    if any(past.move_id == loan.move_id for past in books.recent):
+        return books
+    return replace(
+        books,
+        loans=books.loans + opened,
+        gpu_hours=GpuHours(books.gpu_hours + loan.gpu_hours),
+        work_lost=GpuHours(books.work_lost + loan.work_lost),
+        recent=(*books.recent, loan)[-KEPT:],
+    )
