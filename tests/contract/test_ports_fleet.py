@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from meltguard.adapters.fleet_shape import read_node, read_pod
+from meltguard.adapters.fleet_shape import read_node
+from meltguard.adapters.pod_shape import read_pod
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.clock import SystemClock

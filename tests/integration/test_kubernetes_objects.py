@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from meltguard.adapters.event_shape import EventRecord, EventType, ObjectRef
-from meltguard.adapters.fleet_shape import read_pod
+from meltguard.adapters.pod_shape import read_pod
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.adapters.kubernetes_objects import KubernetesObjects, Scale, WorkloadRef

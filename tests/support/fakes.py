@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 
-from meltguard.core.fleet import FleetView, NodeView, PodView
+from meltguard.core.fleet import FleetView, Guards, NodeView, PodView, pledged_pods
 from meltguard.core.grant import Grant, GrantKind
 from meltguard.core.load import AgentCounters
 from meltguard.core.metrics import MetricAnswer, MetricSample
@@ -70,6 +70,7 @@ class FakeFleet:
     nodes: dict[NodeName, NodeView] = field(default_factory=dict)
     pending: tuple[PodView, ...] = ()
     seen: FleetView | None = None  # None: the view shows the truth
+    guarded: Guards = field(default_factory=Guards)
     age: Seconds = Seconds(0.0)
     away: bool = False
 
@@ -89,9 +90,9 @@ class FakeFleet:
         """The cluster as last seen."""
         if self.seen is not None:
             return replace(self.seen, age=self.age)
-        return FleetView(
-            nodes=tuple(self.nodes[name] for name in sorted(self.nodes)), pending=self.pending, age=self.age
-        )
+        nodes = tuple(self.nodes[name] for name in sorted(self.nodes))
+        guards = replace(self.guarded, pledged=pledged_pods(nodes))
+        return FleetView(nodes=nodes, pending=self.pending, age=self.age, guards=guards)
 
     async def fresh(self, node: NodeName) -> NodeView | None:
         """The truth, unless cut off."""
@@ -99,6 +100,16 @@ class FakeFleet:
         if self.away:
             raise Unavailable(f"GET node {node}: no answer")
         return self.nodes.get(node)
+
+    async def guards(self, namespaces: frozenset[str]) -> Guards:
+        """The truth of these namespaces, unless cut off."""
+        await asyncio.sleep(0)
+        if self.away:
+            raise Unavailable(f"GET budgets and Jobs of {', '.join(sorted(namespaces))}: no answer")
+        return Guards(
+            budgets=tuple(one for one in self.guarded.budgets if one.namespace in namespaces),
+            jobs=tuple(one for one in self.guarded.jobs if one.namespace in namespaces),
+        )
 
 
 @dataclass

@@ -6,17 +6,21 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from meltguard.adapters.fleet_shape import read_node, read_pod
+from meltguard.adapters.fleet_shape import read_node
+from meltguard.adapters.guards_shape import read_budget, read_job
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_list import read_all
+from meltguard.adapters.pod_shape import read_pod
 from meltguard.adapters.reflector import USUAL, Changes, Reflector, Resource, Timing
-from meltguard.core.fleet import FleetView, NodeView, PodView
+from meltguard.core.fleet import Budget, FleetView, Guards, Job, NodeView, PodView, pledged_pods
 from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import Unavailable
 from meltguard.ports import Clock
 
 NODES: Final = "/api/v1/nodes"
 PODS: Final = "/api/v1/pods"
+BUDGETS: Final = "/apis/policy/v1/poddisruptionbudgets"
+JOBS: Final = "/apis/batch/v1/jobs"
 
 
 class KubernetesFleet:
@@ -29,36 +33,51 @@ class KubernetesFleet:
         pods = Resource(path=PODS, decode=read_pod, key=lambda pod: str(pod.uid))
         self._nodes: Reflector[NodeView] = Reflector(api, nodes, self.changes, clock, timing)
         self._pods: Reflector[PodView] = Reflector(api, pods, self.changes, clock, timing)
+        budgets = Resource(path=BUDGETS, decode=read_budget, key=lambda budget: budget.uid)
+        jobs = Resource(path=JOBS, decode=read_job, key=lambda job: job.uid)
+        self._budgets: Reflector[Budget] = Reflector(api, budgets, self.changes, clock, timing)
+        self._jobs: Reflector[Job] = Reflector(api, jobs, self.changes, clock, timing)
         self._joined: tuple[int, FleetView] | None = None
         self._places: tuple[int, dict[str, NodeName]] = (-1, {})
 
     @property
     def age(self) -> Seconds:
-        """Since the quieter of the two mirrors proved itself alive; infinite before both are complete."""
-        return Seconds(max(self._nodes.age, self._pods.age))
+        """Since the quietest mirror proved itself alive; infinite before all are complete."""
+        return Seconds(max(self._nodes.age, self._pods.age, self._budgets.age, self._jobs.age))
 
     @property
     def problem(self) -> str:
-        """Why a mirror is interrupted; "" while both are well."""
-        return self._nodes.health.problem or self._pods.health.problem
+        """Why a mirror is interrupted; "" while all are well."""
+        health = (self._nodes.health, self._pods.health, self._budgets.health, self._jobs.health)
+        return next((one.problem for one in health if one.problem), "")
 
     async def run(self) -> NoReturn:
         """Mirror until cancelled."""
         async with asyncio.TaskGroup() as mirrors:
             mirrors.create_task(self._nodes.run(), name="mirror-nodes")
             mirrors.create_task(self._pods.run(), name="mirror-pods")
+            mirrors.create_task(self._budgets.run(), name="mirror-budgets")
+            mirrors.create_task(self._jobs.run(), name="mirror-jobs")
         raise AssertionError("mirrors end only by cancellation")
 
     async def synced(self) -> None:
-        """Return once nodes and pods have been read completely. Put a time limit around it."""
+        """Return once everything has been read completely. Put a time limit around it."""
         await self._nodes.synced()
         await self._pods.synced()
+        await self._budgets.synced()
+        await self._jobs.synced()
 
     def view(self) -> FleetView:
         """The cluster as the watch last saw it: a hint. Joined anew only where something changed."""
         version = self.changes.version
         if self._joined is None or self._joined[0] != version:
-            self._joined = (version, _join(list(self._nodes.snapshot().values()), list(self._pods.snapshot().values())))
+            joined = _join(list(self._nodes.snapshot().values()), list(self._pods.snapshot().values()))
+            guards = Guards(
+                budgets=tuple(self._budgets.snapshot().values()),
+                jobs=tuple(self._jobs.snapshot().values()),
+                pledged=pledged_pods(joined.nodes),
+            )
+            self._joined = (version, replace(joined, guards=guards))
         return replace(self._joined[1], age=self.age)
 
     def locate(self, text: str) -> NodeName | None:
@@ -81,6 +100,21 @@ class KubernetesFleet:
             return read_node(body, bound.items)
         except msgspec.DecodeError as exc:
             raise Unavailable(f"node {node} cannot be read ({exc}); report this with the node's YAML") from exc
+
+    async def guards(self, namespaces: frozenset[str]) -> Guards:
+        """Budgets and Jobs of these namespaces, read anew with a quorum. Raises as `fresh`."""
+        budgets: list[Budget] = []
+        jobs: list[Job] = []
+        for namespace in sorted(namespaces):
+            budgets += (await read_all(self._api, _within(BUDGETS, namespace), read_budget)).items
+            jobs += (await read_all(self._api, _within(JOBS, namespace), read_job)).items
+        return Guards(budgets=tuple(budgets), jobs=tuple(jobs))
+
+
+def _within(path: str, namespace: str) -> str:
+    """The same list, of one namespace."""
+    group, plural = path.rsplit("/", 1)
+    return f"{group}/namespaces/{namespace}/{plural}"
 
 
 def _join(nodes: list[NodeView], pods: list[PodView]) -> FleetView:

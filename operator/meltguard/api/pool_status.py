@@ -58,18 +58,18 @@ class PastLoanStatus(MessageModel):
     """GPU-hours that the borrower had."""
     work_lost: Annotated[str, Clipped(32)]
     """GPU-hours of unsaved work that its evictions cost."""
-    why: Annotated[str, Clipped(512)] = ""
+    why: Annotated[str, Clipped(512)]
     """Why it ended."""
 
 
 class LedgerStatus(MessageModel):
     """Everything that the pool ever lent."""
 
-    loans: Count = 0
+    loans: Count
     """Loans that have ended."""
-    gpu_hours_lent: Annotated[str, Clipped(32)] = "0"
+    gpu_hours_lent: Annotated[str, Clipped(32)]
     """GPU-hours lent by them."""
-    work_lost: Annotated[str, Clipped(32)] = "0"
+    work_lost: Annotated[str, Clipped(32)]
     """GPU-hours of unsaved work that was evicted for them."""
     recent: Annotated[tuple[PastLoanStatus, ...], ListMap("moveId"), Clipped(16)] = ()
     """The last 16, youngest last."""

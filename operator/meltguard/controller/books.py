@@ -10,7 +10,9 @@ from meltguard.errors import InvalidInput
 
 def read_books(status: PoolStatus) -> Books:
     """The books in a status; empty where there are none. Raises InvalidInput where a number is none."""
-    read = status.ledger or LedgerStatus()
+    read = status.ledger
+    if read is None:
+        return Books()
     return Books(
         loans=read.loans,
         gpu_hours=_hours(read.gpu_hours_lent),

@@ -1,7 +1,7 @@
 """The standard conditions of a policy, each with a reason that programs may rely on and a next step for people."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from meltguard.api.conditions import Condition, ConditionStatus
 from meltguard.controller.enforcer import Enforcement
@@ -11,6 +11,7 @@ from meltguard.core.explain import signal_text
 from meltguard.core.fleet import MoveStep
 from meltguard.core.policy import Mode, Policy, TierState
 from meltguard.core.seen import Snapshot
+from meltguard.core.units import NodeName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from meltguard.adapters.agent_push import AgentPush
-from meltguard.adapters.fleet_shape import read_node, read_pod
+from meltguard.adapters.fleet_shape import read_node
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.adapters.kubernetes_fleet import NODES, PODS, KubernetesFleet
 from meltguard.adapters.kubernetes_lease import LeaseName
@@ -17,10 +17,12 @@ from meltguard.adapters.kubernetes_list import read_all
 from meltguard.adapters.kubernetes_moves import KubernetesMoves
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.lease_shape import LeaseRecord, Term
+from meltguard.adapters.pod_shape import read_pod
 from meltguard.api.signed import SigningKey
 from meltguard.api.to_core import PolicyObject, read_policy
 from meltguard.clock import SystemClock
 from meltguard.controller.handlers import FINALIZER
+from meltguard.controller.leavers import WITHDRAWN
 from meltguard.controller.observe import workload_ref
 from meltguard.controller.resources import POLICIES, POOLS
 from meltguard.core.fleet import EPOCH_ANNOTATION, MoveStep, NodeView
@@ -139,15 +141,22 @@ class GiveBack:
             case Release(claim=claim):
                 await moves.release(node, claim, takeover.epoch)
                 self.say(f"{name}: home in {claim.home}")
-            case Evict(pods=pods):
-                for pod in pods:
-                    await KubernetesObjects(self.api, self.clock).evict(pod)
-            case Withdraw() as withdrawal:
-                await self._leavers().untell(withdrawal)
-            case Notify():
-                raise AssertionError("nobody is told to leave by a node that goes home")
             case Wait(why=why):
                 self.say(f"{name}: {why}")
+            case Evict() | Withdraw() | Notify() as action:
+                await self._speak(action)
+
+    async def _speak(self, action: Evict | Withdraw | Notify) -> None:
+        objects = KubernetesObjects(self.api, self.clock)
+        match action:
+            case Evict(pods=pods):
+                for pod in pods:
+                    await objects.evict(pod)
+            case Withdraw(pods=pods):
+                for pod in pods:
+                    await objects.annotate_pod(pod, WITHDRAWN)
+            case Notify():
+                raise AssertionError("a node that goes home tells nobody to leave")
 
     async def _restore_replicas(self) -> None:
         objects = KubernetesObjects(self.api, self.clock)

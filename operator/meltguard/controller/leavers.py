@@ -1,7 +1,7 @@
 """Speaks with the pods that must leave a node: tells them, takes it back, evicts them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
@@ -21,6 +21,9 @@ from meltguard.errors import Conflict, Unavailable
 
 log = logging.getLogger(__name__)
 
+WITHDRAWN: Mapping[str, None] = {NOTICE_ANNOTATION: None, ASKED_AT_ANNOTATION: None, EVICT_AFTER_ANNOTATION: None}
+"""A notice that is taken back leaves nothing behind."""
+
 
 @dataclass(slots=True)
 class Leavers:
@@ -31,7 +34,7 @@ class Leavers:
     telemetry: Telemetry
 
     async def tell(self, notice: Notify, claim: Claim) -> None:
-        """Write the notice onto each pod, then say it as an Event. Raises Conflict or Unavailable at the first failure."""
+        """Write the notice onto each pod, then say it as an Event. Raises Conflict or Unavailable."""
         until = rfc3339(notice.evict_after)
         for pod in notice.pods:
             await self.objects.annotate_pod(
@@ -50,9 +53,8 @@ class Leavers:
 
     async def untell(self, withdrawal: Withdraw) -> None:
         """Take the notice off each pod. Raises as `tell`."""
-        gone = {NOTICE_ANNOTATION: None, ASKED_AT_ANNOTATION: None, EVICT_AFTER_ANNOTATION: None}
         for pod in withdrawal.pods:
-            await self.objects.annotate_pod(pod, gone)
+            await self.objects.annotate_pod(pod, WITHDRAWN)
             text = f"this pod stays on {withdrawal.node}: {withdrawal.why}"
             await self.events.say(pod_ref(pod), Reason.NOTICE_WITHDRAWN, text)
 

@@ -123,6 +123,14 @@ class Mover:
                 await self._entered(node, entered)
             case Release(claim=ended):
                 await self._release(node, ended)
+            case Notify() | Withdraw() | Evict():
+                await self._speak(node, claim, action)
+            case Wait(why=why):
+                self.board.waits[node.name] = why
+                log.debug("node waits", extra={"node": node.name, "why": why})
+
+    async def _speak(self, node: NodeView, claim: Claim, action: Notify | Withdraw | Evict) -> None:
+        match action:
             case Notify():
                 await self.leavers.tell(action, claim)
             case Withdraw():
@@ -132,12 +140,9 @@ class Mover:
                 if blocked:
                     self.board.waits[node.name] = blocked
                     await self.events.say(node_ref(node.name), Reason.DRAIN_BLOCKED, f"{node.name}: {blocked}")
-            case Wait(why=why):
-                self.board.waits[node.name] = why
-                log.debug("node waits", extra={"node": node.name, "why": why})
 
     async def _release(self, node: NodeView, claim: Claim) -> None:
-        """Into the lender's books first: a loan that is written down twice counts once, one that is lost never comes back."""
+        """Into the lender's books first: a loan written down twice counts once, one that is lost never comes back."""
         await self.ledger.close(node, claim)
         await self.moves.release(node, claim, self.epoch)
         self.board.came_home(node.name, claim.policy_uid, self.clock.now())

@@ -20,13 +20,13 @@ from meltguard.adapters.kubernetes_moves import KubernetesMoves
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.prometheus import PrometheusMetrics
 from meltguard.clock import SystemClock
+from meltguard.controller.claimer import Claimer
 from meltguard.controller.events import EventLog
 from meltguard.controller.handlers import build_registry, run_kopf
 from meltguard.controller.health import serving_health
-from meltguard.controller.loops import HolderLoops
-from meltguard.controller.claimer import Claimer
 from meltguard.controller.leavers import Leavers
 from meltguard.controller.ledger import Ledger
+from meltguard.controller.loops import HolderLoops
 from meltguard.controller.mover import Board, Mover
 from meltguard.controller.observe import Observer
 from meltguard.controller.pools_status import PoolReporter
@@ -195,20 +195,7 @@ def build_loops(
     objects = KubernetesObjects(api, process.clock)
     events = EventLog(objects=objects, clock=process.clock)
     board = Board()
-    mover = Mover(
-        resources=process.resources,
-        fleet=process.fleet,
-        moves=KubernetesMoves(api),
-        claimer=Claimer(resources=process.resources, fleet=process.fleet, clock=process.clock),
-        leavers=Leavers(objects=objects, events=events, telemetry=process.telemetry),
-        ledger=Ledger(api=api, clock=process.clock),
-        objects=objects,
-        events=events,
-        telemetry=process.telemetry,
-        clock=process.clock,
-        epoch=epoch,
-        board=board,
-    )
+    mover = _mover(process, api, (objects, events, board), epoch)
     means = Means(
         observer=Observer(process.resources, process.fleet, metrics, objects),
         objects=objects,
@@ -228,6 +215,26 @@ def build_loops(
         pools=PoolReporter(resources=process.resources, fleet=process.fleet, objects=objects, clock=process.clock),
         supervisor=process.supervisor,
         tick=process.settings.tick,
+    )
+
+
+def _mover(
+    process: Process, api: KubernetesApi, shared: tuple[KubernetesObjects, EventLog, Board], epoch: Epoch
+) -> Mover:
+    objects, events, board = shared
+    return Mover(
+        resources=process.resources,
+        fleet=process.fleet,
+        moves=KubernetesMoves(api),
+        claimer=Claimer(resources=process.resources, fleet=process.fleet, clock=process.clock),
+        leavers=Leavers(objects=objects, events=events, telemetry=process.telemetry),
+        ledger=Ledger(api=api, clock=process.clock),
+        objects=objects,
+        events=events,
+        telemetry=process.telemetry,
+        clock=process.clock,
+        epoch=epoch,
+        board=board,
     )
 
 

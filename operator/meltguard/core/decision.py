@@ -2,11 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from meltguard.core.move_actions import Intent
 from meltguard.core.policy import Level, TierState
 from meltguard.core.seen import Memory
-from meltguard.core.units import Instant, NodeName, Percent, PoolName, Pressure, Seconds, TierName, UnitsPerSecond
+from meltguard.core.units import (
+    GpuHours,
+    Instant,
+    NodeName,
+    Percent,
+    PoolName,
+    Pressure,
+    Seconds,
+    TierName,
+    UnitsPerSecond,
+)
+
+NO_WORK: Final = GpuHours(0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +59,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Borrow:
-    """Claim this idle node."""
+    """Claim this node."""
 
     node: NodeName
     home: PoolName
     to: PoolName
+    work_lost: GpuHours = NO_WORK  # unsaved work that its evictions would cost
+    victims: tuple[str, ...] = ()  # the work that they would break off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

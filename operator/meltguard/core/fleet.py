@@ -195,6 +195,7 @@ class Budget:
 
     namespace: str
     name: str
+    uid: str
     selector: Selector | None  # None: it means no pod
     allowed: int  # evictions that it allows now
     never: str  # why it can never allow one, with what to do; "" where it may

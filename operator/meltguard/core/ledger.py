@@ -10,6 +10,7 @@ KEPT: Final = 16
 """Loans that are remembered one by one; the sums go on for ever."""
 
 HOUR: Final = 3600.0
+NOTHING: Final = GpuHours(0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +32,8 @@ class Books:
     """Everything that a pool ever lent."""
 
     loans: int = 0  # that opened for a borrower
-    gpu_hours: GpuHours = GpuHours(0.0)
-    work_lost: GpuHours = GpuHours(0.0)
+    gpu_hours: GpuHours = NOTHING
+    work_lost: GpuHours = NOTHING
     recent: tuple[PastLoan, ...] = ()  # youngest last
 
 
@@ -47,7 +48,7 @@ def ended(node: NodeView, claim: Claim, now: Instant) -> PastLoan:
         since=claim.since,
         until=now,
         gpu_hours=GpuHours(node.gpus * max(0.0, now - opened) / HOUR),
-        work_lost=claim.drain.work_lost if evicted and claim.drain else GpuHours(0.0),
+        work_lost=claim.drain.work_lost if evicted and claim.drain else NOTHING,
         why=claim.why,
     )
 

@@ -75,23 +75,53 @@ def next_action(node: NodeView, claim: Claim, intent: Intent, scene: Scene) -> M
 
 def _trouble(node: NodeView, claim: Claim, scene: Scene) -> str:
     """Why the way out must end; empty where nothing speaks against going on."""
-    if scene.now > claim.due:
-        return "its promised return has come"
-    if node.annotations.get(OPT_OUT_ANNOTATION) == "true":
-        return f"it was opted out by {OPT_OUT_ANNOTATION}"
-    if claim.step is MoveStep.LENT:
-        return ""
-    if node.driver_upgrade:
-        return f"it is under driver upgrade ({node.driver_upgrade})"
-    if claim.step is not MoveStep.CLAIMED and not node.unschedulable:
-        return "someone uncordoned the node in the middle of its move"
+    rules = TROUBLES if claim.step is not MoveStep.LENT else TROUBLES_WHILE_LENT
+    return next((why for rule in rules if (why := rule(node, claim, scene))), "")
+
+
+def _is_due(_: NodeView, claim: Claim, scene: Scene) -> str:
+    return "its promised return has come" if scene.now > claim.due else ""
+
+
+def _is_opted_out(node: NodeView, _: Claim, __: Scene) -> str:
+    opted_out = node.annotations.get(OPT_OUT_ANNOTATION) == "true"
+    return f"it was opted out by {OPT_OUT_ANNOTATION}" if opted_out else ""
+
+
+def _is_upgraded(node: NodeView, _: Claim, __: Scene) -> str:
+    return f"it is under driver upgrade ({node.driver_upgrade})" if node.driver_upgrade else ""
+
+
+def _was_uncordoned(node: NodeView, claim: Claim, _: Scene) -> str:
+    opened = claim.step is not MoveStep.CLAIMED and not node.unschedulable
+    return "someone uncordoned the node in the middle of its move" if opened else ""
+
+
+def _took_too_long(node: NodeView, claim: Claim, scene: Scene) -> str:
     if claim.step in _DRAINS and claim.drain is not None:
-        return out_of_time(node, claim.drain, scene.now) or asks_to_stay(node, claim, scene)
-    if claim.step is MoveStep.RELABELLED and (why := asks_to_stay(node, claim, scene)):
-        return why
-    if scene.now > claim.step_deadline:
-        return f"step {claim.step} took longer than {STEP_TIME:.0f} s"
-    return ""
+        return out_of_time(node, claim.drain, scene.now)
+    return f"step {claim.step} took longer than it may" if scene.now > claim.step_deadline else ""
+
+
+def _must_keep_a_pod(node: NodeView, claim: Claim, scene: Scene) -> str:
+    """Before the drain, the preflight asks."""
+    early = claim.step in {MoveStep.CLAIMED, MoveStep.CORDONED}
+    return "" if early else asks_to_stay(node, claim, scene)
+
+
+Trouble = Callable[[NodeView, Claim, Scene], str]
+
+TROUBLES_WHILE_LENT: Final[tuple[Trouble, ...]] = (
+    _is_due,  # the lender was promised it
+    _is_opted_out,  # the lender's word
+)
+TROUBLES: Final[tuple[Trouble, ...]] = (
+    *TROUBLES_WHILE_LENT,
+    _is_upgraded,  # someone else is at work there
+    _was_uncordoned,  # an administrator's word
+    _took_too_long,  # every wait has an end
+    _must_keep_a_pod,  # its owner's word
+)
 
 
 def _from_claimed(_: NodeView, claim: Claim, scene: Scene) -> MoveAction:

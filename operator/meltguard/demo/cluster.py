@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from meltguard.adapters.fleet_shape import read_pod
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_list import read_all
+from meltguard.adapters.pod_shape import read_pod
 from meltguard.core.units import Seconds
 from meltguard.demo.check.fleet import NodeObject, decode_node
 from meltguard.demo.check.pods import PodSeen

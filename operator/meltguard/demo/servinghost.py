@@ -20,8 +20,8 @@ from typing import Final
 
 import msgspec
 
-from meltguard.adapters.fleet_shape import read_pod
 from meltguard.adapters.kubernetes_client import KubernetesApi
+from meltguard.adapters.pod_shape import read_pod
 from meltguard.adapters.reflector import Changes, Reflector, Resource
 from meltguard.api.signed import PublicKeys
 from meltguard.clock import SystemClock

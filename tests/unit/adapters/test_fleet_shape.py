@@ -4,7 +4,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from meltguard.adapters.fleet_shape import read_node, read_pod
+from meltguard.adapters.fleet_shape import read_node
+from meltguard.adapters.pod_shape import read_pod
 from meltguard.core.fleet import CLAIM_ANNOTATION, NodeView, PodView
 from meltguard.core.policy import Taint
 

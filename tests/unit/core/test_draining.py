@@ -176,7 +176,7 @@ ALL = Selector(labels={}, requirements=())
 
 
 def a_budget(allowed: int, never: str = "") -> Budget:
-    return Budget(namespace="research", name="train", selector=ALL, allowed=allowed, never=never)
+    return Budget(namespace="research", name="train", uid="b-1", selector=ALL, allowed=allowed, never=never)
 
 
 def test_nobody_is_told_where_not_all_can_go() -> None:
