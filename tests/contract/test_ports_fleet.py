@@ -15,9 +15,9 @@ import pytest
 from aiohttp import web
 
 from meltguard.adapters.fleet_shape import read_node
-from meltguard.adapters.pod_shape import read_pod
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
+from meltguard.adapters.pod_shape import read_pod
 from meltguard.clock import SystemClock
 from meltguard.core.fleet import CLAIM_ANNOTATION, NodeView
 from meltguard.core.units import NodeName, Seconds

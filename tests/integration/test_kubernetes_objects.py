@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from meltguard.adapters.event_shape import EventRecord, EventType, ObjectRef
-from meltguard.adapters.pod_shape import read_pod
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.adapters.kubernetes_objects import KubernetesObjects, Scale, WorkloadRef
+from meltguard.adapters.pod_shape import read_pod
 from meltguard.clock import SystemClock
 from meltguard.core.fleet import PodView
 from meltguard.core.units import PodUid

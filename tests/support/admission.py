@@ -164,7 +164,7 @@ def set_epoch(admin: Rest, epoch: int) -> None:
     admin.patch(f"{LEASE}/{RELEASE}?fieldManager=tests&force=true", lease, kind="apply").must()
 
 
-def until(holds: Callable[[], bool], limit: float = 15.0) -> None:
+def until(holds: Callable[[], bool], limit: float = 60.0) -> None:
     """Await what an API server's caches are still to learn."""
     end = time.monotonic() + limit
     while not holds():

@@ -44,7 +44,7 @@ class PoolLoan(MessageModel):
 class PastLoanStatus(MessageModel):
     """One loan that has ended, or a move that was undone."""
 
-    move_id: Annotated[str, Clipped(64)]
+    move: Annotated[str, Clipped(64)]
     """The move's id."""
     node: Annotated[str, Clipped(253)]
     """The node's name."""
@@ -71,7 +71,7 @@ class LedgerStatus(MessageModel):
     """GPU-hours lent by them."""
     work_lost: Annotated[str, Clipped(32)]
     """GPU-hours of unsaved work that was evicted for them."""
-    recent: Annotated[tuple[PastLoanStatus, ...], ListMap("moveId"), Clipped(16)] = ()
+    recent: Annotated[tuple[PastLoanStatus, ...], ListMap("move"), Clipped(16)] = ()
     """The last 16, youngest last."""
 
 

@@ -19,7 +19,7 @@ def read_books(status: PoolStatus) -> Books:
         work_lost=_hours(read.work_lost),
         recent=tuple(
             PastLoan(
-                move_id=one.move_id,
+                move_id=one.move,
                 node=NodeName(one.node),
                 policy=one.policy,
                 since=parse_instant(one.since),
@@ -41,7 +41,7 @@ def write_books(books: Books) -> LedgerStatus:
         work_lost=f"{books.work_lost:.3f}",
         recent=tuple(
             PastLoanStatus(
-                move_id=one.move_id,
+                move=one.move_id,
                 node=one.node,
                 policy=one.policy,
                 since=rfc3339(one.since),

@@ -18,7 +18,7 @@ from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Notify
 from meltguard.core.moves import next_action
 from meltguard.core.policy import Policy
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid
-from meltguard.errors import Conflict, Unavailable
+from meltguard.errors import Conflict, Fenced, Unavailable
 from meltguard.ports import Clock, Fleet, NodeMoves
 
 log = logging.getLogger(__name__)
@@ -68,15 +68,30 @@ class Mover:
     marked: set[PodUid] = field(default_factory=set)  # pods that were told to leave first
 
     async def run_once(self) -> int:
-        """Take what is due; how many nodes are under a claim. Conflicts are read anew at the next pass."""
+        """Take what is due; how many nodes are under a claim. Conflicts are read anew at the next pass.
+
+        Raises:
+            Fenced: another leader is at work.
+            ExceptionGroup: bugs, each met at one node; all the others had their turn.
+        """
         claimed = [node for node in self.fleet.view().nodes if node.claim is not None]
-        for node in claimed:
-            try:
-                await self._advance(node)
-            except (Conflict, Unavailable) as exc:
-                log.info("node step not taken", extra={"node": node.name, "why": str(exc)})
+        bugs = [bug for node in claimed if (bug := await self._turn(node)) is not None]
         await self._borrow()
+        if bugs:
+            raise ExceptionGroup("some nodes could not be looked at", bugs)
         return len(claimed)
+
+    async def _turn(self, node: NodeView) -> Exception | None:
+        """One node's turn: what is wrong with it must not keep another from coming home."""
+        try:
+            await self._advance(node)
+        except Fenced:
+            raise
+        except (Conflict, Unavailable) as exc:
+            log.info("node step not taken", extra={"node": node.name, "why": str(exc)})
+        except Exception as exc:  # noqa: BLE001 - kept, and raised once every node had its turn
+            return exc
+        return None
 
     async def _advance(self, seen: NodeView) -> None:
         if seen.claim is None:

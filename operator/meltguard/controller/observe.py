@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
 from meltguard.api.to_core import PolicyObject
+from meltguard.api.windows import lending_hours
 from meltguard.controller.agents import AgentBook
 from meltguard.controller.resources import Resources
 from meltguard.core.fleet import PodView
@@ -15,7 +16,7 @@ from meltguard.core.pools import assign, loans_of
 from meltguard.core.seen import Reading, Snapshot, Workload
 from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import MeltguardError
-from meltguard.ports import Metrics, Target
+from meltguard.ports import Clock, Metrics, Target
 
 COVERAGE = 0.8
 """Below this share of the service's nodes a platform metric is unknown."""
@@ -25,12 +26,12 @@ class Observer:
     """Reads what is mirrored, and asks the metric source."""
 
     def __init__(
-        self, resources: Resources, fleet: KubernetesFleet, metrics: Metrics, objects: KubernetesObjects
+        self, resources: Resources, fleet: KubernetesFleet, metrics: Metrics, outside: tuple[KubernetesObjects, Clock]
     ) -> None:
         self._resources = resources
         self._fleet = fleet
         self._metrics = metrics
-        self._objects = objects
+        self._objects, self._clock = outside
 
     def serving_pods(self, found: PolicyObject) -> tuple[PodView, ...]:
         """The service's pods that are bound, have an address and are not on their way out."""
@@ -44,6 +45,8 @@ class Observer:
         pods = self.serving_pods(found)
         book.follow([(_target(pod, found.service.agent_port), pod.node) for pod in pods])
         loans = loans_of(policy.uid, view.nodes)
+        pools = [one.pool for one in self._resources.pools() if not one.deleting]
+        now = self._clock.now()
         readings, workload = await asyncio.gather(
             self._readings(found, frozenset(pod.node for pod in pods)),
             self._workload(found, needed=bool(loans) or found.status.replicas_found is not None),
@@ -52,11 +55,15 @@ class Observer:
             ready_pods=len(pods),
             loads=book.loads(),
             readings=readings,
-            pools=assign([one.pool for one in self._resources.pools() if not one.deleting], view.nodes),
+            pools=assign(pools, view.nodes),
             loans=loans,
             namespace_labels=self._resources.namespace_labels(policy.namespace),
             workload=workload,
             fleet_age=view.age,
+            guards=view.guards,
+            pending=tuple(pod for pod in view.pending if pod.gpus > 0 and not pod.finished and not pod.terminating),
+            priority=max((pod.priority for pod in pods), default=0),
+            hours={pool.name: lending_hours(pool.lending.windows, now) for pool in pools if pool.lending is not None},
         )
 
     def version(self) -> int:

@@ -197,7 +197,7 @@ def build_loops(
     board = Board()
     mover = _mover(process, api, (objects, events, board), epoch)
     means = Means(
-        observer=Observer(process.resources, process.fleet, metrics, objects),
+        observer=Observer(process.resources, process.fleet, metrics, (objects, process.clock)),
         objects=objects,
         sink=sink,
         events=events,

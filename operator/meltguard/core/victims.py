@@ -1,0 +1,183 @@
+"""Which nodes to take: those whose work loses least, and no more of them than the shortage asks for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from meltguard.core.fleet import NodeView
+from meltguard.core.harm import Stakes, leaving, losses, lost_hours
+from meltguard.core.policy import Eviction
+from meltguard.core.preflight import Obstacle, obstacles
+from meltguard.core.units import GpuHours, Gpus, NodeName, PoolName
+
+NOBODY: Final = float("-inf")
+"""The priority of work where none is broken off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A node that its lender could give, busy or not."""
+
+    node: NodeView
+    home: PoolName
+    turn: int  # the lender's place in borrowFrom
+    eviction: Eviction | None  # None: its pool lends idle nodes only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What is asked for."""
+
+    missing: Gpus
+    room: int  # nodes, by the policy
+    rooms: Mapping[PoolName, int]  # nodes, by each lender
+    priority: int  # of the service: work above it is never broken off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a node is not taken."""
+
+    text: str  # the end of a sentence that begins with the node's name
+    obstacles: tuple[Obstacle, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Choice:
+    """Nodes in the order of their taking, and why others, which would have come before, were left."""
+
+    stakes: Stakes
+    need: Need
+    taken: list[Place] = field(default_factory=list)
+    refused: dict[NodeName, Refusal] = field(default_factory=dict)
+
+    @property
+    def left(self) -> Gpus:
+        """GPUs that are still missing."""
+        return Gpus(max(0, self.need.missing - _gpus(self.taken)))
+
+    @property
+    def nodes(self) -> tuple[NodeView, ...]:
+        """What is taken."""
+        return tuple(place.node for place in self.taken)
+
+
+def choose_nodes(places: Sequence[Place], need: Need, stakes: Stakes) -> Choice:
+    """Take the node that costs least until the shortage is covered or nothing may be taken; drop what is not needed.
+
+    What a node costs depends on what is taken already: a gang is broken once, so its other nodes come next.
+    """
+    choice = Choice(stakes=stakes, need=need)
+    untried = list(places)
+    while choice.left > 0 and len(choice.taken) < need.room:
+        found = _next(choice, untried)
+        if found is None:
+            break
+        choice.taken.append(found)
+        untried = [place for place in untried if place is not found and place.node.name not in choice.refused]
+    choice.taken = _needed(choice)
+    return choice
+
+
+def _next(choice: Choice, untried: Sequence[Place]) -> Place | None:
+    """The cheapest that may be taken; those before it are refused, for good: more taken makes no refusal void."""
+    given = {home: sum(place.home == home for place in choice.taken) for home in choice.need.rooms}
+    open_places = [place for place in untried if given.get(place.home, 0) < choice.need.rooms.get(place.home, 0)]
+    costs = _Costs(choice)
+    for place in sorted(open_places, key=costs.of):
+        refusal = _refusal(choice, place)
+        if refusal is None:
+            return place
+        choice.refused[place.node.name] = refusal
+    return None
+
+
+class _Costs:
+    """What each further node costs, least first."""
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._before = lost_hours(choice.stakes, choice.nodes)
+        self._broken = {loss.work.name for loss in losses(choice.stakes, choice.nodes)}
+
+    def of(self, place: Place) -> tuple[bool, float, float, int, int, int, int, NodeName]:
+        """Idle first; then by priority; then by the work lost for each GPU that relieves; then the best fit."""
+        choice, node = self._choice, place.node
+        relief = min(node.gpus, choice.left)
+        found = [loss for loss in losses(choice.stakes, [node]) if loss.work.name not in self._broken]
+        hours = GpuHours(sum(loss.hours for loss in found))
+        if self._broken:
+            hours = GpuHours(lost_hours(choice.stakes, [*choice.nodes, node]) - self._before)
+        priority = max((loss.work.priority for loss in found if loss.work.unsaved > 0), default=NOBODY)
+        cost = hours / max(1, relief)
+        return (bool(node.movable_pods), priority, cost, len(found), place.turn, -relief, node.gpus, node.name)
+
+
+def _needed(choice: Choice) -> list[Place]:
+    """Drop every node without which the shortage is still covered, the dearest first."""
+
+    def spared(place: Place) -> tuple[float, int, NodeName]:
+        others = [one.node for one in choice.taken if one is not place]
+        return (lost_hours(choice.stakes, others), place.node.gpus, place.node.name)
+
+    kept = list(choice.taken)
+    for place in sorted(choice.taken, key=spared):
+        others = [one for one in kept if one is not place]
+        if _gpus(others) >= choice.need.missing:
+            kept = others
+    return kept
+
+
+def _gpus(places: Sequence[Place]) -> Gpus:
+    return Gpus(sum(place.node.gpus for place in places))
+
+
+BusyRule = Callable[[Choice, Place], Refusal | None]
+
+
+def _refusal(choice: Choice, place: Place) -> Refusal | None:
+    if not place.node.movable_pods:
+        return None
+    return next((refusal for rule in BUSY_RULES if (refusal := rule(choice, place))), None)
+
+
+def _only_idle_nodes_are_lent(_: Choice, place: Place) -> Refusal | None:
+    if place.eviction is not None:
+        return None
+    return Refusal(text=f"is in use by {len(place.node.movable_pods)} pods; its pool lends idle nodes only")
+
+
+def _work_outranks_the_service(choice: Choice, place: Place) -> Refusal | None:
+    above = [loss.work for loss in losses(choice.stakes, [place.node]) if loss.work.priority > choice.need.priority]
+    if not above:
+        return None
+    top = max(above, key=lambda work: work.priority)
+    return Refusal(text=f"runs {top.name} of priority {top.priority}, the service's is {choice.need.priority}")
+
+
+def _gain_is_small(choice: Choice, place: Place) -> Refusal | None:
+    gpus = place.node.gpus
+    if 2 * choice.left >= gpus:
+        return None
+    return Refusal(text=f"is in use and has {gpus} GPUs for {choice.left} missing; at least half must be missing")
+
+
+def _pods_cannot_leave(choice: Choice, place: Place) -> Refusal | None:
+    """Budgets must bear what is taken already too."""
+    if place.eviction is None:
+        return None
+    stakes = choice.stakes
+    guards = replace(stakes.guards, pledged=(*stakes.guards.pledged, *leaving(choice.nodes)))
+    found = obstacles(place.node, place.eviction, guards, stakes.now)
+    if not found:
+        return None
+    told = sorted(found, key=lambda one: not one.lasting)
+    return Refusal(text="; ".join(f"{one.pod}: {one.reason}, {one.text}" for one in told[:2]), obstacles=tuple(told))
+
+
+BUSY_RULES: Final[tuple[BusyRule, ...]] = (
+    _only_idle_nodes_are_lent,  # the lender's word
+    _work_outranks_the_service,
+    _gain_is_small,  # harm for little relief
+    _pods_cannot_leave,  # nothing is evicted that cannot all go
+)
