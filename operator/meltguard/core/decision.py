@@ -55,6 +55,7 @@ class Outcome:
     rule: str
     holds: bool
     text: str
+    reason: str = ""  # in CamelCase, where a rule knows several
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +65,9 @@ class Borrow:
     node: NodeName
     home: PoolName
     to: PoolName
-    work_lost: GpuHours = NO_WORK  # unsaved work that its evictions would cost
-    victims: tuple[str, ...] = ()  # the work that they would break off
+    work_lost: GpuHours = NO_WORK  # unsaved work that its evictions would cost, beyond what is broken off already
+    victims: tuple[str, ...] = ()  # the work that they would break off: a gang's name, or `Pod namespace/name`
+    gang_elsewhere: tuple[str, ...] = ()  # `namespace/name on node`: pods of that work that stop with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from meltguard.core.decision import Outcome, SignalPressure
+from meltguard.core.decision import Borrow, Outcome, SignalPressure
+from meltguard.core.loan_words import plan_in_words
 from meltguard.core.fleet import OPT_OUT_ANNOTATION, NodeView
 from meltguard.core.policy import Capacity, Mode, Policy, SignalUse
 from meltguard.core.pools import PoolView
@@ -24,9 +25,6 @@ CONFIRMED_FOR: Final = Seconds(2.0)
 
 REST: Final = Seconds(60.0)
 """A node that came home is not taken again for this long."""
-
-DRIVER_UPGRADE_LABEL: Final = "nvidia.com/gpu-driver-upgrade-state"
-DRIVER_UPGRADE_OVER: Final = frozenset({"", "upgrade-done"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,12 +135,6 @@ def policy_has_room(short: Shortage) -> Outcome:
     )
 
 
-def mode_allows_moves(short: Shortage) -> Outcome:
-    """Only Enforce starts moves."""
-    mode = short.policy.mode
-    return Outcome(rule="mode allows moves", holds=mode is Mode.ENFORCE, text=f"the policy's mode is {mode}")
-
-
 LOAN_RULES: Final[tuple[LoanRule, ...]] = (
     agents_answer,  # demand is known
     nodes_are_watched,  # node facts are fresh
@@ -151,8 +143,17 @@ LOAN_RULES: Final[tuple[LoanRule, ...]] = (
     shortage_lasts,  # for more than a moment
     platform_confirms,  # the platform says so too
     policy_has_room,  # the taker's own bound
-    mode_allows_moves,  # last, so that Shadow shows what it would have done
 )
+"""Asked before anything is planned. The policy's mode is asked after it: Shadow shows the whole plan."""
+
+
+def mode_allows_moves(short: Shortage, plan: Sequence[Borrow]) -> Outcome:
+    """Only Enforce starts moves; what would be moved is told in any case."""
+    mode = short.policy.mode
+    text = f"the policy's mode is {mode}"
+    if mode is not Mode.ENFORCE and plan:
+        text += f": would borrow {plan_in_words(plan)}"
+    return Outcome(rule="mode allows moves", holds=mode is Mode.ENFORCE, text=text)
 
 
 def pool_lends(_: Shortage, lender: PoolView) -> Outcome:
@@ -235,17 +236,11 @@ def _opted_out(node: NodeView) -> str:
 
 
 def _under_upgrade(node: NodeView) -> str:
-    state = node.labels.get(DRIVER_UPGRADE_LABEL, "")
-    return "" if state in DRIVER_UPGRADE_OVER else f"is under driver upgrade ({state})"
+    return f"is under driver upgrade ({node.driver_upgrade})" if node.driver_upgrade else ""
 
 
 def _without_gpus(node: NodeView) -> str:
     return "" if node.gpus > 0 else "shows no GPU to allocate"
-
-
-def _in_use(node: NodeView) -> str:
-    pods = node.movable_pods
-    return f"is in use by {len(pods)} pods; only idle nodes are borrowed" if pods else ""
 
 
 NODE_RULES: Final[tuple[NodeRule, ...]] = (
@@ -256,12 +251,14 @@ NODE_RULES: Final[tuple[NodeRule, ...]] = (
     _opted_out,
     _under_upgrade,
     _without_gpus,
-    _in_use,  # least harm: idle nodes cost nothing
 )
 
 
 def unfit(node: NodeView) -> str:
-    """Why a node cannot be borrowed, as the end of a sentence that begins with its name; "" where it can."""
+    """Why a node cannot be borrowed, as the end of a sentence that begins with its name; "" where it can.
+
+    What runs on it is another question: `victims.BUSY_RULES`.
+    """
     return next((why for rule in NODE_RULES if (why := rule(node))), "")
 
 
@@ -270,3 +267,9 @@ def resting(short: Shortage, node: NodeView) -> str:
     back = short.memory.rested.get(node.name)
     left = 0.0 if back is None else REST - (short.now - back)
     return f"came home lately and rests {left:.0f} s more" if left > 0 else ""
+
+
+def too_small(short: Shortage, node: NodeView) -> str:
+    """Why no serving pod would fit on the node; "" where one does."""
+    wanted = short.policy.gpus_per_pod
+    return f"has {node.gpus} GPUs, a serving pod needs {wanted}" if node.gpus < wanted else ""

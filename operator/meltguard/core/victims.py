@@ -1,5 +1,6 @@
 """Which nodes to take: those whose work loses least, and no more of them than the shortage asks for."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -8,7 +9,7 @@ from meltguard.core.fleet import NodeView
 from meltguard.core.harm import Stakes, leaving, losses, lost_hours
 from meltguard.core.policy import Eviction
 from meltguard.core.preflight import Obstacle, obstacles
-from meltguard.core.units import GpuHours, Gpus, NodeName, PoolName
+from meltguard.core.units import Gpus, NodeName, PoolName
 
 NOBODY: Final = float("-inf")
 """The priority of work where none is broken off."""
@@ -104,11 +105,12 @@ class _Costs:
         """Idle first; then by priority; then by the work lost for each GPU that relieves; then the best fit."""
         choice, node = self._choice, place.node
         relief = min(node.gpus, choice.left)
-        found = [loss for loss in losses(choice.stakes, [node]) if loss.work.name not in self._broken]
-        hours = GpuHours(sum(loss.hours for loss in found))
-        if self._broken:
-            hours = GpuHours(lost_hours(choice.stakes, [*choice.nodes, node]) - self._before)
-        priority = max((loss.work.priority for loss in found if loss.work.unsaved > 0), default=NOBODY)
+        hit = losses(choice.stakes, [node])
+        found = [loss for loss in hit if loss.work.name not in self._broken]
+        hours = math.fsum(loss.hours for loss in found)
+        if len(found) < len(hit):
+            hours = lost_hours(choice.stakes, [*choice.nodes, node]) - self._before
+        priority = max((loss.work.priority for loss in found if not loss.work.broken), default=NOBODY)
         cost = hours / max(1, relief)
         return (bool(node.movable_pods), priority, cost, len(found), place.turn, -relief, node.gpus, node.name)
 
