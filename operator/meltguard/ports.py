@@ -1,9 +1,10 @@
 """What the controller needs from outside, in its own words: adapters implement these, tests stand fakes behind."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from meltguard.core.fleet import Claim, FleetView, Guards, NodeView
+from meltguard.core.fleet import Claim, FleetView, Guards, NodeView, PodView
 from meltguard.core.grant import Grant
 from meltguard.core.load import AgentCounters
 from meltguard.core.metrics import MetricAnswer
@@ -66,6 +67,28 @@ class NodeMoves(Protocol):
 
     async def release(self, node: NodeView, claim: Claim, epoch: Epoch) -> None:
         """Put other owners' marks back and remove the claim, in one request. Raises as `enter` does."""
+        ...
+
+
+class PodWrites(Protocol):
+    """What may be done to a pod: exactly to the one that was read."""
+
+    async def annotate_pod(self, pod: PodView, annotations: Mapping[str, str | None]) -> None:
+        """Set annotations; None removes one.
+
+        Raises:
+            Conflict: it is another pod by now.
+            Unavailable: the API server did not answer.
+        """
+        ...
+
+    async def evict(self, pod: PodView) -> None:
+        """Ask a pod to leave, through the Eviction API. A pod that is gone is no error.
+
+        Raises:
+            Conflict: it is another pod, or has changed, since it was read.
+            Unavailable: a disruption budget forbids it now; the text names the budget.
+        """
         ...
 
 

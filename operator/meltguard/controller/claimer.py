@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from meltguard.api.windows import lending_hours
-from meltguard.controller.resources import Resources
+from meltguard.controller.resources import CustomResources
 from meltguard.core.decision import Borrow
 from meltguard.core.fleet import Claim, Drain, NodeView, PodView, pledged_pods
 from meltguard.core.loan_rules import unfit
@@ -31,7 +31,7 @@ class Ready:
 class Claimer:
     """Prepares claims. Every answer is either a claim to write or a sentence that says why there is none."""
 
-    resources: Resources
+    resources: CustomResources
     fleet: Fleet
     clock: Clock
 

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from meltguard.adapters.event_shape import EventRecord, EventType, ObjectRef, PostedEvent
-from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.core.fleet import PodView
 from meltguard.core.policy import Policy
 from meltguard.core.units import NodeName, Seconds
@@ -99,11 +99,19 @@ class Said:
     posted: PostedEvent
 
 
+class EventPoster(Protocol):
+    """Writes Events."""
+
+    async def post_event(self, record: EventRecord, previous: PostedEvent | None = None) -> PostedEvent:
+        """Say that something happened; with `previous`, once more. Raises MeltguardError where it cannot be said."""
+        ...
+
+
 @dataclass(slots=True)
 class EventLog:
     """Posts Events. One that cannot be posted is logged and never stops the loop that had something to say."""
 
-    objects: KubernetesObjects
+    objects: EventPoster
     clock: Clock
     said: dict[tuple[str, str, str], Said] = field(default_factory=dict)
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.clock import rfc3339
 from meltguard.controller.events import EventLog, Reason, pod_ref
 from meltguard.controller.telemetry import Telemetry
@@ -18,6 +17,7 @@ from meltguard.core.fleet import (
 )
 from meltguard.core.move_actions import Notify, Withdraw
 from meltguard.errors import Conflict, Unavailable
+from meltguard.ports import PodWrites
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ WITHDRAWN: Mapping[str, None] = {NOTICE_ANNOTATION: None, ASKED_AT_ANNOTATION: N
 class Leavers:
     """Every write is to exactly the pod that was read; one that fails is tried again at the next pass."""
 
-    objects: KubernetesObjects
+    pods: PodWrites
     events: EventLog
     telemetry: Telemetry
 
@@ -37,7 +37,7 @@ class Leavers:
         """Write the notice onto each pod, then say it as an Event. Raises Conflict or Unavailable."""
         until = rfc3339(notice.evict_after)
         for pod in notice.pods:
-            await self.objects.annotate_pod(
+            await self.pods.annotate_pod(
                 pod,
                 {
                     NOTICE_ANNOTATION: notice.move_id,
@@ -54,7 +54,7 @@ class Leavers:
     async def untell(self, withdrawal: Withdraw) -> None:
         """Take the notice off each pod. Raises as `tell`."""
         for pod in withdrawal.pods:
-            await self.objects.annotate_pod(pod, WITHDRAWN)
+            await self.pods.annotate_pod(pod, WITHDRAWN)
             text = f"this pod stays on {withdrawal.node}: {withdrawal.why}"
             await self.events.say(pod_ref(pod), Reason.NOTICE_WITHDRAWN, text)
 
@@ -63,7 +63,7 @@ class Leavers:
         blocked: list[str] = []
         for pod in pods:
             try:
-                await self.objects.evict(pod)
+                await self.pods.evict(pod)
             except Conflict:
                 continue  # it changed since it was read: looked at again at the next pass
             except Unavailable as exc:

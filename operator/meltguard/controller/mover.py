@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.controller.claimer import Claimer, pledged_before
 from meltguard.controller.events import EventLog, Reason, node_ref, policy_ref
 from meltguard.controller.leavers import Leavers
-from meltguard.controller.ledger import Ledger
-from meltguard.controller.resources import Resources
+from meltguard.controller.resources import CustomResources
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.decision import Borrow
 from meltguard.core.draining import untold
@@ -19,13 +18,21 @@ from meltguard.core.moves import next_action
 from meltguard.core.policy import Policy
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid
 from meltguard.errors import Conflict, Fenced, Unavailable
-from meltguard.ports import Clock, Fleet, NodeMoves
+from meltguard.ports import Clock, Fleet, NodeMoves, PodWrites
 
 log = logging.getLogger(__name__)
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 LEAVES_FIRST = "-1000"
 """ReplicaSets remove pods of the lowest cost first: those on a node that goes home."""
+
+
+class Books(Protocol):
+    """Where ended loans are written down."""
+
+    async def close(self, node: NodeView, claim: Claim) -> None:
+        """Write a loan down, once, however often this is called. Raises Conflict or Unavailable: try again."""
+        ...
 
 
 @dataclass(slots=True)
@@ -53,13 +60,13 @@ class Board:
 class Mover:
     """One pass looks at every claimed node once and takes at most one step with each."""
 
-    resources: Resources
+    resources: CustomResources
     fleet: Fleet
     moves: NodeMoves
     claimer: Claimer
     leavers: Leavers
-    ledger: Ledger
-    objects: KubernetesObjects
+    books: Books
+    pods: PodWrites
     events: EventLog
     telemetry: Telemetry
     clock: Clock
@@ -158,7 +165,7 @@ class Mover:
 
     async def _release(self, node: NodeView, claim: Claim) -> None:
         """Into the lender's books first: a loan written down twice counts once, one that is lost never comes back."""
-        await self.ledger.close(node, claim)
+        await self.books.close(node, claim)
         await self.moves.release(node, claim, self.epoch)
         self.board.came_home(node.name, claim.policy_uid, self.clock.now())
         self.telemetry.steps.labels(step="Released").inc()
@@ -168,7 +175,7 @@ class Mover:
         """Before the replicas fall, the pods on this node are marked as the first to go."""
         for pod in node.movable_pods:
             if pod.uid not in self.marked and not pod.terminating:
-                await self.objects.annotate_pod(pod, {DELETION_COST: LEAVES_FIRST})
+                await self.pods.annotate_pod(pod, {DELETION_COST: LEAVES_FIRST})
                 self.marked.add(pod.uid)
 
     async def _entered(self, node: NodeView, claim: Claim) -> None:

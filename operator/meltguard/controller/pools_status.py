@@ -16,6 +16,7 @@ from meltguard.core.policy import Window
 from meltguard.core.pools import PoolView, assign
 from meltguard.core.seen import Hours
 from meltguard.core.units import Instant
+from meltguard.core.victims import in_use
 from meltguard.errors import InvalidInput
 from meltguard.ports import Clock, Fleet
 
@@ -98,14 +99,15 @@ def _lendable(view: PoolView) -> int:
     lending = view.pool.lending
     if lending is None:
         return 0
-    fit = sum(not unfit(node) for node in view.at_home)
+    fit = sum(not (unfit(node) or in_use(node, lending.eviction)) for node in view.at_home)
     return max(0, min(fit, len(view.at_home) - view.floor, lending.max_loans - len(view.lent)))
 
 
 def _why(view: PoolView, lendable: int) -> str:
     if view.pool.lending is None:
         return "lends nothing: there is no spec.lending"
-    busy = [f"{node.name} {why}" for node in view.at_home if (why := unfit(node))]
+    terms = view.pool.lending.eviction
+    busy = [f"{node.name} {why}" for node in view.at_home if (why := unfit(node) or in_use(node, terms))]
     said = f"{len(view.lent)} lent, {lendable} more could be; {len(view.at_home)} at home, floor {view.floor}"
     return f"{said}; {busy[0]}" if busy and not lendable else said
 

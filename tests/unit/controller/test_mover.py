@@ -1,0 +1,121 @@
+"""The mover on fakes: claims carried out and home, whatever fails at whichever write."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meltguard.core.fleet import MoveStep
+from meltguard.core.units import NodeName, Seconds
+from meltguard.errors import Fenced
+from support.drain_world import EVICTION
+from support.fake_moves import Line
+from support.mover_ground import Ground, a_lender, a_taker
+
+
+async def test_a_busy_node_is_borrowed_and_returned_as_it_was() -> None:
+    ground = Ground()
+    before = replace(ground.node("gpu-1"), pods=())
+    ground.want("gpu-1")
+    await ground.passes(40)
+    assert ground.step("gpu-1") is MoveStep.LENT
+    assert ground.pods.evicted == ["job-1"]
+    ground.send_home("gpu-1")
+    await ground.passes(10)
+    after = ground.node("gpu-1")
+    assert (after.labels, after.taints, after.unschedulable) == (before.labels, before.taints, before.unschedulable)
+    assert ground.books.closed == ["gpu-1 Home"]
+    reasons = [reason for reason, _, _ in ground.posts.said]
+    assert [reasons.count(one) for one in ("NodeBorrowed", "DrainBegun", "EvictionNotice", "NodeReturned")] == [1] * 4
+
+
+async def test_a_bug_met_at_one_node_keeps_no_other_from_its_way() -> None:
+    ground = Ground()
+    ground.want("gpu-1", "gpu-2")
+    await ground.passes(1)
+    ground.moves.bugs[NodeName("gpu-1")] = ZeroDivisionError("ours")
+    for _ in range(40):
+        with pytest.raises(ExceptionGroup) as met:
+            await ground.passes(1)
+        assert [type(bug) for bug in met.value.exceptions] == [ZeroDivisionError]
+        ground.clock.advance(1.0)
+        ground.pods.end()
+    assert ground.step("gpu-2") is MoveStep.LENT
+
+
+async def test_a_fence_ends_the_pass_at_once() -> None:
+    ground = Ground()
+    ground.want("gpu-1")
+    await ground.passes(1)
+    ground.moves.bugs[NodeName("gpu-1")] = Fenced("a later leader is at work")
+    with pytest.raises(Fenced):
+        await ground.passes(1)
+
+
+async def test_a_loan_is_booked_before_its_claim_comes_off() -> None:
+    ground = Ground()
+    ground.want("gpu-1")
+    await ground.passes(40)
+    ground.books.busy = 3
+    ground.send_home("gpu-1")
+    await ground.passes(5)
+    assert ground.step("gpu-1") is MoveStep.HOME
+    await ground.passes(5)
+    assert ground.step("gpu-1") is None
+    assert len(ground.books.closed) == 1
+
+
+REFUSALS = {
+    "its budget would not bear it": {"eviction": replace(EVICTION, notice=Seconds(500.0))},
+    "the pool lends idle nodes only": {"eviction": None},
+    "the floor": {"floor": 4},
+    "all loans are out": {"max_loans": 0},
+}
+
+
+@pytest.mark.parametrize("changes", REFUSALS.values(), ids=REFUSALS)
+async def test_what_changed_since_the_decision_keeps_the_node_unclaimed(changes: dict[str, object]) -> None:
+    ground = Ground()
+    lending = a_lender().pool.lending
+    assert lending is not None
+    ground.resources.lent = (a_taker(), a_lender(replace(lending, **changes)))  # type: ignore[arg-type]
+    ground.want("gpu-1")
+    await ground.passes(3)
+    assert ground.step("gpu-1") is None
+    assert not ground.moves.steps
+    assert [reason for reason, _, _ in ground.posts.said] == ["BorrowingRefused"]
+
+
+async def test_two_claims_of_one_pass_share_the_floor() -> None:
+    ground = Ground()
+    ground.want("gpu-1", "gpu-2", "gpu-3")  # four nodes, floor two
+    await ground.passes(2)
+    assert [ground.step(f"gpu-{number}") is not None for number in (1, 2, 3)] == [True, True, False]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    breaks_at=st.frozensets(st.integers(1, 30), max_size=4),
+    after=st.sampled_from([True, False]),
+    home_at=st.integers(0, 60),
+    restarts=st.sampled_from([True, False]),
+)
+async def test_a_crash_at_any_write_leads_to_the_same_end(
+    breaks_at: frozenset[int], *, after: bool, home_at: int, restarts: bool
+) -> None:
+    ground = Ground(line=Line(breaks_at=breaks_at, after=after))
+    before = {name: (node.labels, node.taints, node.unschedulable) for name, node in ground.fleet.nodes.items()}
+    ground.want("gpu-1")
+    for second in range(150):
+        if second == home_at or second > 100:
+            ground.send_home("gpu-1")
+        written = ground.line.writes
+        await ground.passes(1)
+        if restarts and breaks_at & frozenset(range(written + 1, ground.line.writes + 1)):
+            ground.mover = ground.started(epoch=second + 2)
+    now = {name: (node.labels, node.taints, node.unschedulable) for name, node in ground.fleet.nodes.items()}
+    assert all(node.claim is None for node in ground.fleet.nodes.values())
+    assert now == before
+    assert len(ground.pods.evicted) == len(set(ground.pods.evicted))
+    assert all(not pod.notice for node in ground.fleet.nodes.values() for pod in node.pods if not pod.terminating)
