@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench generate lock clean setup programs
+.PHONY: help demo test check bench bench-harm faults mutants generate lock clean setup programs
 
 PYTHON ?= python3
 ARGS ?=
@@ -19,6 +19,9 @@ help:
 	@echo 'make test        everything that is checked: make check, then all tests'
 	@echo 'make check       style, types, layers, generated files'
 	@echo 'make bench       the demo without its view; measured values go to build/bench/'
+	@echo 'make bench-harm  whose work a loan breaks off, against other orders, on recorded research jobs'
+	@echo 'make faults      the crash and fault campaign on a real control plane; ARGS="--help" says what it takes'
+	@echo 'make mutants     seeded bugs, each of which the checker must catch'
 	@echo 'make generate    write the generated files anew'
 	@echo 'make lock        pin the dependencies of pyproject.toml anew, with hashes'
 	@echo 'make clean       remove .venv, build/ and the tools'\'' caches (not the programs in the user'\''s cache)'
@@ -44,6 +47,15 @@ check: setup
 
 bench: setup
 	@$(BIN)/meltguard demo --headless $(ARGS)
+
+bench-harm: setup
+	@$(BIN)/python tests/bench/bench_harm.py $(ARGS)
+
+faults: setup programs
+	@PYTHONPATH=tests $(BIN)/python -m faults.campaign $(ARGS)
+
+mutants: setup programs
+	@PYTHONPATH=tests $(BIN)/python -m faults.mutants $(ARGS)
 
 generate: setup
 	@$(BIN)/meltguard generate

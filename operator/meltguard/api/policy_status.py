@@ -144,7 +144,7 @@ class PolicyStatus(MessageModel):
     observed_generation: Count | None = None
     """metadata.generation that this status is about."""
     conditions: Conditions = ()
-    """Ready, MetricsAvailable, Throttling, CapacityBorrowed, Enforced, Stalled."""
+    """Ready, MetricsAvailable, Throttling, CapacityBorrowed, BorrowingBlocked, Enforced, Stalled."""
     mode: Mode | None = None
     """The mode in effect."""
     level: LevelName | None = None

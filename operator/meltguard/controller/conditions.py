@@ -1,5 +1,6 @@
 """The standard conditions of a policy, each with a reason that programs may rely on and a next step for people."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,7 +29,7 @@ class Pass:
 
 
 def conditions(this: Pass) -> tuple[Condition, ...]:
-    """Ready, MetricsAvailable, Throttling, CapacityBorrowed, Enforced, Stalled."""
+    """Ready, MetricsAvailable, Throttling, CapacityBorrowed, BorrowingBlocked, Enforced, Stalled."""
     stalled = _stalled(this)
     metrics = _metrics(this)
     enforced = _enforced(this)
@@ -37,6 +38,7 @@ def conditions(this: Pass) -> tuple[Condition, ...]:
         metrics,
         _throttling(this),
         _borrowed(this),
+        _blocked(this),
         enforced,
         stalled,
     )
@@ -91,6 +93,15 @@ def _borrowed(this: Pass) -> Condition:
         return _yes_no(this, "CapacityBorrowed", ("NoLoan", "no node is on loan"), holds=False)
     lent = steps.count(MoveStep.LENT)
     return _yes_no(this, "CapacityBorrowed", ("OnLoan", f"{len(steps)} nodes claimed, {lent} open"), holds=True)
+
+
+def _blocked(this: Pass) -> Condition:
+    """Why a wanted loan is not made: a budget that never allows an eviction is another matter than one that waits."""
+    refused = refused_loan(this.decision.rules)
+    if refused is None:
+        return _yes_no(this, "BorrowingBlocked", ("NotBlocked", "no loan is wanted that is refused"), holds=False)
+    reason = refused.reason or "".join(word.capitalize() for word in re.findall(r"\w+", refused.rule))
+    return _yes_no(this, "BorrowingBlocked", (reason, f"{refused.rule}: no; {refused.text}"), holds=True)
 
 
 def _enforced(this: Pass) -> Condition:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from meltguard.core.decision import Borrow, Outcome, SignalPressure
-from meltguard.core.loan_words import plan_in_words
 from meltguard.core.fleet import OPT_OUT_ANNOTATION, NodeView
+from meltguard.core.loan_words import plan_in_words
 from meltguard.core.policy import Capacity, Mode, Policy, SignalUse
 from meltguard.core.pools import PoolView
 from meltguard.core.pressure import CALM

@@ -1,14 +1,17 @@
-"""Which nodes to borrow: the rules, then the fewest nodes that cover the shortage."""
+"""Which nodes to borrow: the rules, then the fewest nodes that cover the shortage with least harm."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from meltguard.core.decision import Borrow, Outcome
-from meltguard.core.fleet import MoveStep, NodeView
-from meltguard.core.loan_rules import LENDER_RULES, LOAN_RULES, Shortage, resting, unfit
+from meltguard.core.decision import NO_WORK, Borrow, Outcome
+from meltguard.core.fleet import HOMEWARD, NodeView
+from meltguard.core.harm import Stakes, elsewhere, losses, lost_hours, survey
+from meltguard.core.loan_rules import LENDER_RULES, LOAN_RULES, Shortage, mode_allows_moves, resting, too_small, unfit
+from meltguard.core.loan_words import refusals_in_words, still_missing, taken_in_words
 from meltguard.core.pools import PoolView
 from meltguard.core.seen import Snapshot
-from meltguard.core.units import Gpus, PoolName, UnitsPerSecond
+from meltguard.core.units import GpuHours, Gpus, NodeName, PoolName, UnitsPerSecond
+from meltguard.core.victims import Choice, Need, Place, Refusal, choose_nodes
 
 Found = tuple[tuple[Borrow, ...], tuple[Outcome, ...]]
 """What to claim now, and every rule's answer."""
@@ -26,73 +29,120 @@ def missing_gpus(demand: UnitsPerSecond, per_gpu: UnitsPerSecond | None, have: G
 
 
 def choose_loans(short: Shortage) -> Found:
-    """The nodes to claim now (the fewest that cover the shortage), and every rule's answer."""
+    """The nodes to claim now (the fewest that cover the shortage, with least harm), and every rule's answer.
+
+    The plan is made whatever the policy's mode; the mode only decides whether it is carried out.
+    """
     answers = [rule(short) for rule in LOAN_RULES]
     if not all(answer.holds for answer in answers):
         return (), tuple(answers)
+    plan, said = _plan(short)
+    allowed = mode_allows_moves(short, plan)
+    return (plan if allowed.holds else ()), (*answers, *said, allowed)
+
+
+def _plan(short: Shortage) -> Found:
+    """Over all lenders together: no work is broken off in one pool while another has an idle node to lend."""
+    said: list[Outcome] = []
+    lenders: list[PoolView] = []
     for name in short.capacity.borrow_from:
-        lender = short.seen.pools.get(name)
-        taken, said = _from_lender(short, lender) if lender is not None else _no_pool(name)
-        answers.extend(said)
-        if taken:
-            return taken, tuple(answers)
-    return (), tuple(answers)
+        answers = _asked(short, name)
+        said += answers
+        if all(answer.holds for answer in answers):
+            lenders.append(short.seen.pools[name])
+    if not lenders:
+        return (), tuple(said)
+    plan, left, found = _from_lenders(short, lenders)
+    told = said if left else [answer for answer in said if answer.holds]  # nobody asks who else might have lent
+    return plan, (*told, found)
 
 
-def _no_pool(name: PoolName) -> Found:
-    text = f"there is no GPUPool {name}; create it or correct borrowFrom"
-    return (), (Outcome(rule="pool exists", holds=False, text=text),)
+def _asked(short: Shortage, name: PoolName) -> list[Outcome]:
+    lender = short.seen.pools.get(name)
+    if lender is None:
+        text = f"there is no GPUPool {name}; create it or correct borrowFrom"
+        return [Outcome(rule="pool exists", holds=False, text=text)]
+    return [rule(short, lender) for rule in LENDER_RULES]
 
 
-def _from_lender(short: Shortage, lender: PoolView) -> Found:
-    answers = [rule(short, lender) for rule in LENDER_RULES]
-    if not all(answer.holds for answer in answers):
-        return (), tuple(answers)
-    fit, refusals = _fitting(short, lender)
-    if not fit:
-        text = "; ".join(f"{node} {why}" for node, why in list(refusals.items())[:3]) or "it has no nodes"
-        return (), (*answers, Outcome(rule="a node fits", holds=False, text=f"pool {lender.pool.name}: {text}"))
-    chosen = _smallest_cover(fit, short.missing, _room(short, lender))
-    names = ", ".join(node.name for node in chosen)
-    found = Outcome(rule="a node fits", holds=True, text=f"{names} of pool {lender.pool.name}, idle")
-    to = short.capacity.pool
-    return tuple(Borrow(node=n.name, home=lender.pool.name, to=to) for n in chosen), (*answers, found)
-
-
-def _fitting(short: Shortage, lender: PoolView) -> tuple[list[NodeView], Mapping[str, str]]:
-    fit: list[NodeView] = []
-    refusals: dict[str, str] = {}
-    for node in sorted(lender.members, key=lambda n: (-n.gpus, n.name)):
-        why = unfit(node) or resting(short, node)
-        if why:
-            refusals[node.name] = why
-        else:
-            fit.append(node)
-    return fit, refusals
-
-
-def _room(short: Shortage, lender: PoolView) -> int:
-    lending = lender.pool.lending
-    if lending is None:
-        return 0
-    return min(
-        short.capacity.max_loans - len(short.seen.loans),
-        lending.max_loans - len(lender.lent),
-        len(lender.at_home) - lender.floor,
+def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[Borrow, ...], Gpus, Outcome]:
+    """What to claim, what stays missing, and the words for both."""
+    places, unfit_nodes = _places(short, lenders)
+    need = Need(
+        missing=short.missing,
+        room=short.capacity.max_loans - len(short.seen.loans),
+        rooms={lender.pool.name: _room(lender) for lender in lenders},
+        priority=short.seen.priority,
     )
+    choice = choose_nodes(places, need, _stakes(short))
+    refused = {**choice.refused, **unfit_nodes}
+    if not choice.taken:
+        first = next((one.obstacles[0].reason for one in refused.values() if one.obstacles), "")
+        names = ", ".join(lender.pool.name for lender in lenders)
+        text = f"pool {names}: {refusals_in_words(refused)}"
+        return (), choice.left, Outcome(rule="a node fits", holds=False, text=text, reason=first)
+    plan, words = _told(choice, short.capacity.pool)
+    text = "; ".join(words) + still_missing(choice.left, refused)
+    return plan, choice.left, Outcome(rule="a node fits", holds=True, text=text)
 
 
-def _smallest_cover(nodes: list[NodeView], missing: Gpus, room: int) -> list[NodeView]:
-    """The fewest nodes whose GPUs cover what is missing; `nodes` come largest first."""
-    chosen: list[NodeView] = []
-    for node in nodes:
-        if len(chosen) >= room or sum(n.gpus for n in chosen) >= missing:
-            break
-        chosen.append(node)
-    return chosen
+def _places(short: Shortage, lenders: Sequence[PoolView]) -> tuple[list[Place], Mapping[NodeName, Refusal]]:
+    places: list[Place] = []
+    refused: dict[NodeName, Refusal] = {}
+    for turn, lender in enumerate(lenders):
+        eviction = lender.pool.lending.eviction if lender.pool.lending else None
+        for node in sorted(lender.members, key=_by_name):
+            if why := unfit(node) or resting(short, node) or too_small(short, node):
+                refused[node.name] = Refusal(text=why)
+            else:
+                places.append(Place(node=node, home=lender.pool.name, turn=turn, eviction=eviction))
+    return places, refused
+
+
+def _by_name(node: NodeView) -> NodeName:
+    return node.name
+
+
+def _stakes(short: Shortage) -> Stakes:
+    everywhere = [node for pool in short.seen.pools.values() for node in pool.members]
+    return survey(everywhere, short.seen.guards, short.now)
+
+
+def _told(choice: Choice, to: PoolName) -> tuple[tuple[Borrow, ...], list[str]]:
+    """The plan, each node with what it costs beyond those before it, and the words for it."""
+    plan: list[Borrow] = []
+    words: list[str] = []
+    before = NO_WORK
+    broken: set[str] = set()
+    for count, place in enumerate(choice.taken, start=1):
+        lost = lost_hours(choice.stakes, choice.nodes[:count])
+        hit = losses(choice.stakes, [place.node])
+        new = [loss for loss in losses(choice.stakes, choice.nodes[:count]) if loss.work.name not in broken]
+        borrow = Borrow(
+            node=place.node.name,
+            home=place.home,
+            to=to,
+            work_lost=GpuHours(lost - before),
+            victims=tuple(loss.work.name for loss in hit),
+            gang_elsewhere=tuple(pod for loss in new for pod in elsewhere(loss.work, _names(choice))),
+        )
+        plan.append(borrow)
+        words.append(taken_in_words(place, borrow, new, choice))
+        before, broken = lost, broken | set(borrow.victims)
+    return tuple(plan), words
+
+
+def _names(choice: Choice) -> list[NodeName]:
+    return [node.name for node in choice.nodes]
+
+
+def _room(lender: PoolView) -> int:
+    """How many nodes a pool may still lend."""
+    lending = lender.pool.lending
+    return min(lending.max_loans - len(lender.lent), len(lender.at_home) - lender.floor) if lending else 0
 
 
 def arriving_gpus(seen: Snapshot, serving_nodes: frozenset[str]) -> Gpus:
     """GPUs of loans that are on their way out, or lent but not serving yet."""
-    outward = {MoveStep.CLAIMED, MoveStep.CORDONED, MoveStep.RELABELLED, MoveStep.LENT}
-    return Gpus(sum(n.gpus for n in seen.loans if n.claim and n.claim.step in outward and n.name not in serving_nodes))
+    outward = [node for node in seen.loans if node.claim and node.claim.step not in HOMEWARD]
+    return Gpus(sum(node.gpus for node in outward if node.name not in serving_nodes))

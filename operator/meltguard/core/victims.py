@@ -6,13 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from meltguard.core.fleet import NodeView
-from meltguard.core.harm import Stakes, leaving, losses, lost_hours
+from meltguard.core.harm import Loss, Stakes, leaving, losses, lost_hours, work_name
 from meltguard.core.policy import Eviction
 from meltguard.core.preflight import Obstacle, obstacles
 from meltguard.core.units import Gpus, NodeName, PoolName
 
 NOBODY: Final = float("-inf")
 """The priority of work where none is broken off."""
+
+_ELSEWHERE: Final = frozenset({""})
+"""The work of nodes that may not be taken: never all broken off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,7 @@ def _next(choice: Choice, untried: Sequence[Place]) -> Place | None:
     """The cheapest that may be taken; those before it are refused, for good: more taken makes no refusal void."""
     given = {home: sum(place.home == home for place in choice.taken) for home in choice.need.rooms}
     open_places = [place for place in untried if given.get(place.home, 0) < choice.need.rooms.get(place.home, 0)]
-    costs = _Costs(choice)
+    costs = _Costs(choice, open_places)
     for place in sorted(open_places, key=costs.of):
         refusal = _refusal(choice, place)
         if refusal is None:
@@ -96,23 +99,33 @@ def _next(choice: Choice, untried: Sequence[Place]) -> Place | None:
 class _Costs:
     """What each further node costs, least first."""
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: Choice, places: Sequence[Place]) -> None:
         self._choice = choice
         self._before = lost_hours(choice.stakes, choice.nodes)
-        self._broken = {loss.work.name for loss in losses(choice.stakes, choice.nodes)}
+        self._broken = frozenset(loss.work.name for loss in losses(choice.stakes, choice.nodes))
+        self._on = {place.node.name: frozenset(work_name(pod) for pod in leaving([place.node])) for place in places}
+        self._gpus = {place.node.name: place.node.gpus for place in places}
 
     def of(self, place: Place) -> tuple[bool, float, float, int, int, int, int, NodeName]:
         """Idle first; then by priority; then by the work lost for each GPU that relieves; then the best fit."""
         choice, node = self._choice, place.node
-        relief = min(node.gpus, choice.left)
         hit = losses(choice.stakes, [node])
-        found = [loss for loss in hit if loss.work.name not in self._broken]
-        hours = math.fsum(loss.hours for loss in found)
-        if len(found) < len(hit):
+        new = [loss for loss in hit if loss.work.name not in self._broken]
+        hours = math.fsum(loss.hours for loss in new)
+        if len(new) < len(hit):
             hours = lost_hours(choice.stakes, [*choice.nodes, node]) - self._before
-        priority = max((loss.work.priority for loss in found if not loss.work.broken), default=NOBODY)
+        priority = max((loss.work.priority for loss in new if not loss.work.broken), default=NOBODY)
+        relief = self._relief(node, new)
         cost = hours / max(1, relief)
-        return (bool(node.movable_pods), priority, cost, len(found), place.turn, -relief, node.gpus, node.name)
+        return (bool(node.movable_pods), priority, cost, len(new), place.turn, -relief, node.gpus, node.name)
+
+    def _relief(self, node: NodeView, new: Sequence[Loss]) -> int:
+        """GPUs that breaking this work off frees: the node's, and those of nodes that bear nothing else, if wanted."""
+        broken = self._broken.union(loss.work.name for loss in new)
+        near = {pod.node for loss in new for pod in loss.work.pods} - {node.name}
+        freed = sorted((self._gpus[name] for name in near if self._on.get(name, _ELSEWHERE) <= broken), reverse=True)
+        room = self._choice.need.room - len(self._choice.taken) - 1
+        return min(self._choice.left, node.gpus + sum(freed[: max(0, room)]))
 
 
 def _needed(choice: Choice) -> list[Place]:
@@ -143,10 +156,15 @@ def _refusal(choice: Choice, place: Place) -> Refusal | None:
     return next((refusal for rule in BUSY_RULES if (refusal := rule(choice, place))), None)
 
 
+def in_use(node: NodeView, eviction: Eviction | None) -> str:
+    """Why a pool on these terms does not lend a busy node; "" where it does, or the node is idle."""
+    pods = node.movable_pods
+    return f"is in use by {len(pods)} pods; its pool lends idle nodes only" if pods and eviction is None else ""
+
+
 def _only_idle_nodes_are_lent(_: Choice, place: Place) -> Refusal | None:
-    if place.eviction is not None:
-        return None
-    return Refusal(text=f"is in use by {len(place.node.movable_pods)} pods; its pool lends idle nodes only")
+    why = in_use(place.node, place.eviction)
+    return Refusal(text=why) if why else None
 
 
 def _work_outranks_the_service(choice: Choice, place: Place) -> Refusal | None:

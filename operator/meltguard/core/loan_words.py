@@ -1,0 +1,71 @@
+"""What a loan relieves and what it harms, in words."""
+
+from collections.abc import Mapping, Sequence
+
+from meltguard.core.decision import Borrow
+from meltguard.core.harm import HOUR, Loss
+from meltguard.core.units import Gpus, Instant, NodeName
+from meltguard.core.victims import Choice, Place, Refusal
+
+SHOWN = 3
+"""Names beyond so many are counted."""
+
+
+def plan_in_words(plan: Sequence[Borrow]) -> str:
+    """Which nodes for how much work: `gpu-3, gpu-4 of pool research for 2.4 GPU-hours of work (Job lab/train)`."""
+    pools = ", ".join(dict.fromkeys(borrow.home for borrow in plan))
+    said = f"{', '.join(borrow.node for borrow in plan)} of pool {pools}"
+    victims = list(dict.fromkeys(name for borrow in plan for name in borrow.victims))
+    if not victims:
+        return f"{said}, idle"
+    return f"{said} for {sum(borrow.work_lost for borrow in plan):.1f} GPU-hours of work ({', '.join(victims)})"
+
+
+def taken_in_words(place: Place, borrow: Borrow, losses: Sequence[Loss], choice: Choice) -> str:
+    """One node's relief against its harm; `losses` are those that no node taken before it causes already."""
+    missing = choice.need.missing
+    relief = min(place.node.gpus, missing)
+    said = f"{borrow.node} of pool {borrow.home} relieves {relief} of {missing} missing GPUs ({relief / missing:.0%})"
+    if not place.node.movable_pods:
+        return f"{said} and is idle"
+    told = {loss.work.name for loss in losses}
+    words = [_loss(loss, choice.stakes.now) for loss in losses]
+    words += [f"the rest of {name}" for name in borrow.victims if name not in told]
+    also = f"; stops {_listed(borrow.gang_elsewhere)} too" if borrow.gang_elsewhere else ""
+    return f"{said} for {borrow.work_lost:.1f} GPU-hours of work: {_listed(words)}{also}"
+
+
+def refusals_in_words(refused: Mapping[NodeName, Refusal]) -> str:
+    """Why nodes were left."""
+    told = [f"{name} {refusal.text}" for name, refusal in refused.items()]
+    return "; ".join(told[:SHOWN]) + _more(told) if told else "no node is left to try"
+
+
+def still_missing(left: Gpus, refused: Mapping[NodeName, Refusal]) -> str:
+    """What the plan leaves open; "" where it covers everything."""
+    return f"; {left} GPUs stay missing: {refusals_in_words(refused)}" if left else ""
+
+
+def _loss(loss: Loss, now: Instant) -> str:
+    work = loss.work
+    if loss.fails:
+        since = "fails as a whole, so all since its start counts"
+    elif work.broken:
+        since = "is broken off already"
+    else:
+        since = "never saved" if work.saved is None else f"saved {_ago(max(0.0, now - work.saved))} ago"
+    return f"{work.name} ({loss.hours:.1f} GPU-hours, {since})"
+
+
+def _ago(seconds: float) -> str:
+    if seconds < HOUR:
+        return f"{seconds / 60.0:.0f} min"
+    return f"{seconds / HOUR:.1f} h"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + _more(names)
+
+
+def _more(items: Sequence[object]) -> str:
+    return f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
