@@ -3,6 +3,7 @@
 import csv
 import gzip
 import heapq
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -70,7 +71,7 @@ class Cluster:
     nodes: int
     free: list[int] = field(init=False)
     running: dict[int, Running] = field(default_factory=dict)
-    waiting: list[Job] = field(default_factory=list)
+    waiting: dict[int, deque[Job]] = field(default_factory=lambda: defaultdict(deque))  # by size
     ends: list[tuple[float, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -80,7 +81,7 @@ class Cluster:
         """A job comes."""
         self.finish(job.submitted)
         if not self._start(job, job.submitted):
-            self.waiting.append(job)
+            self.waiting[job.gpus].append(job)
 
     def finish(self, now: float) -> None:
         """Jobs end until now, and others start in their places."""
@@ -88,7 +89,16 @@ class Cluster:
             at, number = heapq.heappop(self.ends)
             for node, gpus in self.running.pop(number).parts:
                 self.free[node] += gpus
-            self.waiting = [job for job in self.waiting if not self._start(job, at)]
+            self._let_pass(at)
+
+    def _let_pass(self, now: float) -> None:
+        """Of those who wait, the first of each size is tried, in the order of their coming, until none fits."""
+        heads = [queue[0] for queue in self.waiting.values() if queue]
+        for job in sorted(heads, key=lambda job: job.number):
+            if self._start(job, now):
+                self.waiting[job.gpus].popleft()
+                self._let_pass(now)
+                return
 
     def _start(self, job: Job, now: float) -> bool:
         parts = self._place(job.gpus)

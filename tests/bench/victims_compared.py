@@ -1,9 +1,11 @@
-"""Three ways to empty nodes of the same cluster at the same moment, and what each really costs."""
+"""Ways to empty nodes of the same cluster at the same moment, and what each really costs."""
 
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 from bench.jobs_replay import NODE_GPUS, Running
@@ -15,6 +17,7 @@ from meltguard.core.victims import Need, Place, choose_nodes
 from support.core_values import a_node, a_pod
 
 HOUR: Final = 3600.0
+CHECKPOINT_EVERY: Final = HOUR
 RESEARCH: Final = PoolName("research")
 
 EVICTION: Final = Eviction(
@@ -27,7 +30,19 @@ EVICTION: Final = Eviction(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoints(StrEnum):
+    """The trace knows of no checkpoints, so they are assumed: which jobs save their work each hour and say so."""
+
+    NOBODY = "nobody reports checkpoints"
+    HALF = "half of the jobs report one each hour"
+    EVERYBODY = "all jobs report one each hour"
+
+    def told_by(self, number: int) -> bool:
+        """Whether this job reports. Half is every second job, by its number: no chance is involved."""
+        return self is Checkpoints.EVERYBODY or (self is Checkpoints.HALF and number % 2 == 0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Moment:
     """A cluster, asked for nodes."""
 
@@ -35,9 +50,9 @@ class Moment:
     nodes: int
     running: Sequence[Running]
     wanted: int  # nodes
-    checkpoint_every: float | None  # seconds; None: no job ever reports one
+    checkpoints: Checkpoints
 
-    @property
+    @cached_property
     def busy(self) -> Mapping[int, list[Running]]:
         """The jobs of each node that has any."""
         found: dict[int, list[Running]] = {}
@@ -51,11 +66,10 @@ class Moment:
         """Nodes that must be emptied, when the idle ones are taken."""
         return max(0, self.wanted - (self.nodes - len(self.busy)))
 
-    def saved(self, one: Running) -> float:
-        """When the job was last saved, or its start."""
-        if self.checkpoint_every is None:
-            return one.started
-        return one.started + math.floor((self.at - one.started) / self.checkpoint_every) * self.checkpoint_every
+    def saved(self, one: Running) -> float | None:
+        """When the job last said that it saved its work; None where it never did."""
+        saves = math.floor((self.at - one.started) / CHECKPOINT_EVERY)
+        return one.started + saves * CHECKPOINT_EVERY if saves and self.checkpoints.told_by(one.job.number) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +87,7 @@ Way = Callable[[Moment], set[int]]
 def harm_of(moment: Moment, nodes: set[int]) -> Harm:
     """Every job with a part on one of these nodes loses all its parts' work since it was saved."""
     hit = [one for one in moment.running if any(node in nodes for node, _ in one.parts)]
-    hours = math.fsum(one.job.gpus * (moment.at - moment.saved(one)) for one in hit) / HOUR
+    hours = math.fsum(one.job.gpus * (moment.at - (moment.saved(one) or one.started)) for one in hit) / HOUR
     return Harm(gpu_hours=hours, jobs=len(hit))
 
 
@@ -106,6 +120,17 @@ def newest_first(moment: Moment) -> set[int]:
     return set(sorted(_freed(moment, evicted))[: moment.short])
 
 
+def newest_node_first(moment: Moment) -> set[int]:
+    """The simple form: the nodes whose latest job began last, whatever else they bear."""
+    order = sorted(moment.busy, key=lambda node: (-max(one.started for one in moment.busy[node]), node))
+    return set(order[: moment.short])
+
+
+def one_node_at_best(moment: Moment) -> set[int]:
+    """The bound: knows what each node costs, and takes the one that costs least."""
+    return {min(moment.busy, key=lambda node: (harm_of(moment, {node}).gpu_hours, node))}
+
+
 def at_random(chance: random.Random) -> Way:
     """Any nodes."""
 
@@ -130,7 +155,7 @@ def _node(moment: Moment, number: int) -> NodeView:
             owner_uid=f"job-{one.job.number}",
             gang=f"Job research/job-{one.job.number}",
             started_at=Instant(one.started),
-            saved_at=None if moment.checkpoint_every is None else Instant(moment.saved(one)),
+            saved_at=None if (saved := moment.saved(one)) is None else Instant(saved),
         )
         for one in moment.running
         for node, gpus in one.parts

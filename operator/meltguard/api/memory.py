@@ -5,7 +5,7 @@ from pydantic import Field, ValidationError
 from meltguard.api.wire import MessageModel
 from meltguard.core.policy import Level
 from meltguard.core.seen import Held, Memory
-from meltguard.core.units import Instant, Share, TierName, UnitsPerSecond
+from meltguard.core.units import Instant, PoolName, Share, TierName, UnitsPerSecond
 
 MAX_MEMORY_BYTES = 2048
 
@@ -39,6 +39,8 @@ class MemoryText(MessageModel):
     replicas_found: int | None = None
     replicas_set: int | None = None
     rested: dict[str, float] = Field(default_factory=dict)
+    recalled: dict[str, float] = Field(default_factory=dict)
+    returned_at: float | None = None
 
 
 def write_memory(memory: Memory) -> str:
@@ -78,6 +80,8 @@ def read_memory(text: str | None) -> Memory:
         replicas_found=read.replicas_found,
         replicas_set=read.replicas_set,
         rested={node: Instant(at) for node, at in read.rested.items()},
+        recalled={PoolName(pool): Instant(at) for pool, at in read.recalled.items()},
+        returned_at=_instant(read.returned_at),
     )
 
 
@@ -104,6 +108,8 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         replicas_found=memory.replicas_found,
         replicas_set=memory.replicas_set,
         rested={node: _rounded(at) for node, at in rested.items()},
+        recalled={pool: _rounded(at) for pool, at in memory.recalled.items()},
+        returned_at=_rounded_or_none(memory.returned_at),
     ).model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
 
 

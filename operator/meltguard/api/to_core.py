@@ -14,8 +14,9 @@ from meltguard.api.policy_spec import CapacitySpec, OverrideSpec
 from meltguard.api.policy_status import PolicyStatus
 from meltguard.api.policy_tiers import FeatureSpec, OnLevel, TierSpec
 from meltguard.api.pool import GPUPool
-from meltguard.api.pool_spec import EvictionSpec, LendingSpec, Sacrifice
+from meltguard.api.pool_spec import EvictionSpec, LendingSpec, ProviderSpec, Sacrifice
 from meltguard.api.pool_status import PoolStatus
+from meltguard.api.recall import RECALL_ANNOTATION, read_recall
 from meltguard.core.policy import (
     Capacity,
     Eviction,
@@ -35,6 +36,7 @@ from meltguard.core.policy import (
     Window,
     WindowAction,
 )
+from meltguard.core.seen import RecallOrder
 from meltguard.core.service import Comparison, Requirement, Selector, Service, WorkloadName
 from meltguard.core.units import Gpus, Percent, PoolName, Pressure, Share, TierName, UnitsPerSecond
 from meltguard.errors import InvalidInput
@@ -59,6 +61,8 @@ class PoolObject:
     generation: int
     deleting: bool
     status: PoolStatus
+    recall: RecallOrder | None = None
+    recall_problem: str = ""  # why a recall that is written on the pool has no effect
 
 
 def read_policy(body: Mapping[str, Any]) -> PolicyObject:
@@ -104,18 +108,35 @@ def read_pool(body: Mapping[str, Any]) -> PoolObject:
         raise _invalid("GPUPool", body, exc) from exc
     spec, meta = resource.spec, resource.metadata
     deleting = meta.deletion_timestamp is not None
+    recall, problem = _recall(meta.annotations.get(RECALL_ANNOTATION))
     return PoolObject(
+        recall=recall,
+        recall_problem=problem,
         pool=Pool(
             name=PoolName(meta.name),
             uid=meta.uid,
             labels=spec.nodes.labels,
             taints=tuple(Taint(key=t.key, value=t.value, effect=t.effect) for t in spec.nodes.taints),
             lending=None if spec.lending is None or deleting else _lending(spec.lending),
+            cost=_cost(spec.provider),
         ),
         generation=meta.generation,
         deleting=deleting,
         status=resource.status,
     )
+
+
+def _recall(text: str | None) -> tuple[RecallOrder | None, str]:
+    if text is None:
+        return None, ""
+    try:
+        return read_recall(text), ""
+    except InvalidInput as exc:
+        return None, str(exc)
+
+
+def _cost(provider: ProviderSpec | None) -> float | None:
+    return read.parse_number(provider.cost_per_gpu_hour) if provider and provider.cost_per_gpu_hour else None
 
 
 def _invalid(kind: str, body: Mapping[str, Any], exc: ValidationError) -> InvalidInput:

@@ -8,8 +8,8 @@ from meltguard.api.windows import lending_hours
 from meltguard.controller.resources import CustomResources
 from meltguard.core.decision import Borrow
 from meltguard.core.fleet import Claim, Drain, NodeView, PodView, pledged_pods
-from meltguard.core.loan_rules import unfit
 from meltguard.core.moves import new_claim
+from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Lending, Policy, Pool
 from meltguard.core.pools import assign
 from meltguard.core.preflight import obstacles

@@ -45,7 +45,8 @@ class Observer:
         pods = self.serving_pods(found)
         book.follow([(_target(pod, found.service.agent_port), pod.node) for pod in pods])
         loans = loans_of(policy.uid, view.nodes)
-        pools = [one.pool for one in self._resources.pools() if not one.deleting]
+        found_pools = [one for one in self._resources.pools() if not one.deleting]
+        pools = [one.pool for one in found_pools]
         now = self._clock.now()
         readings, workload = await asyncio.gather(
             self._readings(found, frozenset(pod.node for pod in pods)),
@@ -62,6 +63,7 @@ class Observer:
             fleet_age=view.age,
             guards=view.guards,
             pending=tuple(pod for pod in view.pending if pod.gpus > 0 and not pod.finished and not pod.terminating),
+            recalls={one.pool.name: one.recall for one in found_pools if one.recall is not None},
             priority=max((pod.priority for pod in pods), default=0),
             hours={pool.name: lending_hours(pool.lending.windows, now) for pool in pools if pool.lending is not None},
         )

@@ -11,7 +11,7 @@ from meltguard.api.to_core import PoolObject
 from meltguard.api.windows import lending_hours, next_spans
 from meltguard.clock import rfc3339
 from meltguard.controller.resources import POOLS, Resources
-from meltguard.core.loan_rules import unfit
+from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Window
 from meltguard.core.pools import PoolView, assign
 from meltguard.core.seen import Hours

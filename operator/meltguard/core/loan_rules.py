@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from meltguard.core.decision import Borrow, Outcome, SignalPressure
-from meltguard.core.fleet import OPT_OUT_ANNOTATION, NodeView
+from meltguard.core.fleet import NodeView
+from meltguard.core.level import ENTER
 from meltguard.core.loan_words import plan_in_words
-from meltguard.core.policy import Capacity, Mode, Policy, SignalUse
+from meltguard.core.policy import Capacity, Level, Mode, Policy, SignalUse
 from meltguard.core.pools import PoolView
 from meltguard.core.pressure import CALM
 from meltguard.core.seen import Memory, Snapshot
@@ -19,6 +20,9 @@ COVERAGE: Final = Share(0.8)
 
 FLEET_FRESH: Final = Seconds(75.0)
 """A watch that has been silent for longer says nothing about nodes."""
+
+RECALL_REST: Final = Seconds(600.0)
+"""A lender that called a node back is not asked again for this long."""
 
 CONFIRMED_FOR: Final = Seconds(2.0)
 """A shortage must last this long (two samples) before a node moves."""
@@ -43,7 +47,6 @@ class Shortage:
 
 LoanRule = Callable[[Shortage], Outcome]
 LenderRule = Callable[[Shortage, PoolView], Outcome]
-NodeRule = Callable[[NodeView], str]
 
 
 def agents_answer(short: Shortage) -> Outcome:
@@ -135,6 +138,16 @@ def policy_has_room(short: Shortage) -> Outcome:
     )
 
 
+def service_has_rested(short: Shortage) -> Outcome:
+    """What went home a moment ago because it was not needed is not borrowed back, but for a real surge."""
+    at, wait = short.memory.returned_at, short.capacity.return_after
+    left = 0.0 if at is None else wait - (short.now - at)
+    surge = short.pressure is not None and short.pressure >= ENTER[Level.OVERLOADED]
+    text = f"a node went home for calm; {left:.0f} s more, or pressure {ENTER[Level.OVERLOADED]:.1f}, are asked for"
+    said = text if left > 0 else "no node went home lately"
+    return Outcome(rule="service has rested", holds=left <= 0 or surge, text=said)
+
+
 LOAN_RULES: Final[tuple[LoanRule, ...]] = (
     agents_answer,  # demand is known
     nodes_are_watched,  # node facts are fresh
@@ -143,6 +156,7 @@ LOAN_RULES: Final[tuple[LoanRule, ...]] = (
     shortage_lasts,  # for more than a moment
     platform_confirms,  # the platform says so too
     policy_has_room,  # the taker's own bound
+    service_has_rested,  # no back and forth
 )
 """Asked before anything is planned. The policy's mode is asked after it: Shadow shows the whole plan."""
 
@@ -204,62 +218,25 @@ def lender_keeps_its_floor(_: Shortage, lender: PoolView) -> Outcome:
     )
 
 
+def lender_has_rested(short: Shortage, lender: PoolView) -> Outcome:
+    """A lender that called a node back is left alone for a while."""
+    at = short.memory.recalled.get(lender.pool.name)
+    left = 0.0 if at is None else RECALL_REST - (short.now - at)
+    name = lender.pool.name
+    said = f"pool {name} called a node back; it is asked again in {left:.0f} s"
+    return Outcome(
+        rule="lender has rested", holds=left <= 0, text=said if left > 0 else f"pool {name} called nothing back lately"
+    )
+
+
 LENDER_RULES: Final[tuple[LenderRule, ...]] = (
     pool_lends,  # whether at all
     lends_to_namespace,  # to whom
     no_window_denies,  # when
+    lender_has_rested,  # it wanted its nodes itself a moment ago
     lender_has_room,  # how many
     lender_keeps_its_floor,  # what stays
 )
-
-
-def _unmanaged(node: NodeView) -> str:
-    return "" if node.managed else "is not labelled meltguard.io/managed=true"
-
-
-def _claimed(node: NodeView) -> str:
-    if node.claim_problem:
-        return f"bears an annotation that is no claim of ours: {node.claim_problem}"
-    return "is already on loan" if node.claim else ""
-
-
-def _not_ready(node: NodeView) -> str:
-    return "" if node.ready else "is not Ready"
-
-
-def _cordoned(node: NodeView) -> str:
-    return "is cordoned by someone else" if node.unschedulable else ""
-
-
-def _opted_out(node: NodeView) -> str:
-    return f"is opted out by {OPT_OUT_ANNOTATION}" if node.annotations.get(OPT_OUT_ANNOTATION) == "true" else ""
-
-
-def _under_upgrade(node: NodeView) -> str:
-    return f"is under driver upgrade ({node.driver_upgrade})" if node.driver_upgrade else ""
-
-
-def _without_gpus(node: NodeView) -> str:
-    return "" if node.gpus > 0 else "shows no GPU to allocate"
-
-
-NODE_RULES: Final[tuple[NodeRule, ...]] = (
-    _unmanaged,  # the platform team's consent
-    _claimed,  # no node has two takers
-    _not_ready,
-    _cordoned,  # someone is at work there
-    _opted_out,
-    _under_upgrade,
-    _without_gpus,
-)
-
-
-def unfit(node: NodeView) -> str:
-    """Why a node cannot be borrowed, as the end of a sentence that begins with its name; "" where it can.
-
-    What runs on it is another question: `victims.BUSY_RULES`.
-    """
-    return next((why for rule in NODE_RULES if (why := rule(node))), "")
 
 
 def resting(short: Shortage, node: NodeView) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from meltguard.core.decision import NO_WORK, Borrow, Outcome
 from meltguard.core.fleet import HOMEWARD, NodeView
 from meltguard.core.harm import Stakes, elsewhere, losses, lost_hours, survey
-from meltguard.core.loan_rules import LENDER_RULES, LOAN_RULES, Shortage, mode_allows_moves, resting, too_small, unfit
+from meltguard.core.loan_rules import LENDER_RULES, LOAN_RULES, Shortage, mode_allows_moves, resting, too_small
 from meltguard.core.loan_words import refusals_in_words, still_missing, taken_in_words
+from meltguard.core.node_rules import unfit
 from meltguard.core.pools import PoolView
 from meltguard.core.seen import Snapshot
 from meltguard.core.units import GpuHours, Gpus, NodeName, PoolName, UnitsPerSecond

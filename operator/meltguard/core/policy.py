@@ -229,3 +229,4 @@ class Pool:
     labels: Mapping[str, str]
     taints: tuple[Taint, ...]
     lending: Lending | None
+    cost: float | None = None  # of one GPU for an hour; one currency over all pools

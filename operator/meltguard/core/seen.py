@@ -100,4 +100,5 @@ class Memory:
     replicas_found: int | None = None  # of the workload, before the first loan
     replicas_set: int | None = None  # what we last asked for
     rested: Mapping[str, Instant] = field(default_factory=dict)  # node name to when it came home
-    recalled: Mapping[PoolName, Instant] = field(default_factory=dict)  # a lender called a node back at this time
+    recalled: Mapping[PoolName, Instant] = field(default_factory=dict)  # a lender last called a node back
+    returned_at: Instant | None = None  # a node last went home because the service was calm
