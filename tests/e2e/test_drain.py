@@ -1,6 +1,9 @@
 """A busy node's way out, with the operator as helm installs it: nobody goes untold, and every wait has an end."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -195,3 +198,50 @@ def test_a_node_that_is_deleted_in_the_middle_takes_its_loan_with_it(lab: Lab) -
     assert status
     assert lab.view("lost").claim is None
     assert not lab.read("lost")["spec"].get("unschedulable")
+
+
+def plugin(lab: Lab, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`kubectl meltguard ...`, found by kubectl as it finds any plugin."""
+    kubectl = lab.kubectl.plane.binaries["kubectl"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "KUBECONFIG": str(lab.kubectl.plane.kubeconfig)}
+    command = [str(kubectl), "meltguard", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_lender_recalls_a_node_and_finds_it_in_its_books(lab: Lab) -> None:
+    lab.node("mine", a_training_pod("mine", "mine"))
+    before = lab.shape("mine")
+    lab.claim("mine")
+    lab.await_step("mine", "Lent")
+    ran = plugin(lab, "recall", "research", "--node", "mine", "--reason", "a deadline")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("recalled: mine (lent to serving/image-gen)")
+    assert ran.stdout.rstrip().endswith("mine: home")
+    assert lab.shape("mine") == before
+    recalled = lab.events("mine", "NodeRecalled")
+    assert "a deadline" in recalled[0]
+    ledger = lab.kubectl.read("gpool", "research")["status"]["ledger"]
+    assert [past["node"] for past in ledger["recent"]].count("mine") == 1
+    past = next(past for past in ledger["recent"] if past["node"] == "mine")
+    assert float(past["gpuHours"]) > 0
+    assert past["workLost"] == "1.500"
+    assert "a deadline" in past["why"]
+
+
+def test_a_recall_of_what_is_not_lent_says_what_is(lab: Lab) -> None:
+    ran = plugin(lab, "recall", "research", "--node", "nowhere", "--reason", "a deadline")
+    assert ran.returncode == 2
+    assert "nowhere: not on loan from pool research" in ran.stderr
+    ran = plugin(lab, "recall", "reserch", "--reason", "a deadline")
+    assert ran.returncode == 2
+    assert "there are: inference, research" in ran.stderr
+
+
+def test_a_pool_says_its_hours(lab: Lab) -> None:
+    window = {"action": "Deny", "schedule": "* * * * *", "duration": "2h", "timeZone": "Europe/Zurich"}
+    lab.kubectl.apply(a_pool_object("research", lending={**LENDING, "windows": [window]}))
+    until(lambda: lab.kubectl.read("gpool", "research")["status"].get("hours", "").startswith("Closed"), 20.0)
+    assert lab.kubectl.read("gpool", "research")["status"]["windows"]
+    lab.kubectl.apply(a_pool_object("research", lending={**LENDING, "windows": []}))
+    until(lambda: lab.kubectl.read("gpool", "research")["status"].get("hours", "").startswith("Open"), 20.0)

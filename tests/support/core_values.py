@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from meltguard.core.fleet import CLAIM_ANNOTATION, Claim, NodeView, PodView
+from meltguard.core.fleet import CLAIM_ANNOTATION, Claim, Job, NodeView, PodView
 from meltguard.core.load import PodLoad, TierLoad
 from meltguard.core.policy import (
     Capacity,
@@ -157,6 +157,12 @@ def a_pod(name: str = "job-1", **changes: Any) -> PodView:
         saved_at=None,
     )
     return replace(pod, **changes)
+
+
+def a_job(name: str = "train", **changes: Any) -> Job:
+    """The Job that owns the pods of `a_pod`; one more failure ends it."""
+    job = Job(namespace="research", name=name, uid=f"{name}-uid", failures_left=0, forgives_disruption=False)
+    return replace(job, **changes)
 
 
 def claimed(node: NodeView, claim: Claim, text: str) -> NodeView:

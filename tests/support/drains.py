@@ -127,6 +127,11 @@ class Lab:
         events = self.kubectl.read("events", "-A", f"--field-selector=involvedObject.name={about}")["items"]
         return [event["reason"] for event in events]
 
+    def events(self, about: str, reason: str) -> list[str]:
+        """Messages of the Events about an object with a reason."""
+        events = self.kubectl.read("events", "-A", f"--field-selector=involvedObject.name={about},reason={reason}")
+        return [event["message"] for event in events["items"]]
+
     def shape(self, name: str) -> tuple[Any, ...]:
         """What must be as it was once a node is home."""
         body = self.read(name)

@@ -12,10 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from typing_extensions import override
 
 from meltguard import __version__
-from meltguard.errors import InvalidInput, MeltguardError
-
-WRONG_INPUT: Final = 2
-DID_NOT_WORK: Final = 1
+from meltguard.cli.plain_errors import PlainErrors
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ def load(name: str) -> TyperCommand | TyperGroup:
     return loaded
 
 
-class LateGroup(TyperGroup):
+class LateGroup(PlainErrors):
     """Knows its subcommands by name and summary, imports the one that is called, and ends on our errors in one line."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -65,15 +62,6 @@ class LateGroup(TyperGroup):
         """The subcommand itself in place of its summary."""
         name, summary, rest = super().resolve_command(ctx, args)
         return name, load(name) if name else summary, rest
-
-    @override
-    def invoke(self, ctx: Any) -> Any:
-        """Run it. Our errors are for people: one text, no traceback."""
-        try:
-            return super().invoke(ctx)
-        except MeltguardError as exc:
-            typer.echo(f"error: {exc}", err=True)
-            raise typer.Exit(WRONG_INPUT if isinstance(exc, InvalidInput) else DID_NOT_WORK) from exc
 
 
 app = typer.Typer(

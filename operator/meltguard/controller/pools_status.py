@@ -125,6 +125,8 @@ def _condition(one: PoolObject, what: str, said: tuple[bool, str, str], now: str
 
 
 def _ready(one: PoolObject, view: PoolView, now: str) -> Condition:
+    if one.recall_problem:
+        return _condition(one, "Ready", (False, "RecallUnreadable", one.recall_problem), now)
     if view.contested:
         return _condition(one, "Ready", (False, "PoolsOverlap", _contested(view)), now)
     if not view.members:
