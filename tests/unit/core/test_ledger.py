@@ -1,0 +1,50 @@
+"""A lender's books: every move once, however often it is written down."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meltguard.core.fleet import Claim, Drain
+from meltguard.core.ledger import KEPT, Books, closed, ended
+from meltguard.core.moves import new_claim
+from meltguard.core.units import GpuHours, Instant
+from support.core_values import a_node, a_pool
+from support.drain_world import EVICTION
+
+NOW = Instant(10_000.0)
+
+
+def a_claim(**changes: object) -> Claim:
+    drain = Drain(eviction=EVICTION, deadline=NOW, work_lost=GpuHours(3.0), victims=("Job lab/train",))
+    pools = (a_pool(), a_pool("inference"))
+    claim = new_claim(a_node(), ("serving/image-gen", "uid"), pools, (Instant(0.0), NOW), drain)
+    return replace(claim, why="calm", **changes)  # type: ignore[arg-type]
+
+
+def test_a_loan_counts_its_gpus_from_its_opening() -> None:
+    loan = ended(a_node(), a_claim(lent_at=Instant(NOW - 1800.0)), NOW)
+    assert loan.gpu_hours == 4.0
+    assert loan.work_lost == 0.0
+
+
+def test_work_is_lost_only_where_a_drain_began() -> None:
+    claim = a_claim()
+    assert claim.drain is not None
+    begun = replace(claim, drain=replace(claim.drain, began=NOW))
+    assert ended(a_node(), begun, NOW).work_lost == 3.0
+    assert ended(a_node(), begun, NOW).gpu_hours == 0.0
+
+
+@given(st.lists(st.integers(0, 30), max_size=60))
+def test_a_move_counts_once_as_long_as_it_is_remembered(moves: list[int]) -> None:
+    books, counted = Books(), 0
+    for move in moves:
+        known = {past.move_id for past in books.recent}
+        loan = replace(ended(a_node(), a_claim(lent_at=Instant(NOW - 3600.0)), NOW), move_id=str(move))
+        books = closed(books, loan, opened=True)
+        counted += str(move) not in known
+        assert closed(books, loan, opened=True) == books
+    assert books.loans == counted
+    assert books.gpu_hours == 8.0 * counted
+    assert len(books.recent) <= KEPT
