@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +51,7 @@ def a_pool_object(name: str, **spec: object) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def lab(lone_plane: Plane, helm: Path) -> Iterator[Lab]:
+def lab(lone_plane: Plane, helm: Path) -> Lab:
     """An operator with a policy that holds whatever loans it finds: it has no serving pod that could be calm."""
     kubectl = Kubectl(lone_plane)
     release = HelmRelease(helm, lone_plane, kubectl)
@@ -67,8 +66,7 @@ def lab(lone_plane: Plane, helm: Path) -> Iterator[Lab]:
     kubectl.apply(a_pool_object("inference"), a_pool_object("research", lending=LENDING), POLICY)
     until(lambda: bool(kubectl.read("isp", "image-gen", "-n", SERVING).get("status")), 60.0)
     uid = kubectl.read("isp", "image-gen", "-n", SERVING)["metadata"]["uid"]
-    yield Lab(kubectl, (f"{SERVING}/image-gen", uid))
-    release.uninstall()
+    return Lab(kubectl, (f"{SERVING}/image-gen", uid))
 
 
 def test_a_busy_node_is_told_then_drained_then_lent(lab: Lab) -> None:
