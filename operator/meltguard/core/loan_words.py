@@ -38,7 +38,7 @@ def taken_in_words(place: Place, borrow: Borrow, losses: Sequence[Loss], choice:
 def refusals_in_words(refused: Mapping[NodeName, Refusal]) -> str:
     """Why nodes were left."""
     told = [f"{name} {refusal.text}" for name, refusal in refused.items()]
-    return "; ".join(told[:SHOWN]) + _more(told) if told else "no node is left to try"
+    return "; ".join(told[:SHOWN]) + _more(told) if told else "no other node may be lent now"
 
 
 def still_missing(left: Gpus, refused: Mapping[NodeName, Refusal]) -> str:
