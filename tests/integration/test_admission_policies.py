@@ -101,6 +101,14 @@ OTHER_DENIED: dict[str, tuple[str, Callable[[Shielded], Answer]]] = {
         "meltguard-pods",
         lambda s: s.operator.patch(s.pod(), [no_note("example.com/run")]),
     ),
+    "the workload's word that its work is saved": (
+        "meltguard-pods",
+        lambda s: s.operator.patch(s.pod(), [note("meltguard.io/checkpoint-saved-at", "2026-11-23T10:00:41Z")]),
+    ),
+    "the workload's wish to stay": (
+        "meltguard-pods",
+        lambda s: s.operator.patch(s.pod(), [note("meltguard.io/do-not-evict", "false")]),
+    ),
     "a pod's image": (
         "meltguard-pods",
         lambda s: s.operator.patch(s.pod(), [put("/spec/containers/0/image", "train:2")]),
@@ -174,7 +182,14 @@ def test_without_a_lease_everybody_else_works_on(shielded: Shielded) -> None:
 
 
 OTHER_ALLOWED: dict[str, Callable[[Shielded], Answer]] = {
-    "a notice on a pod": lambda s: s.operator.patch(s.pod(), [note("meltguard.io/notice", "2026-11-23T10:00:00Z")]),
+    "a notice on a pod": lambda s: s.operator.patch(
+        s.pod(),
+        [
+            note("meltguard.io/notice", "move-1"),
+            note("meltguard.io/checkpoint-asked-at", "2026-11-23T10:00:00Z"),
+            note("meltguard.io/evict-after", "2026-11-23T10:02:00Z"),
+        ],
+    ),
     "what a pod's deletion costs": lambda s: s.operator.patch(
         s.pod(), [note("controller.kubernetes.io/pod-deletion-cost", "-100")]
     ),

@@ -3,7 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from meltguard.core.fleet import Guards, Job, NodeView, PodView
@@ -64,12 +64,8 @@ def survey(nodes: Sequence[NodeView], guards: Guards, now: Instant) -> Stakes:
     members: dict[str, list[PodView]] = defaultdict(list)
     for pod in leaving(nodes):
         members[work_name(pod)].append(pod)
-    pledged = frozenset(work_name(pod) for pod in guards.pledged)
-    broken = {**_broken(nodes), **dict.fromkeys(pledged, now)}
-    works = {
-        name: replace(_weighed(name, pods, broken.get(name), now), broken=name in pledged)
-        for name, pods in members.items()
-    }
+    broken = {**_broken(nodes), **dict.fromkeys((work_name(pod) for pod in guards.pledged), now)}
+    works = {name: _weighed(name, pods, broken.get(name), now) for name, pods in members.items()}
     return Stakes(works=works, jobs={job.uid: job for job in guards.jobs}, guards=guards, now=now)
 
 
@@ -108,7 +104,7 @@ def _weighed(name: str, pods: Sequence[PodView], broken: Instant | None, now: In
         name=name,
         pods=tuple(sorted(pods, key=lambda pod: (pod.node, pod.namespace, pod.name))),
         priority=max(pod.priority for pod in pods),
-        broken=False,
+        broken=broken == now,
         saved=saved,
         unsaved=_hours((pod, min(MOST_WORK, _ran(pod, marks, now))) for pod in pods),
         whole=_hours((pod, _ran(pod, (), now)) for pod in pods),

@@ -1,13 +1,13 @@
 """Whether all pods of a node can leave, asked before anybody is told and again behind the cordon."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from meltguard.core.fleet import Budget, Guards, Job, NodeView, PodView
 from meltguard.core.policy import Eviction
-from meltguard.core.units import Instant
+from meltguard.core.units import Instant, PodUid
 
 
 class ObstacleReason(StrEnum):
@@ -39,6 +39,7 @@ class Leaving:
     """The pods of one node that would have to go, and what stands in their way."""
 
     pods: tuple[PodView, ...]
+    budgets: Mapping[PodUid, tuple[Budget, ...]]  # of each pod; several are an error of the Eviction API
     eviction: Eviction
     guards: Guards
     now: Instant
@@ -53,7 +54,7 @@ def obstacles(node: NodeView, eviction: Eviction, guards: Guards, now: Instant) 
     Pods that are terminating already go by themselves.
     """
     going = tuple(pod for pod in node.movable_pods if not pod.terminating)
-    leaving = Leaving(pods=going, eviction=eviction, guards=guards, now=now)
+    leaving = Leaving(pods=going, budgets=_budgets(going, guards), eviction=eviction, guards=guards, now=now)
     return tuple(found for pod in going for check in CHECKS if (found := check(leaving, pod)) is not None)
 
 
@@ -106,7 +107,7 @@ def _too_slow(leaving: Leaving, pod: PodView) -> Obstacle | None:
 
 
 def _two_budgets(leaving: Leaving, pod: PodView) -> Obstacle | None:
-    budgets = _budgets_of(pod, leaving.guards)
+    budgets = leaving.budgets[pod.uid]
     if len(budgets) < 2:  # noqa: PLR2004 - the check is named after this number
         return None
     names = ", ".join(budget.name for budget in budgets)
@@ -115,7 +116,7 @@ def _two_budgets(leaving: Leaving, pod: PodView) -> Obstacle | None:
 
 
 def _never(leaving: Leaving, pod: PodView) -> Obstacle | None:
-    for budget in _budgets_of(pod, leaving.guards):
+    for budget in leaving.budgets[pod.uid]:
         if budget.never:
             text = f"disruption budget {budget.name} can never allow its eviction: {budget.never}"
             return _obstacle(pod, ObstacleReason.BUDGET_UNSATISFIABLE, text, lasting=True)
@@ -124,7 +125,7 @@ def _never(leaving: Leaving, pod: PodView) -> Obstacle | None:
 
 def _not_now(leaving: Leaving, pod: PodView) -> Obstacle | None:
     """A budget must bear all evictions of this node together, and those of moves that are under way."""
-    for budget in _budgets_of(pod, leaving.guards):
+    for budget in leaving.budgets[pod.uid]:
         asked = sum(_is_meant(budget, one) for one in (*leaving.pods, *leaving.guards.pledged))
         if not budget.never and asked > budget.allowed:
             text = f"disruption budget {budget.name} allows {budget.allowed} evictions now, {asked} are needed"
@@ -169,8 +170,11 @@ def would_fail(job: Job, evictions: int) -> bool:
     return not job.forgives_disruption and evictions > job.failures_left
 
 
-def _budgets_of(pod: PodView, guards: Guards) -> list[Budget]:
-    return [budget for budget in guards.budgets if _is_meant(budget, pod)]
+def _budgets(pods: Sequence[PodView], guards: Guards) -> Mapping[PodUid, tuple[Budget, ...]]:
+    """Looked up once: a fleet has many pods and many budgets, and few of them meet."""
+    namespaces = {pod.namespace for pod in pods}
+    near = [budget for budget in guards.budgets if budget.namespace in namespaces]
+    return {pod.uid: tuple(budget for budget in near if _is_meant(budget, pod)) for pod in pods}
 
 
 def _is_meant(budget: Budget, pod: PodView) -> bool:

@@ -6,16 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from meltguard.core.fleet import NodeView
-from meltguard.core.harm import Loss, Stakes, leaving, losses, lost_hours, work_name
+from meltguard.core.harm import Loss, Stakes, leaving, losses, lost_hours
 from meltguard.core.policy import Eviction
 from meltguard.core.preflight import Obstacle, obstacles
 from meltguard.core.units import Gpus, NodeName, PoolName
 
 NOBODY: Final = float("-inf")
 """The priority of work where none is broken off."""
-
-_ELSEWHERE: Final = frozenset({""})
-"""The work of nodes that may not be taken: never all broken off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +49,7 @@ class Choice:
 
     stakes: Stakes
     need: Need
+    alone: Mapping[NodeName, tuple[Loss, ...]]  # what emptying each node breaks off
     taken: list[Place] = field(default_factory=list)
     refused: dict[NodeName, Refusal] = field(default_factory=dict)
 
@@ -71,7 +69,8 @@ def choose_nodes(places: Sequence[Place], need: Need, stakes: Stakes) -> Choice:
 
     What a node costs depends on what is taken already: a gang is broken once, so its other nodes come next.
     """
-    choice = Choice(stakes=stakes, need=need)
+    alone = {place.node.name: losses(stakes, [place.node]) for place in places}
+    choice = Choice(stakes=stakes, need=need, alone=alone)
     untried = list(places)
     while choice.left > 0 and len(choice.taken) < need.room:
         found = _next(choice, untried)
@@ -103,13 +102,12 @@ class _Costs:
         self._choice = choice
         self._before = lost_hours(choice.stakes, choice.nodes)
         self._broken = frozenset(loss.work.name for loss in losses(choice.stakes, choice.nodes))
-        self._on = {place.node.name: frozenset(work_name(pod) for pod in leaving([place.node])) for place in places}
         self._gpus = {place.node.name: place.node.gpus for place in places}
 
     def of(self, place: Place) -> tuple[bool, float, float, int, int, int, int, NodeName]:
         """Idle first; then by priority; then by the work lost for each GPU that relieves; then the best fit."""
         choice, node = self._choice, place.node
-        hit = losses(choice.stakes, [node])
+        hit = choice.alone[node.name]
         new = [loss for loss in hit if loss.work.name not in self._broken]
         hours = math.fsum(loss.hours for loss in new)
         if len(new) < len(hit):
@@ -122,10 +120,10 @@ class _Costs:
     def _relief(self, node: NodeView, new: Sequence[Loss]) -> int:
         """GPUs that breaking this work off frees: the node's, and those of nodes that bear nothing else, if wanted."""
         broken = self._broken.union(loss.work.name for loss in new)
-        near = {pod.node for loss in new for pod in loss.work.pods} - {node.name}
-        freed = sorted((self._gpus[name] for name in near if self._on.get(name, _ELSEWHERE) <= broken), reverse=True)
+        near = {pod.node for loss in new for pod in loss.work.pods if pod.node in self._gpus} - {node.name}
+        freed = [self._gpus[name] for name in near if all(one.work.name in broken for one in self._choice.alone[name])]
         room = self._choice.need.room - len(self._choice.taken) - 1
-        return min(self._choice.left, node.gpus + sum(freed[: max(0, room)]))
+        return min(self._choice.left, node.gpus + sum(sorted(freed, reverse=True)[: max(0, room)]))
 
 
 def _needed(choice: Choice) -> list[Place]:
@@ -168,7 +166,7 @@ def _only_idle_nodes_are_lent(_: Choice, place: Place) -> Refusal | None:
 
 
 def _work_outranks_the_service(choice: Choice, place: Place) -> Refusal | None:
-    above = [loss.work for loss in losses(choice.stakes, [place.node]) if loss.work.priority > choice.need.priority]
+    above = [loss.work for loss in choice.alone[place.node.name] if loss.work.priority > choice.need.priority]
     if not above:
         return None
     top = max(above, key=lambda work: work.priority)

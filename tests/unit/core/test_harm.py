@@ -115,6 +115,12 @@ def test_only_the_eviction_too_many_fails_a_job() -> None:
     assert [loss.fails for loss in losses(stakes, nodes[:2])] == [True]
 
 
+def test_evictions_of_other_moves_count_against_a_job_too() -> None:
+    here, there = (on(name, a_member(name, 4.0, gang="Job research/train")) for name in ("n1", "n2"))
+    guards = Guards(jobs=(a_job(failures_left=1),), pledged=there.pods)
+    assert cost(here, there, guards=guards) == pytest.approx(64.0)
+
+
 def test_a_job_that_open_moves_end_cannot_end_once_more() -> None:
     here, there = (on(name, a_member(name, 4.0, gang="Job research/train")) for name in ("n1", "n2"))
     guards = Guards(jobs=(a_job(failures_left=0),), pledged=there.pods)

@@ -84,6 +84,21 @@ def test_nodes_that_a_broken_gang_frees_come_next() -> None:
     assert names(choose([busy("c", 60.0), busy("d", 70.0), *gang], 16)) == ["a", "b"]
 
 
+def test_what_an_open_move_breaks_off_comes_before_other_work_but_after_idle_nodes() -> None:
+    """Its priority is of no account any more: it stops in any case."""
+    rest = a_node("b", pods=(work("b", 50.0, SHARED, priority=3),))
+    guards = Guards(pledged=(work("z", 50.0, SHARED, priority=3),))
+    nodes = [busy("a", 0.1, priority=1), rest, a_node("c")]
+    assert names(choose(nodes, 24, guards, priority=5)) == ["c", "b", "a"]
+
+
+def test_the_rest_of_a_broken_gang_is_not_paid_for_again() -> None:
+    whole = a_node("a", pods=(work("a", 2.0, SHARED),))
+    mixed = a_node("b", pods=(work("b", 2.0, SHARED, 4), work("b", 1.0, "Job research/short", 4)))
+    other = a_node("c", pods=(work("c", 2.9),))
+    assert names(choose([whole, mixed, other], 16)) == ["b", "a"]
+
+
 def test_a_gang_is_weighed_by_all_the_nodes_that_it_frees() -> None:
     """Alone, each node of the gang is dearer than either of the others; together they are cheaper."""
     gang = [a_node(name, pods=(work(name, 5.0, SHARED),)) for name in ("a", "b")]
