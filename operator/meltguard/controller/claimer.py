@@ -106,5 +106,5 @@ def _drain(lending: Lending, borrow: Borrow, now: Instant) -> Drain | None:
         eviction=lending.eviction,
         deadline=Instant(now + lending.eviction.deadline),
         work_lost=borrow.work_lost,
-        victims=borrow.victims[:8],
+        victims=borrow.victims[:32],
     )

@@ -75,7 +75,7 @@ class Drain:
     eviction: Eviction
     deadline: Instant  # the node must be empty by then
     work_lost: GpuHours  # expected at the claim
-    victims: tuple[str, ...]  # namespace/name of the work that is broken off
+    victims: tuple[str, ...]  # the work that is broken off, as harm.work_name calls it
     began: Instant | None = None  # when the first pod was to be evicted; None: nobody was
 
 

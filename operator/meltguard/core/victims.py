@@ -182,11 +182,9 @@ def _gain_is_small(choice: Choice, place: Place) -> Refusal | None:
 
 def _pods_cannot_leave(choice: Choice, place: Place) -> Refusal | None:
     """Budgets must bear what is taken already too."""
-    if place.eviction is None:
-        return None
     stakes = choice.stakes
     guards = replace(stakes.guards, pledged=(*stakes.guards.pledged, *leaving(choice.nodes)))
-    found = obstacles(place.node, place.eviction, guards, stakes.now)
+    found = obstacles(place.node, place.eviction, guards, stakes.now) if place.eviction else ()
     if not found:
         return None
     told = sorted(found, key=lambda one: not one.lasting)

@@ -175,7 +175,7 @@ def happens(event: str, world: World) -> None:
             pass
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(events=st.lists(EVENTS, max_size=60), mode=st.sampled_from(OnDeadline), stubborn=st.sampled_from([True, False]))
 def test_whatever_happens_every_drain_ends_and_nobody_goes_untold(
     events: list[str], mode: OnDeadline, *, stubborn: bool

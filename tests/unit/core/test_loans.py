@@ -131,6 +131,17 @@ def test_a_gang_on_two_chosen_nodes_is_paid_for_once() -> None:
     assert "0.0 GPU-hours of work: the rest of Job lab/train" in answer(rules, "a node fits").text
 
 
+def test_each_node_is_charged_with_its_own_work() -> None:
+    nodes = [busy(f"gpu-{n}", training(f"train-{n}", 1.0 + n, gang=f"Job lab/{n}")) for n in (4, 5)]
+    taken, rules = plan(nodes, 16)
+    assert [borrow.victims for borrow in taken] == [("Job lab/4",), ("Job lab/5",)]
+    words = answer(rules, "a node fits").text.split("; ")
+    assert [word.rpartition(": ")[2] for word in words] == [
+        "Job lab/4 (40.0 GPU-hours, never saved)",
+        "Job lab/5 (48.0 GPU-hours, never saved)",
+    ]
+
+
 def test_a_refusal_names_pods_and_reasons() -> None:
     nodes = [busy(f"gpu-{n}", training(f"train-{n}", 1.0, namespace="research", gang="")) for n in (4, 5)]
     taken, rules = plan(nodes, guards=Guards(budgets=(a_budget(0, never="maxUnavailable is 0"),)))

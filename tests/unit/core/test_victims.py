@@ -94,9 +94,15 @@ def test_what_an_open_move_breaks_off_comes_before_other_work_but_after_idle_nod
 
 def test_the_rest_of_a_broken_gang_is_not_paid_for_again() -> None:
     whole = a_node("a", pods=(work("a", 2.0, SHARED),))
-    mixed = a_node("b", pods=(work("b", 2.0, SHARED, 4), work("b", 1.0, "Job research/short", 4)))
-    other = a_node("c", pods=(work("c", 2.9),))
-    assert names(choose([whole, mixed, other], 16)) == ["b", "a"]
+    mixed = a_node("b", pods=(work("b", 2.0, SHARED, 4), work("b", 1.0, "Job research/short", 4, priority=1)))
+    other = a_node("c", pods=(work("c", 3.25, priority=1),))
+    assert names(choose([whole, mixed, other], 16, priority=1)) == ["a", "b"]
+
+
+def test_a_node_whose_pods_are_ending_comes_after_one_that_is_idle_now() -> None:
+    ending = a_node("a", pods=(replace(work("a", 9.0), terminating=True),))
+    assert names(choose([ending, a_node("b")], 8)) == ["b"]
+    assert names(choose([ending, busy("b", 0.1)], 8)) == ["a"]
 
 
 def test_a_gang_is_weighed_by_all_the_nodes_that_it_frees() -> None:
