@@ -156,7 +156,7 @@ def test_optional_parts_of_a_policy_are_filled_in_where_they_stand(resources: Cu
 def test_a_bare_lender_is_filled_in(resources: CustomResources) -> None:
     edits = {
         "spec.nodes.taints": [{"key": "workload"}],
-        "spec.lending": {"floor": "40%", "borrowers": {"namespaceSelector": {"matchLabels": {}}}},
+        "spec.lending": {"floor": "40%", "borrowers": {"namespaceSelector": {"matchLabels": {}}}, "eviction": {}},
         "spec.scaleRef.min": REMOVED,
     }
     spec = resources.try_apply(edited(a_pool_object(), edits)).must()["spec"]
@@ -166,7 +166,14 @@ def test_a_bare_lender_is_filled_in(resources: CustomResources) -> None:
         "maxLoans": 1,
         "maxLoanDuration": "24h",
         "borrowers": {"namespaceSelector": {"matchLabels": {}}},
-        "eviction": {"notice": "2m", "minimumRuntime": "30m", "deadline": "10m", "onDeadline": "GiveUp"},
+        "eviction": {
+            "notice": "2m",
+            "minimumRuntime": "30m",
+            "deadline": "10m",
+            "onDeadline": "GiveUp",
+            "localData": "Keep",
+            "lastRetry": "Keep",
+        },
     }
     assert spec["scaleRef"]["min"] == 0
 

@@ -235,7 +235,9 @@ def _marks(decision: Decision, seen: Snapshot, enforcement: Enforcement) -> tupl
     limits = tuple((limit.tier, limit.state, _coarse(limit.rate)) for limit in decision.limits)
     acknowledged = (enforcement.acknowledged, enforcement.pods)
     unknown = tuple(signal.name for signal in decision.signals if signal.pressure is None)
-    return (decision.level, loans, limits, acknowledged, unknown)
+    refused = refused_loan(decision.rules)
+    blocked = None if refused is None else (refused.rule, refused.reason)
+    return (decision.level, loans, limits, acknowledged, unknown, blocked)
 
 
 def _coarse(rate: float | None) -> int | None:

@@ -1,0 +1,153 @@
+"""The serving pods' agents, on the pods' own addresses: they count what a mood says users ask for."""
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import msgspec
+from aiohttp import web
+
+from faults.world import AGENT_PORT, GPUS, SERVICE
+from meltguard.api.agent_report import AgentReport, LimitSource, TierReport
+
+RATE_A_GPU: Final = 1.0
+"""Image units a second that one GPU does."""
+
+HOLD: Final = 1.0
+"""Seconds for which a report may be held back here."""
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A signed document's wrapping."""
+
+    document: str
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What an agent must repeat of a document."""
+
+    epoch: int = 0
+    revision: int = 0
+    kind: str = ""
+
+
+NO_STAMP: Final = Stamp()
+
+
+@dataclass(slots=True)
+class Agent:
+    """One pod's agent: sums since its start."""
+
+    uid: str
+    ip: str
+    born: float
+    at: float
+    instance: str = field(default_factory=lambda: uuid.uuid4().hex)
+    offered: float = 0.0
+    done: float = 0.0
+    busy: float = 0.0
+    sequence: int = 0
+    stamp: Stamp = NO_STAMP
+
+    def advance(self, now: float, asked: float) -> None:
+        """Count on to `now` at the rate asked of this pod since the last time."""
+        span = now - self.at
+        did = min(asked, RATE_A_GPU * GPUS)
+        self.offered += asked * span
+        self.done += did * span
+        self.busy += did / RATE_A_GPU * span
+        self.at = now
+
+    def report(self, waiting: float) -> AgentReport:
+        """As the real agent answers, with so many image units waiting."""
+        self.sequence += 1
+        tier = TierReport(
+            offered_units=self.offered,
+            admitted_units=self.done,
+            offered=int(self.offered),
+            waiting_units=waiting,
+        )
+        return AgentReport(
+            pod_uid=self.uid,
+            instance=self.instance,
+            sequence=self.sequence,
+            uptime=self.at - self.born,
+            source=LimitSource.LEASE if self.stamp.epoch else LimitSource.OWN_GPU,
+            epoch=self.stamp.epoch,
+            revision=self.stamp.revision,
+            lease_left=100.0 if self.stamp.epoch else 0.0,
+            gpus=GPUS,
+            busy_gpu_seconds=self.busy,
+            units_done=self.done,
+            tiers={"free": tier},
+        )
+
+
+class Agents:
+    """All agents of the service; follows its pods. `asked` is image units a second for the whole service."""
+
+    def __init__(self) -> None:
+        self.asked = 0.0
+        self.waiting = 0.0  # image units in each pod's queue
+        self.silent = False  # agents neither answer nor take anything
+        self._agents: dict[str, Agent] = {}  # by address
+        self._runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.2)
+        self._sites: dict[str, web.TCPSite] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._runner.setup()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    def ask(self, rate: float) -> None:
+        """From now on users ask for so many image units a second."""
+        self._advance()
+        self.asked = rate
+
+    async def follow(self, pods: list[dict[str, Any]]) -> None:
+        """One agent on each serving pod that has an address, and on no other."""
+        self._advance()
+        serving = {
+            pod["status"]["podIP"]: pod["metadata"]["uid"]
+            for pod in pods
+            if pod["metadata"].get("labels", {}).get("app") == SERVICE and pod["status"].get("podIP")
+        }
+        for ip in [ip for ip, agent in self._agents.items() if serving.get(ip) != agent.uid]:
+            del self._agents[ip]
+            await self._sites.pop(ip).stop()
+        now = time.monotonic()
+        for ip in serving.keys() - self._agents.keys():
+            site = web.TCPSite(self._runner, ip, AGENT_PORT)
+            await site.start()
+            self._sites[ip] = site
+            self._agents[ip] = Agent(uid=serving[ip], ip=ip, born=now - 60.0, at=now)
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    def _advance(self) -> None:
+        now = time.monotonic()
+        for agent in self._agents.values():
+            agent.advance(now, self.asked / len(self._agents))
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        ip = request.transport.get_extra_info("sockname")[0] if request.transport else ""
+        agent = self._agents.get(ip)
+        if agent is None or self.silent:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        if request.method == "PUT":
+            envelope = msgspec.json.decode(await request.read(), type=Envelope)
+            stamp = msgspec.json.decode(envelope.document, type=Stamp)
+            agent.stamp = NO_STAMP if stamp.kind == "Released" else stamp
+        elif float(request.query.get("wait", "0")) > 0:
+            await asyncio.sleep(HOLD)
+        self._advance()
+        return web.Response(
+            body=agent.report(self.waiting).model_dump_json(by_alias=True), content_type="application/json"
+        )
