@@ -36,6 +36,7 @@ class Reason(StrEnum):
     DRAIN_BEGUN = "DrainBegun"
     DRAIN_BLOCKED = "DrainBlocked"
     MOVE_UNDONE = "MoveUndone"
+    MOVE_BLOCKED = "MoveBlocked"
     RELEASED = "PolicyReleased"
     SCALE_CONFLICT = "ScaleConflict"
 
@@ -55,6 +56,7 @@ ACTIONS: Mapping[Reason, str] = {
     Reason.DRAIN_BEGUN: "Drain",
     Reason.DRAIN_BLOCKED: "Drain",
     Reason.MOVE_UNDONE: "Return",
+    Reason.MOVE_BLOCKED: "Move",
     Reason.RELEASED: "Release",
     Reason.SCALE_CONFLICT: "Scale",
 }
@@ -63,6 +65,7 @@ WARNINGS = frozenset(
         Reason.EVICTION_NOTICE,
         Reason.DRAIN_BLOCKED,
         Reason.MOVE_UNDONE,
+        Reason.MOVE_BLOCKED,
         Reason.BORROWING_REFUSED,
         Reason.METRICS_UNKNOWN,
         Reason.SCALE_CONFLICT,

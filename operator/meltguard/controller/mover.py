@@ -17,7 +17,7 @@ from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Notify
 from meltguard.core.moves import next_action
 from meltguard.core.policy import Policy
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid
-from meltguard.errors import Conflict, Fenced, Unavailable
+from meltguard.errors import Conflict, Fenced, MeltguardError, Unavailable
 from meltguard.ports import Clock, Fleet, NodeMoves, PodWrites
 
 log = logging.getLogger(__name__)
@@ -96,9 +96,17 @@ class Mover:
             raise
         except (Conflict, Unavailable) as exc:
             log.info("node step not taken", extra={"node": node.name, "why": str(exc)})
+        except MeltguardError as exc:
+            await self._blocked(node, str(exc))
         except Exception as exc:  # noqa: BLE001 - kept, and raised once every node had its turn
             return exc
         return None
+
+    async def _blocked(self, node: NodeView, why: str) -> None:
+        """Only a person can mend it, such as a node that lost its label in the middle of its move."""
+        self.board.waits[node.name] = why
+        log.warning("node step refused", extra={"node": node.name, "why": why})
+        await self.events.say(node_ref(node.name), Reason.MOVE_BLOCKED, f"{node.name} cannot go on: {why}")
 
     async def _advance(self, seen: NodeView) -> None:
         if seen.claim is None:

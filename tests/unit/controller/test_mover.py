@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from meltguard.core.fleet import MoveStep
 from meltguard.core.units import NodeName, Seconds
-from meltguard.errors import Fenced
+from meltguard.errors import Fenced, InvalidInput
 from support.drain_world import EVICTION
 from support.fake_moves import Line
 from support.mover_ground import Ground, a_lender, a_taker
@@ -42,6 +42,17 @@ async def test_a_bug_met_at_one_node_keeps_no_other_from_its_way() -> None:
         ground.clock.advance(1.0)
         ground.pods.end()
     assert ground.step("gpu-2") is MoveStep.LENT
+
+
+async def test_a_move_that_only_a_person_can_mend_says_so_and_keeps_no_other_waiting() -> None:
+    ground = Ground()
+    ground.want("gpu-1", "gpu-2")
+    await ground.passes(1)
+    ground.moves.bugs[NodeName("gpu-1")] = InvalidInput("node gpu-1 is not managed any more; label it again")
+    await ground.passes(40)
+    assert ground.step("gpu-2") is MoveStep.LENT
+    assert "label it again" in ground.mover.board.waits[NodeName("gpu-1")]
+    assert [name for reason, name, _ in ground.posts.said if reason == "MoveBlocked"] == ["gpu-1"]
 
 
 async def test_a_fence_ends_the_pass_at_once() -> None:
