@@ -49,20 +49,25 @@ async def _cut(stage: Stage) -> str:
     return ""
 
 
-def watches() -> tuple[Case, ...]:
-    """Rows 6 to 12: what is seen is late, lost, old or doubled."""
+def _lost_events() -> tuple[Case, ...]:
+    """Row 9: each kind of event, lost."""
     lose = [(NODE_WATCH, "MODIFIED"), (NODE_WATCH, "ADDED"), (POD_WATCH, "ADDED"), (POD_WATCH, "MODIFIED")]
     lose += [(POD_WATCH, "DELETED"), (NODE_WATCH, "DELETED")]
-    lost = tuple(
+    return tuple(
         Case(
             name=f"events-lost-{match.path.strip('/')}-{kind.lower()}",
             row=9,
             rules=_always(Rule(match=match, act=TwistEvents(Twist.LOSE, kind), times=0)),
+            at_peak=_comes_and_goes,
             lends_within=110.0,
             converges=130.0,
         )
         for match, kind in lose
     )
+
+
+def watches() -> tuple[Case, ...]:
+    """Rows 6 to 12: what is seen is late, lost, old or doubled."""
     doubled = Rule(match=WATCHES, act=TwistEvents(Twist.DOUBLE), times=0)
     swapped = Rule(match=WATCHES, act=TwistEvents(Twist.SWAP, "MODIFIED"), times=6)
     losing = tuple(Rule(match=Match(label=label), act=LoseReply()) for label in (*LABELS, *HOMEWARD))
@@ -78,7 +83,7 @@ def watches() -> tuple[Case, ...]:
             lends_within=130.0,
             converges=150.0,
         ),
-        *lost,
+        *_lost_events(),
         Case(name="old-list-while-lent", row=10, rules=lambda _: (), at_peak=_old_list),
         Case(
             name="old-view-at-the-floor",
@@ -118,6 +123,15 @@ async def _deleted_in_a_gap(stage: Stage) -> str:
     await asyncio.sleep(1.0)
     proxy.disarm()
     proxy.cut_watches()
+    return ""
+
+
+async def _comes_and_goes(stage: Stage) -> str:
+    """One more node joins the lender and leaves again: events of both kinds that nobody may miss."""
+    name = f"research-{stage.run}-more"
+    await stage.ground.admin.apply(world.a_node(name, "research"))
+    await asyncio.sleep(1.0)
+    await stage.ground.admin.delete(f"{NODES}/{name}")
     return ""
 
 

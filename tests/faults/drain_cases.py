@@ -214,19 +214,29 @@ def _keeps(stage: Stage) -> do.Act:
     return act
 
 
+SLOW: Final = replace(BUSY, notice="6s", deadline="40s")
+"""Time for somebody to meddle."""
+
+
 def mid_drain() -> tuple[Case, ...]:
     """Earlier rows again, with work on the nodes."""
     losing = tuple(Rule(match=Match(label=label), act=LoseReply()) for label in (*LABELS, "Recalled", "Released"))
-    slow = replace(BUSY, notice="6s", deadline="40s")
     return (
         Case(name="busy-reply-lost-each-write", row=11, shape=BUSY, rules=lambda _: losing, lends_within=120.0),
         Case(
-            name="busy-sigterm-notified", row=15, shape=slow, rules=lambda s: (at("Notified", AFTER, do.terminated(s)),)
+            name="busy-sigterm-notified", row=15, shape=SLOW, rules=lambda s: (at("Notified", AFTER, do.terminated(s)),)
         ),
+        *_interrupted(),
+    )
+
+
+def _interrupted() -> tuple[Case, ...]:
+    """Somebody or something comes between."""
+    return (
         Case(
             name="busy-not-ready-mid-drain",
             row=32,
-            shape=slow,
+            shape=SLOW,
             rules=lambda s: (at("Notified", AFTER, _breaks(s)),),
             at_end=_mended,
             lends_within=ANOTHER,
@@ -235,28 +245,28 @@ def mid_drain() -> tuple[Case, ...]:
         Case(
             name="busy-admin-uncordons-mid-drain",
             row=34,
-            shape=slow,
+            shape=SLOW,
             rules=lambda s: (at("Notified", AFTER, do.uncordoned(s)),),
             lends_within=ANOTHER,
         ),
         Case(
             name="busy-policy-deleted-notified",
             row=49,
-            shape=slow,
+            shape=SLOW,
             rules=lambda s: (at("Notified", AFTER, do.policy_deleted(s)),),
             lends=False,
         ),
         Case(
             name="busy-api-server-killed-draining",
             row=1,
-            shape=slow,
+            shape=SLOW,
             rules=lambda s: (at("Draining", AFTER, do.kill_api_server(s, 5.0)),),
             lends_within=ANOTHER,
         ),
         Case(
             name="busy-rights-revoked-notified",
             row=13,
-            shape=slow,
+            shape=SLOW,
             rules=lambda s: (at("Notified", AFTER, do.without_rights(s, 6.0)),),
             lends_within=ANOTHER,
         ),

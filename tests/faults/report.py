@@ -12,7 +12,7 @@ from faults.scenario import Outcome
 ROWS: Final = (*range(1, 20), *range(30, 51))
 """Of the fault matrix: what a campaign must show at least once."""
 
-INVARIANTS: Final = (*(f"S{number}" for number in range(1, 12)), *(f"L{number}" for number in range(1, 6)))
+INVARIANTS: Final = (*(f"S{number}" for number in range(1, 12)), *(f"L{number}" for number in range(1, 6)), "HARNESS")
 POINTS: Final = 26
 SLOWEST: Final = 60.0
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from faults.bug_cases import DRAINED, EDITED, IDLE, KILLED, ONE_TO_SPARE, TWO_WANTED, named, short
+from faults.bug_cases import CONFLICTED, DRAINED, EDITED, IDLE, KILLED, ONE_TO_SPARE, TWO_WANTED, named, short
 from faults.scenario import Case
 
 Edit = tuple[str, str, str]
@@ -39,7 +39,7 @@ BUGS: Final[tuple[Bug, ...]] = (
                 "        except (Conflict, Unavailable):\n            raise Unavailable('x') from None",
             ),
         ),
-        case=short(named("409-three-times-each")),
+        case=CONFLICTED,
     ),
     Bug(
         name="trusts-its-cache",
