@@ -241,7 +241,7 @@ BUGS: Final[tuple[Bug, ...]] = (
         like="",
         what="a drain that is blocked is waited for without end",
         edits=(("core/draining.py", "    if now <= drain.deadline:\n", "    if drain.deadline:\n"),),
-        case=short(named("pdb-appears-mid-drain")),
+        case=named("pdb-appears-mid-drain"),
     ),
     Bug(
         name="policy-never-released",
