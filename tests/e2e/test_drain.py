@@ -141,7 +141,7 @@ def test_an_uncordon_in_the_middle_is_the_administrators_word(lab: Lab) -> None:
     assert not lab.pods("opened")["stays"]["metadata"].get("deletionTimestamp")
 
 
-def test_a_cordon_before_the_claim_is_never_taken_off(lab: Lab) -> None:
+def test_a_driver_upgrade_ends_the_move(lab: Lab) -> None:
     lab.node("theirs", a_training_pod("works", "theirs"))
     lab.claim("theirs", replace(EVICTION, notice=Seconds(15.0)))
     until(lambda: "evict-after" in notice_of(lab.pods("theirs")["works"]), 20.0)
