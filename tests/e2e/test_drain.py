@@ -141,7 +141,7 @@ def test_an_uncordon_in_the_middle_is_the_administrators_word(lab: Lab) -> None:
     assert not lab.pods("opened")["stays"]["metadata"].get("deletionTimestamp")
 
 
-def test_a_cordon_before_the_claim_is_never_taken_off(lab: Lab) -> None:
+def test_a_driver_upgrade_ends_the_move(lab: Lab) -> None:
     lab.node("theirs", a_training_pod("works", "theirs"))
     lab.claim("theirs", replace(EVICTION, notice=Seconds(15.0)))
     until(lambda: "evict-after" in notice_of(lab.pods("theirs")["works"]), 20.0)
@@ -214,7 +214,7 @@ def test_a_lender_recalls_a_node_and_finds_it_in_its_books(lab: Lab) -> None:
     lab.await_step("mine", "Lent")
     ran = plugin(lab, "recall", "research", "--node", "mine", "--reason", "a deadline")
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("recalled: mine (lent to serving/image-gen)")
+    assert ran.stdout.startswith("to recall: mine (lent to serving/image-gen)")
     assert ran.stdout.rstrip().endswith("mine: home")
     assert lab.shape("mine") == before
     recalled = lab.events("mine", "NodeRecalled")
@@ -234,6 +234,26 @@ def test_a_recall_of_what_is_not_lent_says_what_is(lab: Lab) -> None:
     ran = plugin(lab, "recall", "reserch", "--reason", "a deadline")
     assert ran.returncode == 2
     assert "there are: inference, research" in ran.stderr
+
+
+def test_work_that_outranks_the_borrower_gets_its_node_back(lab: Lab) -> None:
+    """The scheduler's own word: nothing fits. The pod that then runs there is the one that was waited for."""
+    lab.node("wanted")
+    lab.kubectl("label", "node", "wanted", "rack=r9", "--overwrite")
+    lab.claim("wanted")
+    lab.await_step("wanted", "Lent")
+    rank = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "deadline"}}
+    lab.kubectl.apply({**rank, "value": 1000})
+    pod = a_training_pod(
+        "urgent", "", priorityClassName="deadline", nodeSelector={"workload": "research", "rack": "r9"}
+    )
+    del pod["spec"]["nodeName"]
+    lab.start(pod)
+    lab.await_home("wanted", 120.0)
+    until(lambda: "urgent" in lab.pods("wanted"), 30.0)
+    (recalled,) = lab.events("wanted", "NodeRecalled")
+    assert "pod lab/urgent of priority 1000 waits for a node of pool research" in recalled
+    lab.kubectl("delete", "pod", "urgent", "-n", RESEARCH)
 
 
 def test_a_pool_says_its_hours(lab: Lab) -> None:

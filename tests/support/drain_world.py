@@ -42,6 +42,7 @@ class World:
     untold: list[str] = field(default_factory=list)
     steps: list[MoveStep] = field(default_factory=list)
     why: str = ""
+    arrivals: int = 0  # pods that landed late
     saved: set[str] = field(default_factory=set)  # pods that said so
 
     def __post_init__(self) -> None:

@@ -35,11 +35,13 @@ class Metadata(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     owner_references: tuple[Owner, ...] | None = None
 
 
-class Condition(msgspec.Struct, frozen=True, gc=False):
+class Condition(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """One of an object's conditions."""
 
     type: str
     status: str
+    reason: str = ""
+    last_transition_time: str | None = None
 
 
 def holds(conditions: Sequence[Condition] | None, kind: str) -> bool:

@@ -103,6 +103,7 @@ class PodStatus(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     start_time: str | None = None
     pod_ip: str = msgspec.field(name="podIP", default="")
     conditions: tuple[Condition, ...] | None = None
+    nominated_node_name: str = ""
 
 
 class PodShape(msgspec.Struct, frozen=True, gc=False):
@@ -152,6 +153,7 @@ def read_pod(raw: msgspec.Raw | bytes) -> PodView:
         asked_at=_moment(annotations.get(ASKED_AT_ANNOTATION, "")),
         evict_after=_moment(annotations.get(EVICT_AFTER_ANNOTATION, "")),
         saved_at=_moment(annotations.get(SAVED_AT_ANNOTATION, "")),
+        stuck_since=_stuck_since(status),
     )
 
 
@@ -167,6 +169,15 @@ def _moment(text: str) -> Instant | None:
         return parse_rfc3339(text) if text else None
     except ValueError:
         return None
+
+
+def _stuck_since(status: PodStatus) -> Instant | None:
+    """The scheduler found no node and is not making room on one either."""
+    if status.nominated_node_name:
+        return None
+    refused = [c for c in status.conditions or () if (c.type, c.status) == ("PodScheduled", "False")]
+    found = next((c for c in refused if c.reason == "Unschedulable"), None)
+    return _moment(found.last_transition_time or "") if found else None
 
 
 def _local_data(volumes: Sequence[Volume], annotations: Mapping[str, str]) -> bool:

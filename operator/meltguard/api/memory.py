@@ -4,7 +4,7 @@ from pydantic import Field, ValidationError
 
 from meltguard.api.wire import MessageModel
 from meltguard.core.policy import Level
-from meltguard.core.seen import Held, Memory
+from meltguard.core.seen import Held, Memory, Recalled
 from meltguard.core.units import Instant, PoolName, Share, TierName, UnitsPerSecond
 
 MAX_MEMORY_BYTES = 2048
@@ -34,12 +34,12 @@ class MemoryText(MessageModel):
     limits: dict[str, HeldText] = Field(default_factory=dict)
     short_since: float | None = None
     spare_since: float | None = None
-    breach_since: float | None = None
+    breach_since: dict[str, float] = Field(default_factory=dict)
     confirmed_at: float | None = None
     replicas_found: int | None = None
     replicas_set: int | None = None
     rested: dict[str, float] = Field(default_factory=dict)
-    recalled: dict[str, float] = Field(default_factory=dict)
+    recalled: dict[str, tuple[float, int]] = Field(default_factory=dict)
     returned_at: float | None = None
 
 
@@ -75,12 +75,12 @@ def read_memory(text: str | None) -> Memory:
         limits={TierName(name): _held(held) for name, held in read.limits.items()},
         short_since=_instant(read.short_since),
         spare_since=_instant(read.spare_since),
-        breach_since=_instant(read.breach_since),
+        breach_since={PoolName(pool): Instant(at) for pool, at in read.breach_since.items()},
         confirmed_at=_instant(read.confirmed_at),
         replicas_found=read.replicas_found,
         replicas_set=read.replicas_set,
         rested={node: Instant(at) for node, at in read.rested.items()},
-        recalled={PoolName(pool): Instant(at) for pool, at in read.recalled.items()},
+        recalled={PoolName(pool): Recalled(at=Instant(at), times=n) for pool, (at, n) in read.recalled.items()},
         returned_at=_instant(read.returned_at),
     )
 
@@ -103,12 +103,12 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         },
         short_since=_rounded_or_none(memory.short_since),
         spare_since=_rounded_or_none(memory.spare_since),
-        breach_since=_rounded_or_none(memory.breach_since),
+        breach_since={pool: _rounded(at) for pool, at in memory.breach_since.items()},
         confirmed_at=_rounded_or_none(memory.confirmed_at),
         replicas_found=memory.replicas_found,
         replicas_set=memory.replicas_set,
         rested={node: _rounded(at) for node, at in rested.items()},
-        recalled={pool: _rounded(at) for pool, at in memory.recalled.items()},
+        recalled={pool: (_rounded(one.at), one.times) for pool, one in memory.recalled.items()},
         returned_at=_rounded_or_none(memory.returned_at),
     ).model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
 

@@ -69,8 +69,8 @@ POOL_RESOURCE: Final = CustomResource(
         Column(
             name="GPU-Hours",
             type="string",
-            path=".status.ledger.gpuHoursLent",
-            description="Lent by loans that have ended.",
+            path=".status.gpuHoursLent",
+            description="Lent so far.",
             wide=True,
         ),
         WHY,

@@ -39,6 +39,10 @@ class PoolLoan(MessageModel):
     """When it was claimed."""
     promised_return: Moment
     """When it comes home at the latest."""
+    gpu_hours: Annotated[str, Clipped(32)] | None = None
+    """Whole GPU-hours that the borrower has had so far."""
+    work_lost: Annotated[str, Clipped(32)] | None = None
+    """Whole GPU-hours of unsaved work that its evictions cost."""
 
 
 class PastLoanStatus(MessageModel):
@@ -71,8 +75,8 @@ class LedgerStatus(MessageModel):
     """GPU-hours lent by them."""
     work_lost: Annotated[str, Clipped(32)]
     """GPU-hours of unsaved work that was evicted for them."""
-    recent: Annotated[tuple[PastLoanStatus, ...], ListMap("move"), Clipped(16)] = ()
-    """The last 16, youngest last."""
+    recent: Annotated[tuple[PastLoanStatus, ...], ListMap("move"), Clipped(128)] = ()
+    """The last 16, and up to 128 that ended within ten minutes; youngest last."""
 
 
 class WindowStatus(MessageModel):
@@ -103,6 +107,8 @@ class PoolStatus(MessageModel):
     """Whether loans may start now, by the pool's windows, and until when that holds."""
     windows: Annotated[tuple[WindowStatus, ...], Clipped(3), ATOMIC] = ()
     """The windows that are open or come next."""
+    gpu_hours_lent: Annotated[str, Clipped(32)] | None = None
+    """Whole GPU-hours lent so far, by loans that have ended and by those that are open."""
     ledger: LedgerStatus | None = None
     """Everything that the pool ever lent."""
     why: Annotated[str, Clipped(1024)] | None = None

@@ -10,6 +10,7 @@ from meltguard.core.seen import RecallOrder
 from meltguard.errors import InvalidInput
 
 RECALL_ANNOTATION: Final = "meltguard.io/recall"
+LONGEST_REASON: Final = 256
 Name = Annotated[str, Field(max_length=253)]
 
 
@@ -20,7 +21,7 @@ class RecallText(MessageModel):
     """Which nodes; none named means all that the pool has lent."""
     before: Annotated[str, Field(max_length=40)]
     """RFC 3339. Loans claimed later are not meant."""
-    reason: Annotated[str, Field(max_length=256)] = ""
+    reason: Annotated[str, Field(max_length=LONGEST_REASON)] = ""
     """Why, for people."""
     by: Annotated[str, Field(max_length=128)] = ""
     """Who."""

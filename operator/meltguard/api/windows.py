@@ -1,26 +1,29 @@
 """When a pool lends: its windows, read in their own time zones.
 
 A window opens when its schedule says so on the wall clock of its zone, and stays open for its duration in real time:
-the hour that daylight saving skips or repeats makes it neither shorter nor longer. A schedule that falls into a skipped
-hour opens when that hour is over; one in a repeated hour opens once (as Debian's cron, which cronsim follows).
+the hour that daylight saving skips or repeats makes it neither shorter nor longer.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from heapq import merge
+from itertools import groupby, islice
 from typing import Final
-from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
-
+from meltguard.api.openings import last_opening, openings_after, zone_of
 from meltguard.core.policy import Window, WindowAction
 from meltguard.core.seen import Hours
-from meltguard.core.units import Instant
+from meltguard.core.units import Instant, Seconds
 from meltguard.errors import InvalidInput
 
-MOST_CHANGES: Final = 64
-"""How many openings and closings are looked through for the next change; beyond it, none is promised."""
+MOST_OPENINGS: Final = 128
+"""How many openings of one window are looked through for the next change; beyond them, none is promised."""
+
+WORDS_HOLD: Final = Seconds(60.0)
+"""A timetable's answer is right until the next change; which window it names may be old by this much."""
+
+MOST_REMEMBERED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,32 @@ class Span:
     window: Window
     opens: Instant
     closes: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """A window opens or closes."""
+
+    at: Instant
+    window: int  # its place in the pool's list
+    opens: bool | None  # None: it was not looked further
+
+
+@dataclass(slots=True)
+class Timetable:
+    """The hours of many pools, worked out once per change: services ask every two seconds."""
+
+    known: dict[tuple[Window, ...], tuple[Instant, Hours]] = field(default_factory=dict)  # with when it was asked
+
+    def hours(self, windows: tuple[Window, ...], now: Instant) -> Hours:
+        """As `lending_hours`."""
+        asked, hours = self.known.get(windows, (None, None))
+        if asked is not None and hours is not None and 0 <= now - asked < WORDS_HOLD and _still(hours, now):
+            return hours
+        if len(self.known) >= MOST_REMEMBERED:
+            self.known.clear()
+        self.known[windows] = (now, lending_hours(windows, now))
+        return self.known[windows][1]
 
 
 def lending_hours(windows: Sequence[Window], now: Instant) -> Hours:
@@ -52,75 +81,82 @@ def next_spans(windows: Sequence[Window], now: Instant, most: int = 3) -> tuple[
     Raises:
         InvalidInput: a schedule or a time zone cannot be read; the text names it.
     """
-    found = [span for window in windows for span in islice(_from(window, now), most)]
+    found = [span for window in windows for span in islice(_spans(window, now), most)]
     return tuple(sorted(found, key=lambda span: span.opens)[:most])
 
 
 def _hours(windows: Sequence[Window], now: Instant) -> Hours:
-    state = _is_open(windows, now)
-    moments = sorted({at for window in windows for span in _soon(window, now) for at in (span.opens, span.closes)})
-    later = [at for at in moments if at > now][:MOST_CHANGES]
-    until = next((at for at in later if _is_open(windows, at)[0] is not state[0]), None)
-    return Hours(open=state[0], why=state[1], until=until)
+    current = frozenset(number for number, window in enumerate(windows) if last_opening(window, now) is not None)
+    hours = _answer(windows, current)
+    until = _next_change(windows, current, now)
+    if until is None:
+        return hours
+    zone = zone_of(windows[min(current, default=0)])
+    said = datetime.fromtimestamp(until, zone).strftime("%Y-%m-%d %H:%M")
+    return replace(hours, why=f"{hours.why}; until {said} {zone.key}", until=until)
 
 
-def _is_open(windows: Sequence[Window], at: Instant) -> tuple[bool, str]:
-    current = [span for window in windows if (span := _current(window, at)) is not None]
-    denies = [span for span in current if span.window.action is WindowAction.DENY]
+def _answer(windows: Sequence[Window], current: Collection[int]) -> Hours:
+    """What holds while these windows are open, and which one says so."""
+    denies = [windows[number] for number in sorted(current) if windows[number].action is WindowAction.DENY]
+    allows = [windows[number] for number in sorted(current) if windows[number].action is WindowAction.ALLOW]
     if denies:
-        return False, f"{_said(max(denies, key=lambda span: span.closes))} denies loans"
-    allows = [span for span in current if span.window.action is WindowAction.ALLOW]
+        return Hours(open=False, why=f"{_said(denies[0])} denies loans", until=None)
     if allows:
-        return True, f"{_said(max(allows, key=lambda span: span.closes))} allows loans"
+        return Hours(open=True, why=f"{_said(allows[0])} allows loans", until=None)
     if any(window.action is WindowAction.ALLOW for window in windows):
-        return False, "no Allow window is open, and hours that none names are closed"
-    return True, "no Deny window is open"
+        return Hours(open=False, why="no Allow window is open, and hours that none names are closed", until=None)
+    return Hours(open=True, why="no Deny window is open", until=None)
 
 
-def _current(window: Window, at: Instant) -> Span | None:
-    """The latest opening that still holds."""
-    zone = _zone(window)
-    before = _schedule(window, datetime.fromtimestamp(at, zone) + timedelta(seconds=1), reverse=True)
-    last = next(before, None)
-    span = None if last is None else _span(window, last)
-    return span if span is not None and span.opens <= at < span.closes else None
+def _next_change(windows: Sequence[Window], current: Collection[int], now: Instant) -> Instant | None:
+    """When the answer becomes another; None where it never does, or not among the openings that are looked through."""
+    holds = _answer(windows, current).open
+    opened = set(current)
+    edges = merge(*(_edges(number, window, now) for number, window in enumerate(windows)), key=_when)
+    for at, together in groupby(edges, key=_when):
+        for edge in together:
+            if edge.opens is None:
+                return None
+            (opened.add if edge.opens else opened.discard)(edge.window)
+        if at > now and _answer(windows, opened).open is not holds:
+            return at
+    return None
 
 
-def _from(window: Window, now: Instant) -> Iterator[Span]:
+def _edges(number: int, window: Window, now: Instant) -> Iterator[Edge]:
+    """Openings that overlap or touch are one."""
+    closes: Instant | None = None
+    for span in islice(_spans(window, now), MOST_OPENINGS):
+        if closes is None or span.opens > closes:
+            if closes is not None:
+                yield Edge(at=closes, window=number, opens=False)
+            yield Edge(at=span.opens, window=number, opens=True)
+        closes = span.closes
+    if closes is not None:
+        yield Edge(at=closes, window=number, opens=None)
+
+
+def _spans(window: Window, now: Instant) -> Iterator[Span]:
     """The opening under way, then those to come."""
-    current = _current(window, now)
+    current = last_opening(window, now)
     if current is not None:
-        yield current
-    for opening in _schedule(window, datetime.fromtimestamp(now, _zone(window)), reverse=False):
+        yield _span(window, current)
+    for opening in openings_after(window, now):
         yield _span(window, opening)
 
 
-def _soon(window: Window, now: Instant) -> Iterator[Span]:
-    return islice(_from(window, now), MOST_CHANGES // 2)
-
-
-def _span(window: Window, opening: datetime) -> Span:
-    opens = Instant(opening.astimezone(UTC).timestamp())
+def _span(window: Window, opens: Instant) -> Span:
     return Span(window=window, opens=opens, closes=Instant(opens + window.duration))
 
 
-def _schedule(window: Window, start: datetime, *, reverse: bool) -> CronSim:
-    try:
-        return CronSim(window.schedule, start, reverse=reverse)
-    except CronSimError as exc:
-        text = f"schedule {window.schedule!r}: {exc}; write five cron fields, like 0 22 * * 5"
-        raise InvalidInput(text) from exc
+def _still(hours: Hours, now: Instant) -> bool:
+    return hours.until is None or now < hours.until
 
 
-def _zone(window: Window) -> ZoneInfo:
-    try:
-        return ZoneInfo(window.time_zone)
-    except (KeyError, ValueError, OSError) as exc:
-        text = f"timeZone {window.time_zone!r} is not known; use an IANA name like Europe/Zurich"
-        raise InvalidInput(text) from exc
+def _when(edge: Edge) -> Instant:
+    return edge.at
 
 
-def _said(span: Span) -> str:
-    window = span.window
-    until = datetime.fromtimestamp(span.closes, _zone(window)).strftime("%Y-%m-%d %H:%M")
-    return f"window {window.schedule!r} ({window.time_zone}, open until {until})"
+def _said(window: Window) -> str:
+    return f"window {window.schedule!r} ({window.time_zone})"

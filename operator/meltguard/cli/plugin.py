@@ -1,7 +1,7 @@
 """`kubectl meltguard`: what people ask of Meltguard on any cluster, with kubectl's own flags."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,9 +10,10 @@ import typer
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.cli.plain_errors import DID_NOT_WORK, PlainErrors
 from meltguard.clock import SystemClock, rfc3339
-from meltguard.controller.recall import Recall
+from meltguard.controller.recall import Loans, Recall
 from meltguard.core.fleet import Claim
 from meltguard.core.units import NodeName, Seconds
+from meltguard.errors import InvalidInput
 
 app = typer.Typer(
     cls=PlainErrors,
@@ -23,6 +24,8 @@ app = typer.Typer(
 
 Kubeconfig = Annotated[str | None, typer.Option(help="Kubeconfig, as kubectl takes it.")]
 Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
+
+COLUMNS = ("POOL", "NODE", "STEP", "POLICY", "SINCE", "UNTIL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,34 +59,67 @@ def recall(
 
 
 @app.command()
-def loans(pool: Annotated[str, typer.Argument(help="The lending GPUPool.")], kubeconfig: Kubeconfig = None) -> None:
-    """What a pool has lent now: to whom, how far the move is, when it is promised back."""
+def loans(
+    pool: Annotated[str | None, typer.Argument(help="A lending GPUPool. None: all.")] = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """What is lent now: by whom, to whom, how far the move is, when it is promised back."""
 
-    async def read() -> Mapping[NodeName, Claim]:
-        async with await KubernetesApi.connect(kubeconfig) as api:
-            return await Recall(api=api, clock=SystemClock(), say=typer.echo).loans(pool)
+    async def read() -> Loans:
+        async with await KubernetesApi.connect(kubeconfig, context) as api:
+            work = Recall(api=api, clock=SystemClock(), say=typer.echo)
+            return await (work.claims() if pool is None else work.loans(pool))
 
     found = asyncio.run(read())
     if not found:
-        typer.echo(f"pool {pool} has lent nothing")
-    for name, claim in sorted(found.items()):
-        typer.echo(f"{name}  {claim.step}  to {claim.policy}  since {rfc3339(claim.since)}  until {rfc3339(claim.due)}")
+        typer.echo(f"{'nothing is lent' if pool is None else f'pool {pool} has lent nothing'}")
+        return
+    for line in _table([COLUMNS, *(_row(name, claim) for name, claim in sorted(found.items(), key=_by_pool))]):
+        typer.echo(line)
 
 
 async def _recall(order: Order, access: tuple[str | None, str | None]) -> int:
     async with await KubernetesApi.connect(*access) as api:
         work = Recall(api=api, clock=SystemClock(), say=typer.echo)
-        meant = await work.order(order.pool, order.nodes, order.reason)
+        lent = await work.loans(order.pool)
+        meant = _meant(order, lent)
         if not meant:
             typer.echo(f"pool {order.pool} has lent nothing; nothing to recall")
             return 0
-        typer.echo(
-            f"recalled: {', '.join(f'{name} (lent to {claim.policy})' for name, claim in sorted(meant.items()))}"
-        )
+        typer.echo(f"to recall: {', '.join(f'{name} (lent to {claim.policy})' for name, claim in meant.items())}")
+        await work.order(order.pool, meant.keys(), order.reason)
+        typer.echo("ordered")
         if order.limit is None:
             return 0
-        left = await work.watch(order.pool, meant, order.limit)
+        left = await work.watch(meant, order.limit)
     if left:
-        names = ", ".join(sorted(left))
-        typer.echo(f"not home yet: {names}; look at `kubectl describe node` and at the policy's status", err=True)
+        names = ", ".join(f"{name} ({claim.step}, by {rfc3339(claim.step_deadline)})" for name, claim in left.items())
+        typer.echo(
+            f"not home yet: {names}. The order stands without this command; what holds a node is said by "
+            "`kubectl describe node`, and in the Events and the status of the policy that it is lent to",
+            err=True,
+        )
     return DID_NOT_WORK if left else 0
+
+
+def _meant(order: Order, lent: Loans) -> Mapping[NodeName, Claim]:
+    """The loans that an order is about; InvalidInput where it names a node that is not on loan."""
+    strangers = [name for name in order.nodes if name not in lent]
+    if strangers:
+        there = ", ".join(sorted(lent)) or "nothing"
+        raise InvalidInput(f"{', '.join(strangers)}: not on loan from pool {order.pool}; on loan is {there}")
+    return {name: claim for name, claim in sorted(lent.items()) if not order.nodes or name in order.nodes}
+
+
+def _by_pool(loan: tuple[NodeName, Claim]) -> tuple[str, str]:
+    return loan[1].home, loan[0]
+
+
+def _row(name: NodeName, claim: Claim) -> tuple[str, ...]:
+    return claim.home, name, str(claim.step), claim.policy, rfc3339(claim.since), rfc3339(claim.due)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

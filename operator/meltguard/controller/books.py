@@ -1,5 +1,7 @@
 """A lender's books as they stand in its GPUPool's status."""
 
+import math
+
 from meltguard.api.pool_status import LedgerStatus, PastLoanStatus, PoolStatus
 from meltguard.api.quantities import parse_instant
 from meltguard.clock import rfc3339
@@ -57,6 +59,9 @@ def write_books(books: Books) -> LedgerStatus:
 
 def _hours(text: str) -> GpuHours:
     try:
-        return GpuHours(float(text))
-    except ValueError as exc:
-        raise InvalidInput(f"status.ledger: {text!r} is no number of GPU-hours; remove it with kubectl edit") from exc
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if math.isfinite(hours):
+        return GpuHours(hours)
+    raise InvalidInput(f"status.ledger: {text!r} is no number of GPU-hours; remove it with kubectl edit")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
 from meltguard.api.to_core import PolicyObject
-from meltguard.api.windows import lending_hours
+from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
 from meltguard.controller.resources import Resources
 from meltguard.core.fleet import PodView
@@ -32,6 +32,7 @@ class Observer:
         self._fleet = fleet
         self._metrics = metrics
         self._objects, self._clock = outside
+        self._timetable = Timetable()
 
     def serving_pods(self, found: PolicyObject) -> tuple[PodView, ...]:
         """The service's pods that are bound, have an address and are not on their way out."""
@@ -65,7 +66,11 @@ class Observer:
             pending=tuple(pod for pod in view.pending if pod.gpus > 0 and not pod.finished and not pod.terminating),
             recalls={one.pool.name: one.recall for one in found_pools if one.recall is not None},
             priority=max((pod.priority for pod in pods), default=0),
-            hours={pool.name: lending_hours(pool.lending.windows, now) for pool in pools if pool.lending is not None},
+            hours={
+                pool.name: self._timetable.hours(pool.lending.windows, now)
+                for pool in pools
+                if pool.lending is not None
+            },
         )
 
     def version(self) -> int:

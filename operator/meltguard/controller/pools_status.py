@@ -1,7 +1,9 @@
 """What each GPUPool's status says: what it lends now, to whom, until when, and why no more."""
 
 import logging
+import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
@@ -10,7 +12,10 @@ from meltguard.api.pool_status import NodeCounts, PoolLoan, PoolStatus, WindowSt
 from meltguard.api.to_core import PoolObject
 from meltguard.api.windows import lending_hours, next_spans
 from meltguard.clock import rfc3339
-from meltguard.controller.resources import POOLS, Resources
+from meltguard.controller.books import read_books
+from meltguard.controller.resources import POOLS, CustomResources
+from meltguard.core.fleet import Claim, NodeView
+from meltguard.core.ledger import ended
 from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Window
 from meltguard.core.pools import PoolView, assign
@@ -27,7 +32,7 @@ log = logging.getLogger(__name__)
 class PoolReporter:
     """Writes a pool's status when it says something new."""
 
-    resources: Resources
+    resources: CustomResources
     fleet: Fleet
     objects: KubernetesObjects
     clock: Clock
@@ -43,11 +48,16 @@ class PoolReporter:
             if status == before:
                 continue
             try:
-                body = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"ledger"})
-                await self.objects.patch_status(f"{POOLS}/{one.pool.name}", body)
-            except Missing:
-                log.info("pool is gone", extra={"pool": one.pool.name})
+                await self.objects.patch_status(f"{POOLS}/{one.pool.name}", _patch_of(status))
+            except (Missing, InvalidInput) as exc:  # one pool's trouble is not the next one's
+                log.warning("pool status not written", extra={"pool": one.pool.name, "why": str(exc)})
             self.written[one.pool.uid] = status
+
+
+def _patch_of(status: PoolStatus) -> dict[str, Any]:
+    """All that is ours to write, what is no longer said included; never the books."""
+    body = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"ledger"})
+    return {"hours": None, "gpuHoursLent": None, **body}
 
 
 def pool_status(one: PoolObject, view: PoolView, before: PoolStatus, at: Instant) -> PoolStatus:
@@ -62,26 +72,45 @@ def pool_status(one: PoolObject, view: PoolView, before: PoolStatus, at: Instant
         conditions=with_conditions(before.conditions, conditions),
         nodes=NodeCounts(total=len(view.members), ready=len(view.at_home), lent=len(view.lent), floor=view.floor),
         lendable=lendable,
-        loans=tuple(
-            PoolLoan(
-                node=node.name,
-                policy=node.claim.policy,
-                step=node.claim.step,
-                since=rfc3339(node.claim.since),
-                promised_return=rfc3339(node.claim.due),
-            )
-            for node in view.lent
-            if node.claim is not None
-        ),
+        loans=tuple(_loan(node, node.claim, at) for node in view.lent if node.claim is not None),
         hours=_hours(hours) if view.pool.lending else None,
         windows=_windows(windows, at),
+        gpu_hours_lent=_lent_so_far(one.status, view, at),
         why=_why(view, lendable),
     )
 
 
+def _loan(node: NodeView, claim: Claim, at: Instant) -> PoolLoan:
+    so_far = ended(node, claim, at)
+    return PoolLoan(
+        node=node.name,
+        policy=claim.policy,
+        step=claim.step,
+        since=rfc3339(claim.since),
+        promised_return=rfc3339(claim.due),
+        gpu_hours=_whole(so_far.gpu_hours),
+        work_lost=_whole(so_far.work_lost),
+    )
+
+
+def _lent_so_far(status: PoolStatus, view: PoolView, at: Instant) -> str | None:
+    """A loan that is booked while its claim is still coming off counts once. None where the books cannot be read."""
+    try:
+        books = read_books(status)
+    except InvalidInput:
+        return None
+    booked = {past.move_id for past in books.recent}
+    running = [ended(node, node.claim, at) for node in view.lent if node.claim]
+    return _whole(books.gpu_hours + sum(loan.gpu_hours for loan in running if loan.move_id not in booked))
+
+
+def _whole(hours: float) -> str:
+    """Rounded down: a status that grew with every second would be written with every second."""
+    return str(math.floor(hours))
+
+
 def _hours(hours: Hours) -> str:
-    until = "" if hours.until is None else f" until {rfc3339(hours.until)}"
-    return f"{'Open' if hours.open else 'Closed'}{until}: {hours.why}"
+    return f"{'Open' if hours.open else 'Closed'}: {hours.why}"
 
 
 def _windows(windows: tuple[Window, ...], at: Instant) -> tuple[WindowStatus, ...]:

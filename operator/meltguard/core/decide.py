@@ -8,16 +8,17 @@ from meltguard.core.decision import Borrow, Decision, Outcome, SetReplicas, Sign
 from meltguard.core.explain import next_change, one_line
 from meltguard.core.fleet import MoveStep
 from meltguard.core.level import LevelState, next_level
-from meltguard.core.loan_rules import RECALL_REST, Shortage, are_used, confirming
+from meltguard.core.loan_rules import Shortage, are_used, confirming
 from meltguard.core.loans import arriving_gpus, choose_loans, missing_gpus
 from meltguard.core.measure import Measured, all_signals, measure
 from meltguard.core.policy import Level, Mode, Policy, TierState
 from meltguard.core.pools import lent_to
 from meltguard.core.pressure import assess, highest, predicted_wait
-from meltguard.core.returns import Ebb, Returns, breach_since, returns, spare_since
+from meltguard.core.rest import noted
+from meltguard.core.returns import Ebb, breach_since, returns, spare_since
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.tiers import Law, active_overrides, limit_tiers
-from meltguard.core.units import Gpus, Instant, Percent, PoolName, Pressure, Seconds, UnitsPerSecond
+from meltguard.core.units import Gpus, Instant, Percent, Pressure, Seconds, UnitsPerSecond
 
 LONGEST_SPAN = Seconds(10.0)
 """A longer pause between two decisions counts as this much: after it nothing may jump."""
@@ -83,7 +84,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         short_since=parts.loans.short_since,
         spare_since=parts.spare,
         breach_since=parts.ebb.breach_since,
-        recalled=_recalled(memory, ways, now),
+        recalled=noted(memory, ways.recalling, now),
         returned_at=memory.returned_at if ways.calm is None else now,
         replicas_found=found,
         replicas_set=asked,
@@ -106,12 +107,6 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
         memory=left,
     )
-
-
-def _recalled(memory: Memory, ways: Returns, now: Instant) -> Mapping[PoolName, Instant]:
-    """When each lender last called a node back, as long as that keeps it from being asked again."""
-    lately = {pool: at for pool, at in memory.recalled.items() if now - at < RECALL_REST}
-    return {**lately, **dict.fromkeys(ways.recalling, now)}
 
 
 def _remembered(memory: Memory, measured: Measured, level: LevelState, now: Instant) -> Memory:

@@ -131,6 +131,7 @@ class PodView:
     asked_at: Instant | None  # to save its work
     evict_after: Instant | None
     saved_at: Instant | None  # when the workload last saved its work, as it says
+    stuck_since: Instant | None = None  # the scheduler found no node for it; None: it has one, or gets one
 
     @property
     def stays(self) -> bool:

@@ -4,10 +4,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from meltguard.core.fleet import Claim, NodeView
-from meltguard.core.units import GpuHours, Instant, NodeName
+from meltguard.core.units import GpuHours, Instant, NodeName, Seconds
 
 KEPT: Final = 16
 """Loans that are remembered one by one; the sums go on for ever."""
+
+FRESH: Final = Seconds(600.0)
+MOST_KEPT: Final = 128
+"""Those that ended lately are remembered too, up to so many: their claims may still have to come off, and whoever takes
+them off asks again whether they are written down."""
 
 HOUR: Final = 3600.0
 NOTHING: Final = GpuHours(0.0)
@@ -62,5 +67,10 @@ def closed(books: Books, loan: PastLoan, *, opened: bool) -> Books:
         loans=books.loans + opened,
         gpu_hours=GpuHours(books.gpu_hours + loan.gpu_hours),
         work_lost=GpuHours(books.work_lost + loan.work_lost),
-        recent=(*books.recent, loan)[-KEPT:],
+        recent=_remembered((*books.recent, loan), loan.until),
     )
+
+
+def _remembered(loans: tuple[PastLoan, ...], now: Instant) -> tuple[PastLoan, ...]:
+    fresh = sum(now - loan.until < FRESH for loan in loans)
+    return loans[-min(MOST_KEPT, max(KEPT, fresh)) :]

@@ -12,17 +12,16 @@ from meltguard.core.loan_words import plan_in_words
 from meltguard.core.policy import Capacity, Level, Mode, Policy, SignalUse
 from meltguard.core.pools import PoolView
 from meltguard.core.pressure import CALM
+from meltguard.core.rest import rest_of
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import Gpus, Instant, Pressure, Seconds, Share
+from meltguard.core.waiting import outranking
 
 COVERAGE: Final = Share(0.8)
 """Below this share of answering pods the demand is not known."""
 
 FLEET_FRESH: Final = Seconds(75.0)
 """A watch that has been silent for longer says nothing about nodes."""
-
-RECALL_REST: Final = Seconds(600.0)
-"""A lender that called a node back is not asked again for this long."""
 
 CONFIRMED_FOR: Final = Seconds(2.0)
 """A shortage must last this long (two samples) before a node moves."""
@@ -219,9 +218,9 @@ def lender_keeps_its_floor(_: Shortage, lender: PoolView) -> Outcome:
 
 
 def lender_has_rested(short: Shortage, lender: PoolView) -> Outcome:
-    """A lender that called a node back is left alone for a while."""
-    at = short.memory.recalled.get(lender.pool.name)
-    left = 0.0 if at is None else RECALL_REST - (short.now - at)
+    """A lender that called a node back is left alone for a while, each time within a day for twice as long."""
+    recalled = short.memory.recalled.get(lender.pool.name)
+    left = 0.0 if recalled is None else rest_of(recalled) - (short.now - recalled.at)
     name = lender.pool.name
     said = f"pool {name} called a node back; it is asked again in {left:.0f} s"
     return Outcome(
@@ -229,11 +228,22 @@ def lender_has_rested(short: Shortage, lender: PoolView) -> Outcome:
     )
 
 
+def nobody_of_rank_waits(short: Shortage, lender: PoolView) -> Outcome:
+    """What would be called home at once is not borrowed."""
+    pod = outranking(short.seen, lender.pool, lender.members, short.now)
+    name = lender.pool.name
+    said = f"no work that outranks this service's waits for pool {name}"
+    if pod is not None:
+        said = f"pod {pod.namespace}/{pod.name} of priority {pod.priority} waits for a node of pool {name}"
+    return Outcome(rule="nobody of rank waits", holds=pod is None, text=said)
+
+
 LENDER_RULES: Final[tuple[LenderRule, ...]] = (
     pool_lends,  # whether at all
     lends_to_namespace,  # to whom
     no_window_denies,  # when
     lender_has_rested,  # it wanted its nodes itself a moment ago
+    nobody_of_rank_waits,  # it wants them now
     lender_has_room,  # how many
     lender_keeps_its_floor,  # what stays
 )

@@ -1,16 +1,17 @@
 """Which loans go home, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView, PodView
+from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
 from meltguard.core.limits import UTILIZATION
 from meltguard.core.move_actions import Intent, Wanted
 from meltguard.core.policy import Level, Mode, Policy
 from meltguard.core.pools import PoolView
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Seconds, UnitsPerSecond
+from meltguard.core.waiting import outranking, wants
 
 SHADOW_SHARE: Final = 0.8
 """A node may go if the offered demand would take at most this share of the smaller pool's budget."""
@@ -29,20 +30,18 @@ class Ebb:
     per_gpu: UnitsPerSecond | None
     gpus: Gpus  # that serve
     now: Instant
-    breach_since: Instant | None  # a lender stands below its floor since then
+    breach_since: Mapping[PoolName, Instant]  # a lender stands below its floor since then
 
 
 BREACH_TIME: Final = Seconds(60.0)
 """A node that is NotReady for a moment recalls nothing; a floor broken for this long does."""
 
 
-def breach_since(seen: Snapshot, memory: Memory, now: Instant) -> Instant | None:
-    """Since when a pool that lent to this policy has fewer nodes at home than its floor."""
-    homes = {node.claim.home for node in seen.loans if node.claim}
-    lenders = [seen.pools[home] for home in homes if home in seen.pools]
-    if not any(len(lender.at_home) < lender.floor for lender in lenders):
-        return None
-    return memory.breach_since if memory.breach_since is not None else now
+def breach_since(seen: Snapshot, memory: Memory, now: Instant) -> Mapping[PoolName, Instant]:
+    """The pools that lent to this policy and have fewer nodes at home than their floor, and since when."""
+    homes = sorted({node.claim.home for node in seen.loans if node.claim} & seen.pools.keys())
+    broken = [home for home in homes if len(seen.pools[home].at_home) < seen.pools[home].floor]
+    return {home: memory.breach_since.get(home, now) for home in broken}
 
 
 def stays_calm_without(ebb: Ebb, gpus: Gpus) -> bool:
@@ -143,46 +142,41 @@ def _why_lender_wants_it(ebb: Ebb, claim: Claim) -> str:
 
 def _ordered(ebb: Ebb, claim: Claim) -> str:
     order = ebb.seen.recalls.get(claim.home)
-    if order is None or claim.since > order.before:
+    if order is None:
         return ""
-    names = {node.name for node in ebb.seen.loans if node.claim == claim}
-    return order.reason if not order.nodes or names & order.nodes else ""
+    meant = any(order.means(node.name, claim) for node in ebb.seen.loans if node.claim == claim)
+    return order.reason if meant else ""
 
 
 def _floor_broken(ebb: Ebb, lender: PoolView, claim: Claim) -> str:
-    breached = ebb.breach_since is not None and ebb.now - ebb.breach_since >= BREACH_TIME
-    if breached and len(lender.at_home) < lender.floor and _youngest(lender.lent, claim):
+    """As many as are missing come home, and no more: those on their way count."""
+    since = ebb.breach_since.get(claim.home)
+    lasts = since is not None and ebb.now - since >= BREACH_TIME
+    returning = len(lender.lent) - len(_staying(lender))
+    if lasts and len(lender.at_home) + returning < lender.floor and claim == _youngest(_staying(lender)):
         return f"pool {claim.home} has had {len(lender.at_home)} nodes for a minute, its floor is {lender.floor}"
     return ""
 
 
 def _outranked(ebb: Ebb, lender: PoolView, claim: Claim) -> str:
-    """Work that waits for the lender's nodes calls one back only if its priority is above the borrower's.
-
-    So work that this loan displaced does not: it was evicted because its priority is not above.
-    """
-    waiting = [pod for pod in ebb.seen.pending if pod.priority > ebb.seen.priority and _wants(pod, lender)]
-    if not waiting or not _youngest(lender.lent, claim) or _coming_home(lender):
+    """Work of higher priority that only lacks this node calls it back; one at a time, it may be all that is needed."""
+    staying = _staying(lender)
+    pod = outranking(ebb.seen, lender.pool, staying, ebb.now)
+    if pod is None or len(staying) < len(lender.lent):
         return ""
-    pod = max(waiting, key=lambda one: (one.priority, one.namespace, one.name))
+    if claim != _youngest([node for node in staying if wants(pod, node, lender.pool)]):
+        return ""
     return (
         f"pod {pod.namespace}/{pod.name} of priority {pod.priority} waits for a node of pool {claim.home}, "
         f"the borrower's priority is {ebb.seen.priority}"
     )
 
 
-def _wants(pod: PodView, lender: PoolView) -> bool:
-    """Whether it asks for one of the pool's labels by name."""
-    asked = pod.node_selector.items()
-    return bool(asked & lender.pool.labels.items())
+def _staying(lender: PoolView) -> list[NodeView]:
+    """What is lent and not on its way home."""
+    return [node for node in lender.lent if node.claim and node.claim.step not in HOMEWARD]
 
 
-def _coming_home(lender: PoolView) -> bool:
-    """One node at a time: the one on its way may be all that is waited for."""
-    return any(node.claim and node.claim.step in HOMEWARD for node in lender.lent)
-
-
-def _youngest(lent: tuple[NodeView, ...], claim: Claim) -> bool:
-    """Whether this claim is the lender's latest: one node at a time comes home for the floor."""
-    stays = [n.claim for n in lent if n.claim and n.claim.step not in HOMEWARD]
-    return bool(stays) and max(stays, key=lambda c: (c.since, c.move_id)) == claim
+def _youngest(lent: Sequence[NodeView]) -> Claim | None:
+    claims = [node.claim for node in lent if node.claim]
+    return max(claims, key=lambda claim: (claim.since, claim.move_id), default=None)

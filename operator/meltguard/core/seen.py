@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from meltguard.core.fleet import Guards, NodeView, PodView
+from meltguard.core.fleet import Claim, Guards, NodeView, PodView
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
-from meltguard.core.units import Instant, PoolName, Seconds, Share, TierName, UnitsPerSecond
+from meltguard.core.units import Instant, NodeName, PoolName, Seconds, Share, TierName, UnitsPerSecond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,18 @@ class RecallOrder:
     nodes: frozenset[str]  # empty: all of the pool's
     before: Instant  # loans claimed later are not meant
     reason: str
+
+    def means(self, node: NodeName, claim: Claim) -> bool:
+        """Whether this loan is to come home."""
+        return claim.since <= self.before and (not self.nodes or node in self.nodes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """A lender called nodes back against the borrower's need."""
+
+    at: Instant  # the last time
+    times: int  # each within a day of the one before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +107,10 @@ class Memory:
     limits: Mapping[TierName, Held] = field(default_factory=dict)
     short_since: Instant | None = None  # more GPUs were wanted since then
     spare_since: Instant | None = None  # one node could go since then
-    breach_since: Instant | None = None  # a lender of ours stands below its floor since then
+    breach_since: Mapping[PoolName, Instant] = field(default_factory=dict)  # a lender stands below its floor
     confirmed_at: Instant | None = None  # the platform last said that the GPUs are used
     replicas_found: int | None = None  # of the workload, before the first loan
     replicas_set: int | None = None  # what we last asked for
     rested: Mapping[str, Instant] = field(default_factory=dict)  # node name to when it came home
-    recalled: Mapping[PoolName, Instant] = field(default_factory=dict)  # a lender last called a node back
+    recalled: Mapping[PoolName, Recalled] = field(default_factory=dict)
     returned_at: Instant | None = None  # a node last went home because the service was calm

@@ -108,3 +108,20 @@ def test_priority_start_and_the_nodes_it_asks_for() -> None:
     pod = read(priority=7, nodeSelector={"workload": "research"}, affinity=affinity)
     assert (pod.priority, pod.started_at) == (7, 0.0)
     assert pod.node_selector == {"workload": "research", "zone": "a"}
+
+
+def scheduled(status: str, reason: str, **more: Any) -> PodView:
+    at = "1970-01-01T00:01:00Z"
+    condition = {"type": "PodScheduled", "status": status, "reason": reason, "lastTransitionTime": at}
+    body = {
+        "metadata": {"name": "p", "namespace": "lab", "uid": "u"},
+        "status": {"phase": "Pending", "conditions": [condition], **more},
+    }
+    return read_pod(json.dumps(body).encode())
+
+
+def test_since_when_no_node_fits() -> None:
+    assert scheduled("False", "Unschedulable").stuck_since == 60.0
+    assert scheduled("True", "").stuck_since is None
+    assert scheduled("False", "SchedulingGated").stuck_since is None
+    assert scheduled("False", "Unschedulable", nominatedNodeName="n").stuck_since is None, "others are preempted for it"

@@ -1,16 +1,19 @@
-"""Windows, against a minute-by-minute reading of the clock on the wall."""
+"""When pools lend: cases, and an oracle that looks at every minute."""
 
-from datetime import UTC, datetime, timedelta
+from bisect import bisect_right
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meltguard.api.windows import lending_hours, next_spans
+from meltguard.api.windows import MOST_OPENINGS, Timetable, lending_hours, next_spans
 from meltguard.core.policy import Window, WindowAction
 from meltguard.core.units import Instant, Seconds
 from meltguard.errors import InvalidInput
+from support.wall_clock import CHANGES as CHANGES_OF_CLOCKS
+from support.wall_clock import DAYS, SCHEDULES, moment, openings
 
 HOUR = 3600.0
 
@@ -123,40 +126,72 @@ def test_what_cannot_be_read_closes_the_pool_and_says_so(window: Window) -> None
         next_spans((window,), Instant(0.0))
 
 
-MINUTE = timedelta(minutes=1)
+LISTS = st.lists(st.tuples(st.sampled_from(WindowAction), SCHEDULES, st.integers(1, 1440)), min_size=1, max_size=3)
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    minute=st.integers(0, 59),
-    hour=st.integers(0, 23),
-    day=st.one_of(st.just("*"), st.integers(0, 6).map(str)),
-    length=st.integers(1, 40),
-    zone=st.sampled_from(["UTC", "Europe/Zurich", "America/New_York", "Asia/Kolkata"]),
-    start=st.integers(0, 364 * 24 * 60),
-)
-def test_the_clock_on_the_wall_agrees(  # noqa: PLR0913, PLR0917 - Hypothesis hands them in
-    minute: int, hour: int, day: str, length: int, zone: str, start: int
+@given(asked=LISTS, around=st.sampled_from(CHANGES_OF_CLOCKS), start=st.integers(-1440, 1440))
+def test_hours_agree_with_a_look_at_every_minute(
+    asked: list[tuple[WindowAction, str, int]], around: tuple[str, str], start: int
 ) -> None:
-    """An oracle that looks at every minute of the days before; it steers clear of the hours that clocks change in."""
-    now = datetime(2026, 1, 3, tzinfo=UTC) + start * MINUTE
-    window = a_window(f"{minute} {hour} * * {day}", length, zone)
-    opened = [
-        moment
-        for back in range(length * 60)
-        if _opens(window, moment := (now - back * MINUTE).replace(second=0, microsecond=0), (minute, hour, day))
-    ]
-    if any(_near_change(moment, zone) for moment in [now, now - timedelta(hours=length)]):
-        return
-    assert lending_hours((window,), Instant(now.timestamp())).open == (not opened)
+    """Whether it is open, and for how long: what is promised comes to the minute, and nothing comes unsaid."""
+    windows = [a_window(schedule, length / 60.0, around[0], action) for action, schedule, length in asked]
+    now = Instant(moment(around[1]) + 60.0 * start)
+    oracle = [openings(window.schedule, around) for window in windows]
+    hours = lending_hours(windows, now)
+    held = Open(windows, oracle)
+    assert hours.open is held.at(now)
+    for minute in range((DAYS - 2) * 24 * 60):
+        later = Instant(now + 60.0 * minute)
+        if hours.until is None:
+            busy = any(sum(now <= at <= later for at in opens) >= MOST_OPENINGS - 1 for opens in oracle)
+            assert busy or held.at(later) is hours.open
+        else:
+            assert held.at(later) is (hours.open if later < hours.until else not hours.open)
+            if later >= hours.until:
+                break
 
 
-def _opens(window: Window, moment: datetime, fields: tuple[int, int, str]) -> bool:
-    wall = moment.astimezone(ZoneInfo(window.time_zone))
-    minute, hour, day = fields
-    return (wall.minute, wall.hour) == (minute, hour) and (day == "*" or wall.isoweekday() % 7 == int(day))
+class Open:
+    """What holds at a moment, by the openings that an oracle found."""
+
+    def __init__(self, windows: list[Window], found: list[list[float]]) -> None:
+        self.windows, self.found = windows, found
+
+    def at(self, now: Instant) -> bool:
+        """Whether loans may start."""
+        current = [
+            window.action
+            for window, opens in zip(self.windows, self.found, strict=True)
+            if (before := bisect_right(opens, now)) and now < opens[before - 1] + window.duration
+        ]
+        if WindowAction.DENY in current:
+            return False
+        return WindowAction.ALLOW in current or all(one.action is WindowAction.DENY for one in self.windows)
 
 
-def _near_change(moment: datetime, zone: str) -> bool:
-    around = [(moment + timedelta(days=days)).astimezone(ZoneInfo(zone)).utcoffset() for days in (-3, 0, 3)]
-    return len(set(around)) > 1
+def test_what_cannot_be_foreseen_is_not_promised() -> None:
+    """360 openings make one long one: the evening, which is known, is not its end."""
+    windows = (a_window("* 0-5 * * *", 1 / 60, action=WindowAction.ALLOW), a_window("0 22 * * *"))
+    assert lending_hours(windows, at("2026-06-01T00:00:00Z")).until is None
+    assert lending_hours(windows, at("2026-06-01T04:30:00Z")).until == at("2026-06-01T06:00:00Z")
+
+
+def test_a_timetable_says_what_a_fresh_look_says() -> None:
+    table = Timetable()
+    windows = (a_window("0 * * * *", 0.25), a_window("20 * * * *", 1 / 60))
+    for second in range(0, 7200, 7):
+        now = Instant(at("2026-06-01T00:00:00Z") + second)
+        assert table.hours(windows, now).open is lending_hours(windows, now).open
+        assert table.hours(windows, now).until == lending_hours(windows, now).until
+    assert table.hours((), Instant(0.0)).open
+
+
+def test_a_timetable_looks_once_a_change_or_minute() -> None:
+    table = Timetable()
+    windows = (a_window("0 22 * * *"),)
+    noon = at("2026-06-01T12:00:00Z")
+    first = table.hours(windows, noon)
+    assert table.hours(windows, Instant(noon + 59.0)) is first
+    assert table.hours(windows, Instant(noon + 61.0)) is not first
+    assert table.hours(windows, Instant(noon - 3600.0)) is not first

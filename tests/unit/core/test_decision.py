@@ -241,6 +241,7 @@ def test_the_rules_stand_in_their_order() -> None:
         "lends_to_namespace",
         "no_window_denies",
         "lender_has_rested",
+        "nobody_of_rank_waits",
         "lender_has_room",
         "lender_keeps_its_floor",
     ]

@@ -160,10 +160,11 @@ EVENTS = st.sampled_from(["nothing", "late pod", "budget shuts", "budget opens",
 
 def happens(event: str, world: World) -> None:
     """One thing that others do."""
-    number = len(world.told) + len(world.pods)
     match event:
         case "late pod" if len(world.pods) < 5:
-            world.pods.append(a_pod(f"late-{number}", uid=PodUid(f"late-{number}")))
+            world.arrivals += 1
+            name = f"late-{world.arrivals}"
+            world.pods.append(a_pod(name, uid=PodUid(name)))
         case "budget shuts" | "budget opens":
             world.budgets = (a_budget(0 if event == "budget shuts" else 9),)
         case "ready" | "not ready":

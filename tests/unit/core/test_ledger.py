@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meltguard.core.fleet import Claim, Drain
-from meltguard.core.ledger import KEPT, Books, closed, ended
+from meltguard.core.ledger import FRESH, KEPT, MOST_KEPT, Books, closed, ended
 from meltguard.core.moves import new_claim
 from meltguard.core.units import GpuHours, Instant
 from support.core_values import a_node, a_pool
@@ -47,4 +47,22 @@ def test_a_move_counts_once_as_long_as_it_is_remembered(moves: list[int]) -> Non
         assert closed(books, loan, opened=True) == books
     assert books.loans == counted
     assert books.gpu_hours == 8.0 * counted
-    assert len(books.recent) <= KEPT
+    assert len(books.recent) <= MOST_KEPT
+
+
+def test_what_ended_lately_is_remembered_whatever_came_after_it() -> None:
+    """Forty nodes go home at once; the release of the first fails, and is tried again when all others are booked."""
+    loans = [replace(ended(a_node(), a_claim(), Instant(NOW + n)), move_id=f"m{n}") for n in range(40)]
+    books = Books()
+    for loan in loans:
+        books = closed(books, loan, opened=True)
+    assert closed(books, loans[0], opened=True) == books
+
+
+def test_what_ended_long_ago_makes_room() -> None:
+    books = Books()
+    for number in range(40):
+        loan = replace(ended(a_node(), a_claim(), Instant(NOW + number * FRESH)), move_id=f"m{number}")
+        books = closed(books, loan, opened=True)
+    assert [past.move_id for past in books.recent] == [f"m{number}" for number in range(40 - KEPT, 40)]
+    assert books.loans == 40

@@ -3,16 +3,21 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from meltguard.api.memory import read_memory, write_memory
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import MoveStep, NodeView, PodView
-from meltguard.core.loan_rules import RECALL_REST
 from meltguard.core.move_actions import Wanted
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Policy, Pool
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import Memory, RecallOrder, Snapshot
+from meltguard.core.rest import DAY, SHORTEST_REST
+from meltguard.core.returns import BREACH_TIME, breach_since
+from meltguard.core.seen import Memory, Recalled, RecallOrder, Snapshot
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName
+from meltguard.core.waiting import PATIENCE
 from support.core_values import FREE, PLUS, a_node, a_pod, a_policy, a_pool, a_snapshot
 
 NOW = Instant(10_000.0)
@@ -63,21 +68,86 @@ def test_an_order_means_no_later_loan() -> None:
     assert set(homeward(decided(seen(*LOANS, recalls=an_order(before=1500.0))))) == {"old"}
 
 
+def hungry(memory: Memory, now: float) -> Decision:
+    """What is decided in a surge that has lasted, with nothing on loan."""
+    return decide(a_policy(), replace(memory, short_since=Instant(NOW - 60.0)), seen(), Instant(now))
+
+
+def refused(decision: Decision) -> list[str]:
+    return [rule.rule for rule in decision.rules if not rule.holds]
+
+
 def test_a_lender_that_recalled_is_left_alone_for_a_while() -> None:
     first = decided(seen(*LOANS, recalls=an_order()))
-    assert first.memory.recalled == {RESEARCH: NOW}
-    held = replace(first.memory, short_since=Instant(NOW - 60.0), rested={})
-    soon = decide(a_policy(), held, seen(), Instant(NOW + 60.0))
-    refused = [rule.rule for rule in soon.rules if not rule.holds]
-    assert "lender has rested" in refused
+    assert first.memory.recalled == {RESEARCH: Recalled(at=NOW, times=1)}
+    soon = hungry(first.memory, NOW + SHORTEST_REST - 1.0)
+    assert refused(soon) == ["lender has rested"]
     assert soon.borrow == ()
-    later = decide(a_policy(), replace(held, level_since=NOW), seen(), Instant(NOW + RECALL_REST + 1.0))
-    assert "lender has rested" not in [rule.rule for rule in later.rules if not rule.holds]
-    assert later.memory.recalled == {}
+    assert hungry(first.memory, NOW + SHORTEST_REST).borrow
 
 
-def waiting(priority: int, pool: str = "research") -> PodView:
-    return a_pod("big", node=NodeName(""), priority=priority, node_selector={"workload": pool})
+def test_each_recall_within_a_day_is_rested_from_for_twice_as_long() -> None:
+    memory = decided(seen(*LOANS, recalls=an_order())).memory
+    goes_on = decide(a_policy(), memory, seen(*LOANS, recalls=an_order()), Instant(NOW + 2.0)).memory
+    assert goes_on.recalled == {RESEARCH: Recalled(at=Instant(NOW + 2.0), times=1)}
+    between = decide(a_policy(), goes_on, seen(), Instant(NOW + 4.0)).memory
+    again = decide(a_policy(), between, seen(*LOANS, recalls=an_order()), Instant(NOW + 600.0)).memory
+    assert again.recalled == {RESEARCH: Recalled(at=Instant(NOW + 600.0), times=2)}
+    assert refused(hungry(again, NOW + 600.0 + SHORTEST_REST)) == ["lender has rested"]
+    assert hungry(again, NOW + 600.0 + 2 * SHORTEST_REST).borrow
+
+
+def test_a_recall_a_day_ago_is_forgiven() -> None:
+    memory = Memory(recalled={RESEARCH: Recalled(at=NOW, times=5)})
+    assert hungry(memory, NOW + DAY).memory.recalled == {}
+    assert read_memory(write_memory(memory)) == memory
+
+
+def broken(*loans: NodeView, since: float | None = NOW - BREACH_TIME, floor: int = 4) -> Decision:
+    """Three nodes are at home."""
+    lending = a_pool().lending
+    assert lending is not None
+    lenders = [a_pool("inference"), replace(a_pool(), lending=replace(lending, floor=floor))]
+    memory = Memory() if since is None else Memory(breach_since={RESEARCH: Instant(since)})
+    return decided(seen(*loans, lenders=lenders), memory)
+
+
+def test_a_floor_that_stays_broken_calls_the_youngest_home() -> None:
+    assert homeward(broken(*LOANS)) == {"young": "pool research has had 3 nodes for a minute, its floor is 4"}
+    assert broken(*LOANS).memory.recalled == {RESEARCH: Recalled(at=NOW, times=1)}
+
+
+def test_a_floor_calls_no_more_home_than_it_lacks() -> None:
+    """What is on its way counts: a floor that lacks one node must not empty the service node by node."""
+    leaving = a_loan("young", 2000.0, step=MoveStep.RECALLED)
+    assert not homeward_of("old", broken(LOANS[0], leaving))
+    assert homeward_of("old", broken(LOANS[0], leaving, floor=5))
+
+
+def homeward_of(name: str, decision: Decision) -> str:
+    return homeward(decision).get(NodeName(name), "")
+
+
+def test_a_floor_broken_for_a_moment_calls_nothing_home() -> None:
+    assert broken(*LOANS, since=None).memory.breach_since == {RESEARCH: NOW}
+    assert not homeward(broken(*LOANS, since=None))
+    assert not homeward(broken(*LOANS, since=NOW - BREACH_TIME + 1.0))
+    assert broken(*LOANS, floor=3).memory.breach_since == {}
+
+
+def test_one_lenders_breach_is_not_anothers() -> None:
+    """A pool that fell short just now waits its minute, however long another has."""
+    short = replace(a_pool("burst"), lending=a_pool().lending)
+    rented = a_loan("rented", 500.0, "burst")
+    memory = Memory(breach_since={RESEARCH: Instant(NOW - 600.0)})
+    view = seen(*LOANS, rented, lenders=[a_pool("inference"), a_pool(), short])
+    assert breach_since(view, memory, NOW) == {"burst": NOW}
+
+
+def waiting(priority: int, pool: str = "research", **changes: Any) -> PodView:
+    stuck = Instant(NOW - PATIENCE)
+    asked = {"node": NodeName(""), "node_selector": {"workload": pool}, "stuck_since": stuck, **changes}
+    return a_pod("big", priority=priority, **asked)
 
 
 def test_work_of_higher_priority_calls_the_youngest_loan_home() -> None:
@@ -87,18 +157,41 @@ def test_work_of_higher_priority_calls_the_youngest_loan_home() -> None:
     }
 
 
-def test_work_that_was_displaced_calls_nothing_home() -> None:
-    """It had to leave because its priority is not above the borrower's."""
-    assert not homeward(decided(seen(*LOANS, pending=(waiting(50),), priority=50)))
+UNMOVED = {
+    "that was displaced: its priority is not above": waiting(50),
+    "for other nodes": waiting(100, "other"),
+    "that asks for more than these nodes have": waiting(100, gpus=Gpus(16)),
+    "for another zone": waiting(100, node_selector={"workload": "research", "zone": "b"}),
+    "that names no pool": waiting(100, node_selector={}),
+    "that the scheduler may still place": waiting(100, stuck_since=None),
+    "that waits for a moment only": waiting(100, stuck_since=Instant(NOW - PATIENCE + 1.0)),
+}
 
 
-def test_work_for_other_nodes_calls_nothing_home() -> None:
-    assert not homeward(decided(seen(*LOANS, pending=(waiting(100, "other"),), priority=50)))
+@pytest.mark.parametrize("pod", UNMOVED.values(), ids=UNMOVED)
+def test_work_calls_nothing_home(pod: PodView) -> None:
+    assert not homeward(decided(seen(*LOANS, pending=(pod,), priority=50)))
+
+
+def test_work_calls_the_node_home_that_it_fits() -> None:
+    """By what the node is at home: its labels are the borrower's now."""
+    other = a_loan("other", 3000.0)
+    other = replace(other, labels={**other.labels, "zone": "b"})
+    pod = waiting(100, node_selector={"workload": "research", "zone": "a"})
+    assert list(homeward(decided(seen(*LOANS, other, pending=(pod,), priority=50)))) == ["young"]
 
 
 def test_one_node_on_its_way_home_may_be_all_that_is_waited_for() -> None:
     loans = (LOANS[0], a_loan("young", 2000.0, step=MoveStep.RECALLED))
     assert not homeward(decided(seen(*loans, pending=(waiting(100),), priority=50)))
+
+
+def test_nothing_is_borrowed_that_would_be_called_home_at_once() -> None:
+    memory = Memory(short_since=Instant(NOW - 60.0))
+    assert decided(seen(), memory).borrow
+    blocked = decided(seen(pending=(waiting(100),), priority=50), memory)
+    assert refused(blocked) == ["nobody of rank waits"]
+    assert blocked.borrow == ()
 
 
 def test_calm_sends_the_dearest_home_first_then_the_youngest() -> None:

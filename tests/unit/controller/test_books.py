@@ -1,0 +1,36 @@
+"""A lender's books in its GPUPool's status."""
+
+import pytest
+
+from meltguard.api.pool_status import LedgerStatus, PoolStatus
+from meltguard.controller.books import read_books, write_books
+from meltguard.core.ledger import Books, PastLoan
+from meltguard.core.units import GpuHours, Instant, NodeName
+from meltguard.errors import InvalidInput
+
+PAST = PastLoan(
+    move_id="m1",
+    node=NodeName("gpu-5"),
+    policy="serving/image-gen",
+    since=Instant(1000.0),
+    until=Instant(4600.0),
+    gpu_hours=GpuHours(8.125),
+    work_lost=GpuHours(1.5),
+    why="calm",
+)
+
+
+def test_what_is_written_is_read() -> None:
+    books = Books(loans=3, gpu_hours=GpuHours(20.25), work_lost=GpuHours(1.5), recent=(PAST,))
+    assert read_books(PoolStatus(ledger=write_books(books))) == books
+
+
+def test_no_ledger_is_an_empty_one() -> None:
+    assert read_books(PoolStatus()) == Books()
+
+
+@pytest.mark.parametrize("text", ["many", "nan", "inf", ""])
+def test_what_is_no_number_is_not_added_to(text: str) -> None:
+    ledger = LedgerStatus(loans=1, gpu_hours_lent=text, work_lost="0")
+    with pytest.raises(InvalidInput, match="no number of GPU-hours"):
+        read_books(PoolStatus(ledger=ledger))
