@@ -110,6 +110,13 @@ def test_a_typo_is_refused_and_changes_nothing(release: HelmRelease) -> None:
     assert release.revision() == revision
 
 
+def labelled(release: HelmRelease) -> str:
+    """Whatever of the release is still there, by name."""
+    kinds = "all,sa,cm,role,rolebinding,clusterrole,clusterrolebinding"
+    found = release.kubectl("get", kinds, "-A", "-o", "name", "-l", f"app.kubernetes.io/instance={RELEASE}")
+    return found.strip()
+
+
 def test_uninstalled_and_installed_again(release: HelmRelease) -> None:
     """Nothing holds a policy or a node back, what is kept fits, and the fence still reads the Lease."""
     keys = release.signing_keys()
@@ -117,16 +124,7 @@ def test_uninstalled_and_installed_again(release: HelmRelease) -> None:
     release.uninstall()
     assert not release.kubectl.read("imageservicepolicy", "p", "-n", "default")["metadata"].get("finalizers")
     assert "meltguard.io/loan" not in release.kubectl.read("node", "gpu-1")["metadata"].get("annotations", {})
-    labelled = release.kubectl(
-        "get",
-        "all,sa,cm,role,rolebinding,clusterrole,clusterrolebinding",
-        "-A",
-        "-o",
-        "name",
-        "-l",
-        f"app.kubernetes.io/instance={RELEASE}",
-    )
-    assert labelled.strip() == ""
+    until(lambda: not labelled(release))  # helm waits for what it made, not for the pods those made
     release.install()
     assert release.signing_keys()["k1"] == keys["k1"]
     assert_fenced(release, "gpu-1")

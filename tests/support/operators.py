@@ -69,7 +69,8 @@ def thaw(pid: int) -> None:
 
 
 def a_gpu_node(name: str, pool: str) -> dict[str, Any]:
-    """A managed GPU node of eight GPUs, which kwok plays."""
+    """A managed GPU node of eight GPUs, which kwok plays, with room for any pod the scheduler binds."""
+    room = {"cpu": "64", "memory": "512Gi", "pods": "110", "nvidia.com/gpu": "8"}
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -79,7 +80,7 @@ def a_gpu_node(name: str, pool: str) -> dict[str, Any]:
             "annotations": {"kwok.x-k8s.io/node": "fake"},
         },
         "spec": {"taints": [{"key": "workload", "value": pool, "effect": "NoSchedule"}]},
-        "status": {"allocatable": {"nvidia.com/gpu": "8"}, "capacity": {"nvidia.com/gpu": "8"}},
+        "status": {"allocatable": room, "capacity": room},
     }
 
 
