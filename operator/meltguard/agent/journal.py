@@ -74,13 +74,17 @@ class Journal:
         self._some.set()
 
     async def run(self) -> None:
-        """Write until cancelled, then write the rest."""
+        """Write until cancelled, then write the rest. A write that has begun is waited for: it has the entries."""
+        writing: asyncio.Future[None] | None = None
         try:
             while True:
                 await self._some.wait()
                 await asyncio.sleep(WRITE_EVERY)  # many entries, one write
-                await asyncio.to_thread(self._write, self._taken())
+                writing = asyncio.ensure_future(asyncio.to_thread(self._write, self._taken()))
+                await asyncio.shield(writing)
         finally:
+            if writing is not None:
+                await writing
             self._write(self._taken())
 
     def _taken(self) -> list[JournalEntry]:

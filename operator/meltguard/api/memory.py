@@ -4,8 +4,8 @@ from pydantic import Field, ValidationError
 
 from meltguard.api.wire import MessageModel
 from meltguard.core.policy import Level
-from meltguard.core.seen import Held, Memory, Recalled
-from meltguard.core.units import Instant, PoolName, Share, TierName, UnitsPerSecond
+from meltguard.core.seen import Held, Memory, Recalled, Slowed
+from meltguard.core.units import Instant, Percent, PoolName, Share, TierName, UnitsPerSecond
 
 MAX_MEMORY_BYTES = 2048
 
@@ -41,6 +41,7 @@ class MemoryText(MessageModel):
     rested: dict[str, float] = Field(default_factory=dict)
     recalled: dict[str, tuple[float, int]] = Field(default_factory=dict)
     returned_at: float | None = None
+    slowed: dict[str, tuple[int, float]] = Field(default_factory=dict)
 
 
 def write_memory(memory: Memory) -> str:
@@ -82,6 +83,7 @@ def read_memory(text: str | None) -> Memory:
         rested={node: Instant(at) for node, at in read.rested.items()},
         recalled={PoolName(pool): Recalled(at=Instant(at), times=n) for pool, (at, n) in read.recalled.items()},
         returned_at=_instant(read.returned_at),
+        slowed={name: Slowed(share=Percent(share), since=Instant(at)) for name, (share, at) in read.slowed.items()},
     )
 
 
@@ -110,6 +112,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         rested={node: _rounded(at) for node, at in rested.items()},
         recalled={pool: (_rounded(one.at), one.times) for pool, one in memory.recalled.items()},
         returned_at=_rounded_or_none(memory.returned_at),
+        slowed={name: (one.share, _rounded(one.since)) for name, one in memory.slowed.items()},
     ).model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
 
 

@@ -11,6 +11,7 @@ from meltguard.api.memory import MAX_MEMORY_BYTES
 from meltguard.api.wire import MessageModel
 from meltguard.core.fleet import MoveStep
 from meltguard.core.policy import Mode, TierState
+from meltguard.core.rollout import RolloutState
 
 Count = Annotated[int, Field(ge=0)]
 Word = Annotated[str, Clipped(64)]
@@ -61,6 +62,25 @@ class FeatureStatus(MessageModel):
     """The feature's name."""
     rollout: Word
     """Share of users who have it now."""
+    since: Moment | None = None
+    """When fewer users than usual began to have it so."""
+    cause: Said | None = None
+    """Why fewer have it than usual."""
+    lifts_when: Said | None = None
+    """What must come about for more to have it."""
+
+
+class RolloutStatus(MessageModel):
+    """Updates of the service."""
+
+    state: RolloutState
+    """Free, Held, LeftAlone where someone else's word stands above ours, or Unknown."""
+    since: Moment | None = None
+    """When they began to wait."""
+    cause: Said | None = None
+    """Why they wait, or are left alone."""
+    lifts_when: Said | None = None
+    """What must come about for them to go on."""
 
 
 class LoanStatus(MessageModel):
@@ -169,6 +189,8 @@ class PolicyStatus(MessageModel):
     """What each tier may have."""
     features: Annotated[tuple[FeatureStatus, ...], ListMap("name"), Clipped(16)] = ()
     """What share of users has each feature."""
+    rollouts: RolloutStatus | None = None
+    """Whether updates of the service wait. Left out where the policy never holds them."""
     loan_count: Count | None = None
     """Nodes on loan to this policy."""
     loans: Annotated[tuple[LoanStatus, ...], ListMap("node"), Clipped(32)] = ()

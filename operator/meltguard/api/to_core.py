@@ -161,6 +161,7 @@ def _policy(resource: ImageServicePolicy) -> Policy:
         capacity=_capacity(spec.capacity) if spec.capacity else None,
         features=tuple(_feature(feature) for feature in spec.features),
         overrides=tuple(_override(override) for override in spec.overrides),
+        hold_at=spec.rollouts.hold_at.level if spec.rollouts else None,
     )
 
 
@@ -222,6 +223,7 @@ def _override(spec: OverrideSpec) -> Override:
         level=spec.level.level if spec.level else None,
         state=spec.state,
         limit=read.parse_rate(spec.limit) if spec.limit else None,
+        by=spec.by,
     )
 
 

@@ -39,6 +39,13 @@ class Reason(StrEnum):
     MOVE_BLOCKED = "MoveBlocked"
     RELEASED = "PolicyReleased"
     SCALE_CONFLICT = "ScaleConflict"
+    FEATURE_SLOWED = "FeatureSlowed"
+    FEATURE_RESTORED = "FeatureRestored"
+    ROLLOUT_HELD = "RolloutHeld"
+    ROLLOUT_RESUMED = "RolloutResumed"
+    ROLLOUT_LEFT_ALONE = "RolloutLeftAlone"
+    OVERRIDE_BEGUN = "OverrideBegun"
+    OVERRIDE_ENDED = "OverrideEnded"
 
 
 ACTIONS: Mapping[Reason, str] = {
@@ -59,6 +66,13 @@ ACTIONS: Mapping[Reason, str] = {
     Reason.MOVE_BLOCKED: "Move",
     Reason.RELEASED: "Release",
     Reason.SCALE_CONFLICT: "Scale",
+    Reason.FEATURE_SLOWED: "Limit",
+    Reason.FEATURE_RESTORED: "Lift",
+    Reason.ROLLOUT_HELD: "Hold",
+    Reason.ROLLOUT_RESUMED: "Resume",
+    Reason.ROLLOUT_LEFT_ALONE: "Hold",
+    Reason.OVERRIDE_BEGUN: "Override",
+    Reason.OVERRIDE_ENDED: "Override",
 }
 WARNINGS = frozenset(
     {

@@ -11,11 +11,13 @@ import msgspec
 from meltguard.adapters.agent_push import AgentPush
 from meltguard.adapters.fleet_shape import read_node
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
+from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.adapters.kubernetes_fleet import NODES, PODS, KubernetesFleet
 from meltguard.adapters.kubernetes_lease import LeaseName
 from meltguard.adapters.kubernetes_list import read_all
 from meltguard.adapters.kubernetes_moves import KubernetesMoves
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.adapters.lease_shape import LeaseRecord, Term
 from meltguard.adapters.pod_shape import read_pod
 from meltguard.api.signed import SigningKey
@@ -29,6 +31,7 @@ from meltguard.core.fleet import EPOCH_ANNOTATION, MoveStep, NodeView
 from meltguard.core.granting import Stamp, released
 from meltguard.core.move_actions import Enter, Evict, Intent, Notify, Release, Scene, Wait, Wanted, Withdraw
 from meltguard.core.moves import next_action
+from meltguard.core.rollout import RolloutWrite
 from meltguard.core.units import Epoch, Instant, NodeName, Revision, Seconds
 from meltguard.errors import Conflict, InvalidInput, Unavailable
 from meltguard.ports import Target
@@ -86,6 +89,7 @@ class GiveBack:
         if key is not None:
             for found, _ in await self._policies():
                 await self._release_agents(found, key)
+        await self._resume_rollouts()
         began = quiet_since = self.clock.elapsed()
         while self.clock.elapsed() - quiet_since < STAYS_OFF and self.clock.elapsed() - began < self.limit:
             if await self._drop_finalizers():
@@ -168,6 +172,19 @@ class GiveBack:
             if scale is not None and scale.wanted != replicas:
                 await objects.set_replicas(reference, replicas, scale)
                 self.say(f"{found.policy.key}: {reference.name} back to {replicas} replicas")
+
+    async def _resume_rollouts(self) -> None:
+        rollouts = KubernetesRollouts(self.api)
+        for held in await rollouts.held():
+            if held.view.mark is None:
+                continue
+            write = RolloutWrite.RESUME if held.view.paused else RolloutWrite.FORGET
+            try:
+                await rollouts.write(held, write, held.view.mark)
+            except (Conflict, Missing) as exc:
+                self.say(f"{held.workload.name}: its rollout was not resumed: {exc}; see kubectl rollout resume")
+                continue
+            self.say(f"{held.workload.namespace}/{held.workload.name}: updates go on")
 
     async def _policies(self) -> list[tuple[PolicyObject, dict[str, Any]]]:
         bodies = (await read_all(self.api, POLICIES, _decoded)).items

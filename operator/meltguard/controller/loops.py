@@ -8,6 +8,7 @@ from meltguard.api.quantities import parse_instant
 from meltguard.controller.mover import Mover
 from meltguard.controller.pools_status import PoolReporter
 from meltguard.controller.resources import Resources
+from meltguard.controller.rollouts import MIRROR_FRESH
 from meltguard.controller.service import Means, ServiceLoop
 from meltguard.controller.supervisor import Supervisor
 from meltguard.core.units import Seconds
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 ROLL_CALL = Seconds(2.0)
 MOVES_EVERY = Seconds(1.0)
 POOLS_EVERY = Seconds(2.0)
+STRAYS_EVERY = Seconds(30.0)
 GREET_EVERY = Seconds(0.25)
 """A pod that becomes Ready is pushed at once, not at the next tick; where nothing changed a look costs nothing."""
 
@@ -50,6 +52,7 @@ class HolderLoops:
                 group.create_task(self.supervisor.run("roll-call", self._roll_call, ROLL_CALL, self.bell))
                 group.create_task(self.supervisor.run("moves", self.mover.run_once, MOVES_EVERY))
                 group.create_task(self.supervisor.run("pools", self.pools.run_once, POOLS_EVERY))
+                group.create_task(self.supervisor.run("rollouts", self._resume_strays, STRAYS_EVERY))
                 group.create_task(self.supervisor.run("newcomers", self._greet_newcomers, GREET_EVERY))
         finally:
             await asyncio.gather(*(service.close() for service in self.services.values()))
@@ -76,6 +79,11 @@ class HolderLoops:
 
     def _overdue(self, since: str) -> bool:
         return self.means.clock.now() - parse_instant(since) > RELEASE_LIMIT
+
+    async def _resume_strays(self) -> None:
+        """A rollout that nobody holds any more goes on; who is missing from an old mirror may only be unseen."""
+        if self.resources.age <= MIRROR_FRESH:
+            await self.means.rollouts.resume_strays(self.resources)
 
     async def _greet_newcomers(self) -> None:
         """Wake a service whose serving pods are not those that it last looked at."""

@@ -9,6 +9,7 @@ from meltguard.api.to_core import PolicyObject
 from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
 from meltguard.controller.resources import Resources
+from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.core.fleet import PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample
 from meltguard.core.policy import Signal, SignalKind
@@ -26,12 +27,16 @@ class Observer:
     """Reads what is mirrored, and asks the metric source."""
 
     def __init__(
-        self, resources: Resources, fleet: KubernetesFleet, metrics: Metrics, outside: tuple[KubernetesObjects, Clock]
+        self,
+        resources: Resources,
+        fleet: KubernetesFleet,
+        metrics: Metrics,
+        outside: tuple[KubernetesObjects, RolloutKeeper, Clock],
     ) -> None:
         self._resources = resources
         self._fleet = fleet
         self._metrics = metrics
-        self._objects, self._clock = outside
+        self._objects, self._rollouts, self._clock = outside
         self._timetable = Timetable()
 
     def serving_pods(self, found: PolicyObject) -> tuple[PodView, ...]:
@@ -39,8 +44,11 @@ class Observer:
         pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
         return tuple(pod for pod in pods if pod.node and pod.ip and pod.ready and not pod.terminating)
 
-    async def observe(self, found: PolicyObject, book: AgentBook) -> Snapshot:
-        """One service now. Never raises for what the outside does: what is not known is said to be unknown."""
+    async def observe(self, found: PolicyObject, book: AgentBook) -> tuple[Snapshot, SeenRollout]:
+        """One service now, and its rollout as it was read.
+
+        Never raises for what the outside does: what is not known is said to be unknown.
+        """
         policy = found.policy
         view = self._fleet.view()
         pods = self.serving_pods(found)
@@ -49,11 +57,12 @@ class Observer:
         found_pools = [one for one in self._resources.pools() if not one.deleting]
         pools = [one.pool for one in found_pools]
         now = self._clock.now()
-        readings, workload = await asyncio.gather(
+        readings, workload, rollout = await asyncio.gather(
             self._readings(found, frozenset(pod.node for pod in pods)),
             self._workload(found, needed=bool(loans) or found.status.replicas_found is not None),
+            self._rollout(found),
         )
-        return Snapshot(
+        seen = Snapshot(
             ready_pods=len(pods),
             loads=book.loads(),
             readings=readings,
@@ -71,7 +80,10 @@ class Observer:
                 for pool in pools
                 if pool.lending is not None
             },
+            rollout=rollout.view,
+            rollout_problem=rollout.problem,
         )
+        return seen, rollout
 
     def version(self) -> int:
         """Grows with every change of nodes or pods."""
@@ -92,6 +104,11 @@ class Observer:
         except MeltguardError:
             return None  # unknown replicas are never written
         return Workload(replicas=scale.wanted) if scale else None
+
+    async def _rollout(self, found: PolicyObject) -> SeenRollout:
+        if found.policy.hold_at is None:
+            return SeenRollout(read=None)
+        return await self._rollouts.look(workload_ref(found))
 
 
 def workload_ref(found: PolicyObject) -> WorkloadRef | None:

@@ -18,6 +18,7 @@ from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_lease import LeaseElection, LeaseName
 from meltguard.adapters.kubernetes_moves import KubernetesMoves
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.adapters.prometheus import PrometheusMetrics
 from meltguard.clock import SystemClock
 from meltguard.controller.claimer import Claimer
@@ -31,6 +32,7 @@ from meltguard.controller.mover import Board, Mover
 from meltguard.controller.observe import Observer
 from meltguard.controller.pools_status import PoolReporter
 from meltguard.controller.resources import Resources
+from meltguard.controller.rollouts import RolloutKeeper
 from meltguard.controller.service import Means
 from meltguard.controller.settings import OperatorSettings
 from meltguard.controller.supervisor import Supervisor
@@ -196,8 +198,10 @@ def build_loops(
     events = EventLog(objects=objects, clock=process.clock)
     board = Board()
     mover = _mover(process, api, (objects, events, board), epoch)
+    rollouts = RolloutKeeper(rollouts=KubernetesRollouts(api))
     means = Means(
-        observer=Observer(process.resources, process.fleet, metrics, (objects, process.clock)),
+        observer=Observer(process.resources, process.fleet, metrics, (objects, rollouts, process.clock)),
+        rollouts=rollouts,
         objects=objects,
         sink=sink,
         events=events,

@@ -20,8 +20,10 @@ from meltguard.controller.events import EventLog, Reason, policy_ref
 from meltguard.controller.mover import Board
 from meltguard.controller.observe import Observer, workload_ref
 from meltguard.controller.resources import POLICIES
+from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.controller.status import policy_status
 from meltguard.controller.telemetry import Telemetry
+from meltguard.controller.telling import changes
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.granting import baseline_for
@@ -58,6 +60,7 @@ class Means:
     board: Board
     key: SigningKey
     epoch: Epoch
+    rollouts: RolloutKeeper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,7 @@ class ServiceLoop:
             return
         started = self._means.clock.elapsed()
         found, means = self.found, self._means
-        seen = await means.observer.observe(found, self._book)
+        seen, rollout = await means.observer.observe(found, self._book)
         now = means.clock.now()
         memory = replace(self._memory, rested=dict(means.board.rested))
         decision = self._paused(decide(found.policy, memory, seen, now))
@@ -107,6 +110,7 @@ class ServiceLoop:
         enforcement = await self._enforcer.enforce(found.policy, decision)
         means.telemetry.enforced(found.policy, enforcement)
         await self._apply(decision, seen)
+        await self._hold_updates(decision, rollout)
         await self._tell(decision, seen)
         await self._write_status(seen, decision, enforcement)
         self._before = decision
@@ -134,6 +138,7 @@ class ServiceLoop:
         self._means.board.forget(self.found.policy.uid)
         if self.released:
             return
+        await self._means.rollouts.let_go(self.found, workload_ref(self.found))
         unheard = await self._enforcer.release(self.found.policy)
         self.released = True
         text = "the agents were released" if not unheard else f"{len(unheard)} agents did not hear of the release"
@@ -153,6 +158,12 @@ class ServiceLoop:
         except Conflict as exc:
             log.info("replicas not set", extra={"policy": self.found.policy.key, "why": str(exc)})
 
+    async def _hold_updates(self, decision: Decision, rollout: SeenRollout) -> None:
+        wanted = decision.rollouts
+        if wanted is None or wanted.write is None or rollout.read is None:
+            return
+        await self._means.rollouts.write(self.found, wanted.write, rollout.read, decision.at)
+
     async def _write_baseline(self, decision: Decision, seen: Snapshot) -> None:
         policy = self.found.policy
         now = Baseline(generation=self.found.generation, pods=seen.ready_pods, capacity=decision.capacity)
@@ -165,23 +176,12 @@ class ServiceLoop:
         self._baseline = now
 
     async def _tell(self, decision: Decision, seen: Snapshot) -> None:
-        before, policy = self._before, self.found.policy
+        policy = self.found.policy
         if policy.mode is Mode.SHADOW:
             return  # shadow writes nothing but the status
         about = policy_ref(policy)
-        if before is not None and before.level is not decision.level:
-            text = f"{before.level.label} to {decision.level.label}: {decision.why}"
-            await self._means.events.say(about, Reason.LEVEL_CHANGED, text)
-        states = {limit.tier: limit.state for limit in before.limits} if before else {}
-        for limit in decision.limits:
-            was = states.get(limit.tier, TierState.OPEN)
-            if was is limit.state:
-                continue
-            if limit.state is TierState.OPEN:
-                await self._means.events.say(about, Reason.TIER_LIFTED, f"tier {limit.tier} is open again")
-            else:
-                text = f"tier {limit.tier}: {limit.state}; {limit.cause}"
-                await self._means.events.say(about, Reason.TIER_LIMITED, text)
+        for reason, text in changes(self._before, decision):
+            await self._means.events.say(about, reason, text)
         refused = refused_loan(decision.rules)
         if refused is not None and not seen.loans:
             await self._means.events.say(about, Reason.BORROWING_REFUSED, f"{refused.rule}: no, {refused.text}")
@@ -230,14 +230,16 @@ def _baseline_changed(before: Baseline, now: Baseline) -> bool:
 
 
 def _marks(decision: Decision, seen: Snapshot, enforcement: Enforcement) -> tuple[object, ...]:
-    """What makes a status worth writing at once: level, loans, who acknowledged, limits (5 % or more)."""
+    """What makes a status worth writing at once: level, loans, who acknowledged, each measure (limits: by 5 %)."""
     loans = tuple((node.name, node.claim.step) for node in seen.loans if node.claim)
     limits = tuple((limit.tier, limit.state, _coarse(limit.rate)) for limit in decision.limits)
     acknowledged = (enforcement.acknowledged, enforcement.pods)
     unknown = tuple(signal.name for signal in decision.signals if signal.pressure is None)
     refused = refused_loan(decision.rules)
     blocked = None if refused is None else (refused.rule, refused.reason)
-    return (decision.level, loans, limits, acknowledged, unknown, blocked)
+    slowed = tuple((one.name, one.share) for one in decision.features)
+    updates = None if decision.rollouts is None else decision.rollouts.state
+    return (decision.level, loans, limits, acknowledged, unknown, blocked, slowed, updates)
 
 
 def _coarse(rate: float | None) -> int | None:
@@ -249,4 +251,4 @@ def _coarse(rate: float | None) -> int | None:
 
 def _optional_keys() -> tuple[str, ...]:
     """Keys of the status that a pass may leave out: a merge patch must clear them."""
-    return ("replicasFound", "decision", "memory", "laggards", "overrides", "loans", "features")
+    return ("replicasFound", "decision", "memory", "laggards", "overrides", "loans", "features", "rollouts")

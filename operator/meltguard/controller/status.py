@@ -11,16 +11,17 @@ from meltguard.api.policy_status import (
     LimitStatus,
     LoanStatus,
     PolicyStatus,
+    RolloutStatus,
     RuleOutcome,
     SignalStatus,
 )
 from meltguard.clock import rfc3339
 from meltguard.controller.conditions import Pass, conditions
-from meltguard.core.decision import SignalPressure, TierLimit
+from meltguard.core.decision import FeatureShare, SignalPressure, TierLimit
 from meltguard.core.explain import per_minute, signal_text
 from meltguard.core.fleet import NodeView
 from meltguard.core.policy import Override
-from meltguard.core.tiers import active_overrides
+from meltguard.core.rollout import Rollouts
 from meltguard.core.units import Epoch, Instant
 
 
@@ -42,14 +43,15 @@ def policy_status(this: Pass, before: PolicyStatus, epoch: Epoch, last_change: I
         acknowledged=f"{this.enforcement.acknowledged}/{this.enforcement.pods}",
         signals=tuple(_signal(signal) for signal in decision.signals),
         limits=tuple(_limit(limit, messages[limit.tier]) for limit in decision.limits),
-        features=tuple(FeatureStatus(name=name, rollout=f"{share}%") for name, share in decision.features.items()),
+        features=tuple(_feature(one) for one in decision.features),
+        rollouts=None if decision.rollouts is None else _rollouts(decision.rollouts),
         loan_count=len(this.seen.loans),
         loans=tuple(_loan(node, this.waits.get(node.name)) for node in this.seen.loans),
         laggards=tuple(
             Laggard(pod=one.pod, cause=one.cause, since=rfc3339(Instant(decision.at - one.lasting)))
             for one in this.enforcement.laggards
         ),
-        overrides=tuple(_override(one) for one in active_overrides(this.policy, decision.at)),
+        overrides=tuple(_override(one) for one in decision.overrides),
         decision=_decision(this),
         replicas_found=decision.memory.replicas_found,
         memory=write_memory(decision.memory),
@@ -81,6 +83,25 @@ def _limit(limit: TierLimit, message: str) -> LimitStatus:
     )
 
 
+def _feature(one: FeatureShare) -> FeatureStatus:
+    return FeatureStatus(
+        name=one.name,
+        rollout=f"{one.share}%",
+        since=None if one.since is None else rfc3339(one.since),
+        cause=one.cause or None,
+        lifts_when=one.lifts_when or None,
+    )
+
+
+def _rollouts(held: Rollouts) -> RolloutStatus:
+    return RolloutStatus(
+        state=held.state,
+        since=None if held.since is None else rfc3339(held.since),
+        cause=held.cause or None,
+        lifts_when=held.lifts_when or None,
+    )
+
+
 def _loan(node: NodeView, waits_for: str | None) -> LoanStatus:
     claim = node.claim
     if claim is None:
@@ -96,12 +117,7 @@ def _loan(node: NodeView, waits_for: str | None) -> LoanStatus:
 
 
 def _override(one: Override) -> ActiveOverride:
-    if one.level is not None:
-        sets = f"level: {one.level.label}"
-    else:
-        parts = [one.state.value if one.state else "", per_minute(one.limit) if one.limit is not None else ""]
-        sets = f"{one.tier}: {' at '.join(part for part in parts if part)}"
-    return ActiveOverride(sets=sets, until=rfc3339(one.until), reason=one.reason)
+    return ActiveOverride(sets=one.sets, until=rfc3339(one.until), reason=one.reason, by=one.by or None)
 
 
 def _decision(this: Pass) -> DecisionStatus:

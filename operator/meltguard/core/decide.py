@@ -1,11 +1,11 @@
 """The one door into the core: decide(policy, memory, seen, now) -> Decision."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from meltguard.core import limits as law
-from meltguard.core.decision import Borrow, Decision, Outcome, SetReplicas, SignalPressure, TierLimit
-from meltguard.core.explain import next_change, one_line
+from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, SetReplicas, SignalPressure, TierLimit
+from meltguard.core.explain import Measures, next_change, one_line
+from meltguard.core.features import feature_shares
 from meltguard.core.fleet import MoveStep
 from meltguard.core.level import LevelState, next_level
 from meltguard.core.loan_rules import Shortage, are_used, confirming
@@ -16,9 +16,10 @@ from meltguard.core.pools import lent_to
 from meltguard.core.pressure import assess, highest, predicted_wait
 from meltguard.core.rest import noted
 from meltguard.core.returns import Ebb, breach_since, returns, spare_since
+from meltguard.core.rollout import rollouts
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.tiers import Law, active_overrides, limit_tiers
-from meltguard.core.units import Gpus, Instant, Percent, Pressure, Seconds, UnitsPerSecond
+from meltguard.core.units import Gpus, Instant, Pressure, Seconds, UnitsPerSecond
 
 LONGEST_SPAN = Seconds(10.0)
 """A longer pause between two decisions counts as this much: after it nothing may jump."""
@@ -43,6 +44,7 @@ class Parts:
     level: LevelState
     spendable: UnitsPerSecond | None
     tiers: tuple[TierLimit, ...]
+    features: tuple[FeatureShare, ...]
     loans: LoanChoice
     ebb: Ebb
     spare: Instant | None
@@ -59,6 +61,7 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
     trim = _trim(policy, memory, measured, span)
     spendable = _budget(measured, trim, policy)
     tiers, held = limit_tiers(policy, level.level, _law(measured, spendable, span, now), memory.limits)
+    features, slowed = feature_shares(policy, level.level, memory.slowed, now)
     ebb = _ebb(policy, memory, seen, (measured, level.level, tiers, now))
     parts = Parts(
         signals=signals,
@@ -67,17 +70,20 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
         level=level,
         spendable=spendable,
         tiers=tiers,
+        features=features,
         loans=_borrow(policy, memory, seen, (signals, measured, top, now)),
         ebb=ebb,
         spare=spare_since(ebb),
     )
-    return _concluded(parts, replace(memory, trim=trim, limits=held), now)
+    return _concluded(parts, replace(memory, trim=trim, limits=held, slowed=slowed), now)
 
 
 def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
     policy, seen, level, top = parts.ebb.policy, parts.ebb.seen, parts.level, parts.top
     replicas, found, asked = _replicas(policy, memory, seen)
     ways = returns(parts.ebb, parts.spare)
+    updates = rollouts(policy, level.level, seen, now)
+    measures = Measures(features=parts.features, rollouts=updates, tiers=parts.tiers)
     left = replace(
         _remembered(memory, parts.measured, level, now),
         confirmed_at=now if are_used(confirming(policy, parts.signals)) else memory.confirmed_at,
@@ -98,12 +104,14 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         capacity=parts.measured.capacity,
         budget=parts.spendable,
         limits=parts.tiers,
-        features={feature.name: _feature_share(feature.rollout, level.level) for feature in policy.features},
+        features=parts.features,
+        overrides=active_overrides(policy, now),
+        rollouts=updates,
         borrow=parts.loans.taken,
         intents=ways.intents,
         replicas=replicas,
         rules=parts.loans.rules,
-        why=one_line(policy, (level.level, top), parts.tiers, seen),
+        why=one_line(policy, (level.level, top), measures, seen),
         next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
         memory=left,
     )
@@ -242,8 +250,3 @@ def scale_conflict(memory: Memory, seen: Snapshot) -> bool:
         return False
     lent_steps = any(node.claim and node.claim.step is MoveStep.LENT for node in seen.loans)
     return lent_steps and seen.workload.replicas != memory.replicas_set
-
-
-def _feature_share(rollout: Mapping[Level, Percent], level: Level) -> Percent:
-    named = [(at, share) for at, share in rollout.items() if at <= level]
-    return max(named, key=lambda pair: pair[0])[1] if named else Percent(100)

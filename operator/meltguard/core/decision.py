@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from meltguard.core.move_actions import Intent
-from meltguard.core.policy import Level, TierState
+from meltguard.core.policy import Level, Override, TierState
+from meltguard.core.rollout import Rollouts
 from meltguard.core.seen import Memory
 from meltguard.core.units import (
     GpuHours,
@@ -45,6 +46,17 @@ class TierLimit:
     demand: UnitsPerSecond
     since: Instant | None
     cause: str  # "" where nothing limits the tier
+    lifts_when: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureShare:
+    """What share of users has a feature now."""
+
+    name: str
+    share: Percent
+    since: Instant | None  # when fewer than usual began to have it; None while all who should have it do
+    cause: str  # "" where nothing slows it
     lifts_when: str
 
 
@@ -89,7 +101,9 @@ class Decision:
     capacity: UnitsPerSecond | None  # measured, derated; None: not learned yet
     budget: UnitsPerSecond | None
     limits: tuple[TierLimit, ...]
-    features: Mapping[str, Percent]
+    features: tuple[FeatureShare, ...]
+    overrides: tuple[Override, ...]  # in force
+    rollouts: Rollouts | None  # None: the policy never holds updates
     borrow: tuple[Borrow, ...]
     intents: Mapping[NodeName, Intent]  # for each node claimed by this policy
     replicas: SetReplicas | None

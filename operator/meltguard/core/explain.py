@@ -1,18 +1,32 @@
 """The words of a decision: one wording for the same fact everywhere."""
 
-from meltguard.core.decision import Outcome, SignalPressure, TierLimit
+from dataclasses import dataclass
+
+from meltguard.core.decision import FeatureShare, Outcome, SignalPressure, TierLimit
 from meltguard.core.fleet import HOMEWARD, MoveStep
 from meltguard.core.level import ENTER, LEAVE, LevelState
 from meltguard.core.policy import Level, Mode, Policy, TierState
+from meltguard.core.rollout import Rollouts, RolloutState
 from meltguard.core.seen import Snapshot
 from meltguard.core.units import Instant
 
 
-def one_line(
-    policy: Policy, level: tuple[Level, SignalPressure | None], tiers: tuple[TierLimit, ...], seen: Snapshot
-) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """What holds now, from the mildest to the hardest measure."""
+
+    features: tuple[FeatureShare, ...]
+    rollouts: Rollouts | None
+    tiers: tuple[TierLimit, ...]
+
+
+def one_line(policy: Policy, level: tuple[Level, SignalPressure | None], measures: Measures, seen: Snapshot) -> str:
     """Ok? Doing what? Why? For `kubectl get isp`."""
+    tiers = measures.tiers
     parts = [_level_part(*level)]
+    parts += [f"{one.name} for {one.share}% of users" for one in measures.features if one.cause]
+    if measures.rollouts is not None and measures.rollouts.state is RolloutState.HELD:
+        parts.append("updates held")
     parts += [_tier_part(limit) for limit in tiers if limit.state is not TierState.OPEN]
     loans = _loan_part(seen)
     if loans:

@@ -50,7 +50,7 @@ def grant_for(
         why=decision.why,
         pods=pods,
         tiers=tuple(_lease(tier, by_tier[tier.name], (rates.get(tier.name), per_pod), pods) for tier in policy.tiers),
-        features=decision.features,
+        features={one.name: one.share for one in decision.features},
     )
 
 

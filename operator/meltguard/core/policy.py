@@ -115,6 +115,20 @@ class Override:
     level: Level | None = None
     state: TierState | None = None
     limit: UnitsPerSecond | None = None
+    by: str = ""  # who set it
+
+    @property
+    def sets(self) -> str:
+        """What it sets, in words: `free: Suspend`, `level: Overloaded`."""
+        if self.level is not None:
+            return f"level: {self.level.label}"
+        rate = "" if self.limit is None else f"{self.limit * 60.0:.4g}/m"
+        return f"{self.tier}: {' at '.join(part for part in (self.state or '', rate) if part)}"
+
+    @property
+    def said(self) -> str:
+        """Why a person set it, and who, as causes quote it."""
+        return f"override: {self.reason}" + (f" ({self.by})" if self.by else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +159,7 @@ class Policy:
     capacity: Capacity | None
     features: tuple[Feature, ...]
     overrides: tuple[Override, ...]
+    hold_at: Level | None = None  # level from which updates of the service wait; None: they never do
 
     @property
     def key(self) -> str:

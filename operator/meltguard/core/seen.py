@@ -7,7 +7,7 @@ from meltguard.core.fleet import Claim, Guards, NodeView, PodView
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
-from meltguard.core.units import Instant, NodeName, PoolName, Seconds, Share, TierName, UnitsPerSecond
+from meltguard.core.units import Instant, NodeName, Percent, PoolName, Seconds, Share, TierName, UnitsPerSecond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,23 @@ class Workload:
     """The replicas of the workload that owns the serving pods."""
 
     replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutMark:
+    """What is written on a workload whose updates a policy holds."""
+
+    policy: str  # namespace/name
+    policy_uid: str
+    since: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutView:
+    """Whether a workload's updates go on."""
+
+    paused: bool
+    mark: RolloutMark | None  # None: no policy holds them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +91,8 @@ class Snapshot:
     priority: int = 0  # of the service's own pods, the highest
     hours: Mapping[PoolName, Hours] = field(default_factory=dict)  # a pool that is not named is always open
     recalls: Mapping[PoolName, RecallOrder] = field(default_factory=dict)
+    rollout: RolloutView | None = None  # of the workload; None: not known
+    rollout_problem: str = ""  # why it is not
 
     @property
     def coverage(self) -> Share:
@@ -88,6 +107,14 @@ class Held:
     rate: UnitsPerSecond | None
     since: Instant | None  # when the present limitation began; None while there is none
     cause: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slowed:
+    """A feature that fewer users have than usual."""
+
+    share: Percent
+    since: Instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,3 +141,4 @@ class Memory:
     rested: Mapping[str, Instant] = field(default_factory=dict)  # node name to when it came home
     recalled: Mapping[PoolName, Recalled] = field(default_factory=dict)
     returned_at: Instant | None = None  # a node last went home because the service was calm
+    slowed: Mapping[str, Slowed] = field(default_factory=dict)  # by feature

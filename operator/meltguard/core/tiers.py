@@ -33,7 +33,7 @@ def tier_state(tier: Tier, level: Level, overrides: tuple[Override, ...]) -> tup
     """What happens to a tier at a level, and why; a level that names nothing keeps the milder one's measure."""
     for override in overrides:
         if override.tier == tier.name and override.state is not None:
-            return override.state, f"override: {override.reason}"
+            return override.state, override.said
     named = [(at, state) for at, state in tier.on_level.items() if at <= level]
     if not named:
         return TierState.OPEN, ""
@@ -112,7 +112,7 @@ def _overridden(
 ) -> tuple[UnitsPerSecond | None, str]:
     for override in overrides:
         if override.tier == tier and override.limit is not None:
-            return override.limit, f"override: {override.reason}"
+            return override.limit, override.said
     return rate, ""
 
 

@@ -1,0 +1,117 @@
+"""A Deployment's updates: held and resumed with one write each, which the mark on it explains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
+from meltguard.adapters.kubernetes_list import read_all, read_object
+from meltguard.adapters.kubernetes_objects import WorkloadRef
+from meltguard.adapters.object_shape import Metadata
+from meltguard.api.rollout_mark import ROLLOUT_HELD, RolloutMarkText, read_mark, write_mark
+from meltguard.clock import rfc3339
+from meltguard.core.rollout import RolloutWrite
+from meltguard.core.seen import RolloutMark, RolloutView
+from meltguard.errors import InvalidInput
+
+DEPLOYMENTS: Final = "/apis/apps/v1"
+
+
+class RolloutSpec(msgspec.Struct, frozen=True):
+    """Whether updates wait."""
+
+    paused: bool = False
+
+
+class DeploymentShape(msgspec.Struct, frozen=True):
+    """As much of a Deployment as rollouts need."""
+
+    metadata: Metadata
+    spec: RolloutSpec = RolloutSpec()
+
+
+_DEPLOYMENTS: Final = msgspec.json.Decoder(DeploymentShape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRollout:
+    """A workload's rollout, exactly as it was read."""
+
+    workload: WorkloadRef
+    view: RolloutView
+    uid: str
+    resource_version: str
+
+
+class KubernetesRollouts:
+    """Reads and writes rollouts. Every method may raise Unavailable."""
+
+    def __init__(self, api: KubernetesApi) -> None:
+        self._api = api
+
+    async def read(self, workload: WorkloadRef) -> ReadRollout:
+        """A workload's rollout.
+
+        Raises:
+            InvalidInput: updates of this kind cannot be held, there is no such workload, or its mark cannot be read.
+        """
+        if (workload.api_version, workload.kind) != ("apps/v1", "Deployment"):
+            raise InvalidInput(f"updates of a {workload.kind} cannot be held; only those of an apps/v1 Deployment can")
+        path = _path(workload)
+        body = await self._api.get(path)
+        if body is None:
+            raise InvalidInput(f"there is no Deployment {workload.namespace}/{workload.name}; correct workloadRef")
+        return _read(read_object(path, msgspec.Raw(body), _DEPLOYMENTS.decode))
+
+    async def held(self) -> Sequence[ReadRollout]:
+        """Every Deployment that bears our label; one whose mark cannot be read is left out: it is a person's matter."""
+        query = {"labelSelector": f"{ROLLOUT_HELD}=true"}
+        found = await read_all(self._api, f"{DEPLOYMENTS}/deployments", _DEPLOYMENTS.decode, query)
+        read: list[ReadRollout] = []
+        for shape in found.items:
+            try:
+                read.append(_read(shape))
+            except InvalidInput:
+                continue
+        return read
+
+    async def write(self, read: ReadRollout, write: RolloutWrite, mark: RolloutMark) -> None:
+        """Hold, resume or forget, if the workload is still as it was read.
+
+        Raises:
+            Conflict: it has changed since: read it again. Missing: it is gone.
+        """
+        holds = write is RolloutWrite.HOLD
+        metadata = {
+            "uid": read.uid,
+            "resourceVersion": read.resource_version,
+            "annotations": {ROLLOUT_HELD: _text(mark) if holds else None},
+            "labels": {ROLLOUT_HELD: "true" if holds else None},
+        }
+        patch: dict[str, object] = {"metadata": metadata}
+        if write is not RolloutWrite.FORGET:
+            patch["spec"] = {"paused": True if holds else None}
+        await self._api.patch(_path(read.workload), msgspec.json.encode(patch), PatchKind.MERGE)
+
+
+def _read(shape: DeploymentShape) -> ReadRollout:
+    """The view; InvalidInput where its mark cannot be read."""
+    text = (shape.metadata.annotations or {}).get(ROLLOUT_HELD)
+    return ReadRollout(
+        workload=WorkloadRef(
+            api_version="apps/v1", kind="Deployment", name=shape.metadata.name, namespace=shape.metadata.namespace
+        ),
+        view=RolloutView(paused=shape.spec.paused, mark=None if text is None else read_mark(text)),
+        uid=shape.metadata.uid,
+        resource_version=shape.metadata.resource_version,
+    )
+
+
+def _text(mark: RolloutMark) -> str:
+    return write_mark(RolloutMarkText(policy=mark.policy, uid=mark.policy_uid, since=rfc3339(mark.since)))
+
+
+def _path(workload: WorkloadRef) -> str:
+    return f"{DEPLOYMENTS}/namespaces/{workload.namespace}/deployments/{workload.name}"

@@ -1,0 +1,74 @@
+"""What has changed between two decisions, in the words of its Event."""
+
+from collections.abc import Iterator
+
+from meltguard.controller.events import Reason
+from meltguard.core.decision import Decision
+from meltguard.core.explain import per_minute
+from meltguard.core.policy import TierState
+from meltguard.core.rollout import RolloutState
+
+Said = tuple[Reason, str]
+
+
+def changes(before: Decision | None, now: Decision) -> Iterator[Said]:
+    """Level, features, updates, tiers and overrides: what is not as it was; with its cause, and when it lifts."""
+    if before is not None and before.level is not now.level:
+        yield Reason.LEVEL_CHANGED, f"{before.level.label} to {now.level.label}: {now.why}"
+    yield from _overrides(before, now)
+    yield from _features(before, now)
+    yield from _updates(before, now)
+    yield from _tiers(before, now)
+
+
+def _overrides(before: Decision | None, now: Decision) -> Iterator[Said]:
+    if before is None:
+        return  # who set them was told before this process began
+    for one in now.overrides:
+        if one not in before.overrides:
+            yield Reason.OVERRIDE_BEGUN, f"{one.sets}; {one.said}"
+    for one in before.overrides:
+        if one not in now.overrides:
+            why = "its time is over" if one.until <= now.at else "it was taken away"
+            yield Reason.OVERRIDE_ENDED, f"{one.sets}: {why}; the law decides again"
+
+
+def _features(before: Decision | None, now: Decision) -> Iterator[Said]:
+    was = {one.name: one for one in before.features} if before is not None else {}
+    for one in now.features:
+        earlier = was.get(one.name)
+        if earlier is not None and earlier.share == one.share:
+            continue
+        if one.cause:
+            yield Reason.FEATURE_SLOWED, f"{one.cause}; it lifts when {one.lifts_when}"
+        elif earlier is not None:
+            yield Reason.FEATURE_RESTORED, f"feature {one.name} is back at {one.share}% of users"
+
+
+def _updates(before: Decision | None, now: Decision) -> Iterator[Said]:
+    after = now.rollouts
+    was = before.rollouts.state if before is not None and before.rollouts is not None else RolloutState.FREE
+    if after is None or after.state is was:
+        return
+    if after.state is RolloutState.HELD:
+        yield Reason.ROLLOUT_HELD, f"{after.cause}; they go on when {after.lifts_when}"
+    elif after.state is RolloutState.LEFT_ALONE:
+        yield Reason.ROLLOUT_LEFT_ALONE, after.cause
+    elif was is RolloutState.HELD:
+        yield Reason.ROLLOUT_RESUMED, "updates of the service go on"
+
+
+def _tiers(before: Decision | None, now: Decision) -> Iterator[Said]:
+    states = {limit.tier: limit.state for limit in before.limits} if before is not None else {}
+    for limit in now.limits:
+        was = states.get(limit.tier, TierState.OPEN)
+        if was is limit.state:
+            continue
+        if limit.state is TierState.OPEN:
+            yield Reason.TIER_LIFTED, f"tier {limit.tier} is open again"
+            continue
+        rate = "" if limit.state is TierState.SUSPEND else f" at {per_minute(limit.rate)}"
+        yield (
+            Reason.TIER_LIMITED,
+            f"tier {limit.tier}: {limit.state}{rate}; {limit.cause}; it lifts when {limit.lifts_when}",
+        )

@@ -1,0 +1,40 @@
+"""New features fade as the level rises: the first thing that a surge takes back, before any tier is limited."""
+
+from collections.abc import Mapping
+
+from meltguard.core.decision import FeatureShare
+from meltguard.core.policy import Feature, Level, Policy
+from meltguard.core.seen import Slowed
+from meltguard.core.units import Instant, Percent
+
+ALL_USERS = Percent(100)
+
+
+def feature_shares(
+    policy: Policy, level: Level, before: Mapping[str, Slowed], now: Instant
+) -> tuple[tuple[FeatureShare, ...], dict[str, Slowed]]:
+    """Each feature's share of users at a level with its reason, and what to remember of it."""
+    shares = tuple(_share_now(feature, level, before.get(feature.name), now) for feature in policy.features)
+    slowed = {one.name: Slowed(share=one.share, since=one.since) for one in shares if one.since is not None}
+    return shares, slowed
+
+
+def share_at(feature: Feature, level: Level) -> Percent:
+    """The share of users who have a feature at a level; a level that names none keeps the milder one's share."""
+    named = [(at, share) for at, share in feature.rollout.items() if at <= level]
+    return max(named, key=lambda pair: pair[0])[1] if named else ALL_USERS
+
+
+def _share_now(feature: Feature, level: Level, before: Slowed | None, now: Instant) -> FeatureShare:
+    share, usual = share_at(feature, level), share_at(feature, Level.NORMAL)
+    if share >= usual:
+        return FeatureShare(name=feature.name, share=share, since=None, cause="", lifts_when="")
+    since = before.since if before is not None and before.share == share else now
+    wider = next(at for at in reversed(Level) if at < level and share_at(feature, at) > share)
+    return FeatureShare(
+        name=feature.name,
+        share=share,
+        since=since,
+        cause=f"level {level.label} leaves feature {feature.name} to {share}% of users instead of {usual}%",
+        lifts_when=f"the level falls to {wider.label}: {share_at(feature, wider)}% of users then",
+    )

@@ -1,0 +1,99 @@
+"""Updates of the service wait while it is pressed: a rollout takes serving pods away just when they are needed."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from meltguard.core.policy import Level, Mode, Policy
+from meltguard.core.seen import RolloutView, Snapshot
+from meltguard.core.units import Instant
+
+
+class RolloutState(StrEnum):
+    """What happens to updates of the service."""
+
+    FREE = "Free"
+    HELD = "Held"  # by us; what waits goes on afterwards
+    LEFT_ALONE = "LeftAlone"  # someone else's word stands above ours
+    UNKNOWN = "Unknown"  # the workload could not be read, or cannot be held
+
+
+class RolloutWrite(StrEnum):
+    """What to write to the workload."""
+
+    HOLD = "Hold"
+    RESUME = "Resume"
+    FORGET = "Forget"  # someone resumed it themselves: only our mark goes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollouts:
+    """Updates of the service, in the decision's words."""
+
+    state: RolloutState
+    since: Instant | None = None
+    cause: str = ""
+    lifts_when: str = ""
+    write: RolloutWrite | None = None
+
+
+FREE: Final = Rollouts(state=RolloutState.FREE)
+
+
+def rollouts(policy: Policy, level: Level, seen: Snapshot, now: Instant) -> Rollouts | None:
+    """Whether updates wait; None where the policy never holds them.
+
+    Held is only what was not held before, so that resuming restores exactly what was found. A person who resumes a
+    rollout that we hold is obeyed until the level has fallen.
+    """
+    if policy.hold_at is None:
+        return None
+    view = seen.rollout
+    if view is None:
+        return Rollouts(state=RolloutState.UNKNOWN, cause=seen.rollout_problem or "the workload is not read yet")
+    if view.mark is None:
+        return _unheld(policy, level, paused=view.paused, now=now)
+    if view.mark.policy_uid != policy.uid:
+        return _left_alone(f"{view.mark.policy} holds it")
+    return _held(policy, level, view, view.mark.since)
+
+
+def _asks(policy: Policy, level: Level) -> bool:
+    return policy.hold_at is not None and level >= policy.hold_at
+
+
+def _words(policy: Policy, level: Level) -> tuple[str, str]:
+    """Cause and lift condition of a hold."""
+    named = policy.hold_at.label if policy.hold_at is not None else ""
+    return (
+        f"level {level.label} holds updates of the service (rollouts.holdAt {named})",
+        f"the level falls below {named}",
+    )
+
+
+def _unheld(policy: Policy, level: Level, *, paused: bool, now: Instant) -> Rollouts:
+    if not _asks(policy, level):
+        return FREE
+    if paused:
+        return _left_alone("it was paused already, not by us")
+    cause, lifts = _words(policy, level)
+    if policy.mode is not Mode.ENFORCE:
+        return replace(FREE, cause=f"{cause}; mode {policy.mode} writes nothing")
+    return Rollouts(state=RolloutState.HELD, since=now, cause=cause, lifts_when=lifts, write=RolloutWrite.HOLD)
+
+
+def _held(policy: Policy, level: Level, view: RolloutView, since: Instant) -> Rollouts:
+    """Ours. Shadow holds nothing; Paused goes on holding what was held."""
+    if policy.mode is Mode.PAUSED:
+        cause, lifts = "it was held when the policy was paused", "the policy is resumed"
+        return Rollouts(state=RolloutState.HELD, since=since, cause=cause, lifts_when=lifts)
+    if policy.mode is Mode.SHADOW or not _asks(policy, level):
+        return replace(FREE, write=RolloutWrite.RESUME if view.paused else RolloutWrite.FORGET)
+    if not view.paused:
+        return _left_alone("someone resumed it meanwhile; it is held again only after the level has fallen")
+    cause, lifts = _words(policy, level)
+    return Rollouts(state=RolloutState.HELD, since=since, cause=cause, lifts_when=lifts)
+
+
+def _left_alone(why: str) -> Rollouts:
+    return Rollouts(state=RolloutState.LEFT_ALONE, cause=f"the rollout is left alone: {why}")
