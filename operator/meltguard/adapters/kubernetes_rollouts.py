@@ -6,11 +6,12 @@ from typing import Final
 
 import msgspec
 
-from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
+from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_list import read_all, read_object
 from meltguard.adapters.kubernetes_objects import WorkloadRef
 from meltguard.adapters.object_shape import Metadata
 from meltguard.api.rollout_mark import ROLLOUT_HELD, RolloutMarkText, read_mark, write_mark
+from meltguard.api.rollout_patch import Found, forget, hold, resume
 from meltguard.clock import rfc3339
 from meltguard.core.rollout import RolloutWrite
 from meltguard.core.seen import RolloutMark, RolloutView
@@ -22,7 +23,7 @@ DEPLOYMENTS: Final = "/apis/apps/v1"
 class RolloutSpec(msgspec.Struct, frozen=True):
     """Whether updates wait."""
 
-    paused: bool = False
+    paused: bool | None = None
 
 
 class DeploymentShape(msgspec.Struct, frozen=True):
@@ -41,8 +42,7 @@ class ReadRollout:
 
     workload: WorkloadRef
     view: RolloutView
-    uid: str
-    resource_version: str
+    found: Found
 
 
 class KubernetesRollouts:
@@ -83,17 +83,14 @@ class KubernetesRollouts:
         Raises:
             Conflict: it has changed since: read it again. Missing: it is gone.
         """
-        holds = write is RolloutWrite.HOLD
-        metadata = {
-            "uid": read.uid,
-            "resourceVersion": read.resource_version,
-            "annotations": {ROLLOUT_HELD: _text(mark) if holds else None},
-            "labels": {ROLLOUT_HELD: "true" if holds else None},
-        }
-        patch: dict[str, object] = {"metadata": metadata}
-        if write is not RolloutWrite.FORGET:
-            patch["spec"] = {"paused": True if holds else None}
-        await self._api.patch(_path(read.workload), msgspec.json.encode(patch), PatchKind.MERGE)
+        match write:
+            case RolloutWrite.HOLD:
+                patch = hold(read.found, _text(mark))
+            case RolloutWrite.RESUME:
+                patch = resume(read.found)
+            case RolloutWrite.FORGET:
+                patch = forget(read.found)
+        await self._api.patch(_path(read.workload), msgspec.json.encode(patch))
 
 
 def _read(shape: DeploymentShape) -> ReadRollout:
@@ -103,9 +100,13 @@ def _read(shape: DeploymentShape) -> ReadRollout:
         workload=WorkloadRef(
             api_version="apps/v1", kind="Deployment", name=shape.metadata.name, namespace=shape.metadata.namespace
         ),
-        view=RolloutView(paused=shape.spec.paused, mark=None if text is None else read_mark(text)),
-        uid=shape.metadata.uid,
-        resource_version=shape.metadata.resource_version,
+        view=RolloutView(paused=bool(shape.spec.paused), mark=None if text is None else read_mark(text)),
+        found=Found(
+            uid=shape.metadata.uid,
+            paused=shape.spec.paused,
+            annotations=shape.metadata.annotations,
+            labels=shape.metadata.labels,
+        ),
     )
 
 
