@@ -16,7 +16,8 @@ from meltguard.agent.records import Records
 from meltguard.agent.refusal import Reason, Refusal, answer, status_of
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.visit import Ask, Result, Visit
-from meltguard.core.units import Instant, Seconds, Share, TierName
+from meltguard.core.features import has_feature
+from meltguard.core.units import Instant, Percent, Seconds, Share, TierName
 from meltguard.ports import Clock
 
 HOLD_MARGIN: Final = Seconds(60.0)  # a reservation outlives the longest request by this
@@ -139,7 +140,14 @@ class Admission:
             return None
         if not visit.ask.cost.known and visit.rule.quota is not None:
             return Hindrance(Reason.COST_UNKNOWN)
+        if self._goes_without(visit):
+            return Hindrance(Reason.FEATURE_SLOWED)
         return self.gate.before_quota(visit.wish, visit.since)
+
+    def _goes_without(self, visit: Visit) -> bool:
+        """Whether the request uses a feature that its user does not have now."""
+        share = visit.standing.features.get(visit.ask.feature)
+        return share is not None and not has_feature(visit.ask.feature, visit.ask.user, Percent(share))
 
     async def _reserve(self, visit: Visit) -> Denial | None:
         rule = visit.rule
@@ -179,7 +187,7 @@ class Admission:
 
     def _place(self, visit: Visit) -> Placed:
         at = self._clock.elapsed()
-        placed = self.gate.place(visit.wish, at)
+        placed = Hindrance(Reason.FEATURE_SLOWED) if self._goes_without(visit) else self.gate.place(visit.wish, at)
         if not self.standing.observing or not isinstance(placed, Hindrance):
             return placed
         self.records.would_refuse(visit, placed.reason)
@@ -227,7 +235,10 @@ class Admission:
     def _refuse(
         self, visit: Visit, hindrance: Hindrance, reset: Instant | None = None, headers: dict[str, str] | None = None
     ) -> Refusal:
-        rule = visit.rule
+        rule, why = visit.rule, visit.rule.why
+        if hindrance.reason is Reason.FEATURE_SLOWED:
+            share = visit.standing.features[visit.ask.feature]
+            why = f"level {visit.standing.level} leaves feature {visit.ask.feature} to {share}% of users"
         refusal = Refusal(
             reason=hindrance.reason,
             tier=visit.tier,
@@ -235,7 +246,7 @@ class Admission:
             wait=hindrance.wait,
             reset=reset,
             message=rule.message,
-            why=rule.why,
+            why=why,
             since=Instant(rule.since) if rule.since is not None else None,
             headers=headers or {},
         )

@@ -131,6 +131,8 @@ class Documents:
             policy=lease.document.policy,
             epoch=lease.document.epoch,
             revision=lease.document.revision,
+            features=lease.document.features,
+            level=lease.document.level,
             observing=lease.document.kind is DocumentKind.OBSERVE,
             until=lease.until,
             lease_until=lease.until,
@@ -147,6 +149,8 @@ class Documents:
             policy=document.policy,
             epoch=document.epoch,
             revision=document.revision,
+            features=document.features,
+            level=document.level,
             until=self._next_step(waited, at),
         )
 

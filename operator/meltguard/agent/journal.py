@@ -38,6 +38,7 @@ class JournalEntry:
     revision: int
     state: str  # the tier's state in force
     rate: float | None  # the tier's rate in force at this pod, units a second
+    feature: str = ""  # that the request used
 
     def to_json_line(self) -> str:
         """The entry in one line."""

@@ -84,7 +84,8 @@ class AdmissionMiddleware:
             cost = cost_in_headers(headers)
         key = headers.get("idempotency-key", "")[:LONGEST_KEY] or None
         await intake.fill(READ_AHEAD, callers.body_within)
-        return Ask(tier=tier, user=user, cost=cost or self._cost_of_body(headers, intake), key=key)
+        feature = headers.get(callers.feature_header, "")
+        return Ask(tier=tier, user=user, cost=cost or self._cost_of_body(headers, intake), key=key, feature=feature)
 
     def _cost_of_body(self, headers: Mapping[str, str], intake: Intake) -> Cost:
         if headers.get("content-type", "").lower().startswith(OPAQUE_BODIES):

@@ -79,5 +79,6 @@ class Records:
                 revision=visit.standing.revision,
                 state=visit.rule.state.value,
                 rate=visit.rule.rate,
+                feature=visit.ask.feature,
             )
         )

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     QUOTA_STORE = "quota-store-unavailable"  # a daily allowance cannot be counted now
     DUPLICATE = "duplicate-request"  # the same idempotency key runs now, or was delivered
     COST_UNKNOWN = "cost-unknown"  # the body is too large to read what it costs
+    FEATURE_SLOWED = "feature-slowed"  # fewer users have the feature while demand is high
     OVER_RATE = "over-rate"  # the tier's temporary limit
     QUEUE_FULL = "queue-full"
     WAIT_TOO_LONG = "wait-too-long"  # it would wait in vain
@@ -56,6 +57,9 @@ WORDINGS: Final[Mapping[Reason, Wording]] = {
     ),
     Reason.COST_UNKNOWN: Wording(
         detail="the body is too large to see how many images it asks for; send a smaller one", kind="", status=413
+    ),
+    Reason.FEATURE_SLOWED: Wording(
+        detail="this feature is open to fewer users while demand is high; ask without it, or later", status=503
     ),
     Reason.OVER_RATE: Wording(detail="this tier is limited while demand is high"),
     Reason.QUEUE_FULL: Wording(detail="as many requests of this tier wait as may"),

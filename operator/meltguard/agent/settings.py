@@ -62,6 +62,7 @@ class Callers:
     trust_gateway: bool = False  # without it the headers below are anyone's words and are not read
     tier_header: str = "x-meltguard-tier"
     user_header: str = "x-meltguard-user"
+    feature_header: str = "x-meltguard-feature"  # anyone may name one: it only makes a request easier to refuse
     default_tier: TierName = DEFAULT_TIER
     open_paths: frozenset[str] = frozenset({"/healthz", "/readyz", "/livez", "/health", "/metrics", "/v1/models"})
     peek_bytes: int = 65_536  # of a body, to see what it costs

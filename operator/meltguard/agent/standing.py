@@ -1,7 +1,7 @@
 """What holds at this moment: the limits in force and the document that they come from. Values and pure functions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from meltguard.agent.settings import Pace
@@ -22,6 +22,8 @@ class Standing:
     policy: PolicyRef | None = None
     epoch: int = 0
     revision: int = 0
+    features: Mapping[str, int] = field(default_factory=dict)  # percentage of users who have each
+    level: str = ""
     observing: bool = False  # count what would be refused, refuse nothing
     until: Seconds | None = None  # ask again then, on the clock that never jumps
     lease_until: Seconds | None = None

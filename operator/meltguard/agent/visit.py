@@ -19,6 +19,7 @@ class Ask:
     user: str
     cost: Cost
     key: str | None = None  # idempotency key
+    feature: str = ""  # that the request uses; "" for none
 
 
 @dataclass(slots=True, kw_only=True)

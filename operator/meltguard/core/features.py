@@ -1,5 +1,6 @@
 """New features fade as the level rises: the first thing that a surge takes back, before any tier is limited."""
 
+import hashlib
 from collections.abc import Mapping
 
 from meltguard.core.decision import FeatureShare
@@ -23,6 +24,16 @@ def share_at(feature: Feature, level: Level) -> Percent:
     """The share of users who have a feature at a level; a level that names none keeps the milder one's share."""
     named = [(at, share) for at, share in feature.rollout.items() if at <= level]
     return max(named, key=lambda pair: pair[0])[1] if named else ALL_USERS
+
+
+def has_feature(feature: str, user: str, share: Percent) -> bool:
+    """Whether a user is among the share that has a feature.
+
+    Each user has a place from 0 to 99 of their own for each feature: who loses it as the share shrinks gets it back as
+    it grows, in the opposite order, and the same users do not go without every feature.
+    """
+    place = int.from_bytes(hashlib.blake2b(f"{feature}/{user}".encode(), digest_size=8).digest()) % 100
+    return place < share
 
 
 def _share_now(feature: Feature, level: Level, before: Slowed | None, now: Instant) -> FeatureShare:

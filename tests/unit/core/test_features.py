@@ -1,9 +1,10 @@
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltguard.core.features import feature_shares
+from meltguard.core.features import feature_shares, has_feature
 from meltguard.core.policy import Feature, Level
 from meltguard.core.seen import Slowed
 from meltguard.core.units import Instant, Percent
@@ -46,3 +47,22 @@ def test_a_falling_rollout_never_grows_with_the_level(given: dict[Level, int], o
     (calmer,), _ = feature_shares(policy, min(one, other), {}, NOW)
     (harder,), _ = feature_shares(policy, max(one, other), {}, NOW)
     assert harder.share <= calmer.share
+
+
+@given(st.text(max_size=20), st.integers(0, 100), st.integers(0, 100))
+def test_who_has_a_feature_at_a_share_has_it_at_every_larger_one(user: str, one: int, other: int) -> None:
+    """So a share that shrinks and grows flaps for nobody whose place it does not cross."""
+    assert has_feature("edit", user, Percent(min(one, other))) <= has_feature("edit", user, Percent(max(one, other)))
+
+
+@pytest.mark.parametrize("share", [0, 5, 50, 100])
+def test_the_share_of_users_is_the_share_that_was_asked_for(share: int) -> None:
+    users = [f"user-{number}" for number in range(4000)]
+    having = sum(has_feature("edit", user, Percent(share)) for user in users)
+    assert abs(having / len(users) - share / 100) < 0.025
+
+
+def test_the_same_users_do_not_go_without_every_feature() -> None:
+    users = [f"user-{number}" for number in range(1000)]
+    edit, upscale = ({u for u in users if has_feature(name, u, Percent(50))} for name in ("edit", "upscale"))
+    assert 150 < len(edit & upscale) < 350
