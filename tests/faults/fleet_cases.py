@@ -96,7 +96,9 @@ async def _floor_breaks(stage: Stage) -> str:
 
 def on_claims() -> tuple[Case, ...]:
     """Rows 18, 46 and 47."""
-    foreign = Case(name="claim-of-another-version", row=18, rules=lambda _: (), prepare=_foreign_claim)
+    foreign = Case(
+        name="claim-of-another-version", row=18, rules=lambda _: (), prepare=_foreign_claim, at_end=_foreign_claim_stays
+    )
     return (
         replace(foreign, adjust=_one_more_claim),
         Case(name="pool-label-edited", row=46, rules=lambda _: (), at_peak=_edited({"labels": {"workload": "other"}})),
@@ -112,6 +114,23 @@ def _one_more_claim(promises: Promises) -> Promises:
 async def _foreign_claim(stage: Stage) -> str:
     patch = {"metadata": {"annotations": {do.CLAIM: GARBAGE}}}
     await stage.ground.admin.merge(f"{NODES}/{stage.names[-1]}", patch)
+    return ""
+
+
+async def _foreign_claim_stays(stage: Stage) -> str:
+    """Everything else goes home; then whoever wrote that claim takes it away."""
+    admin, ours = stage.ground.admin, stage.names[-1]
+
+    async def others_home() -> bool:
+        return set(await do.claimed_nodes(stage)) <= {ours}
+
+    if not await until(others_home, 60.0):
+        return "not home beside a claim of another version"
+    path = f"{NODES}/{ours}"
+    found = await admin.get(path)
+    if found is None or found["metadata"]["annotations"].get(do.CLAIM) != GARBAGE:
+        return f"{ours}: a claim of another version was written over"
+    await admin.merge(path, {"metadata": {"annotations": {do.CLAIM: None}}})
     return ""
 
 
@@ -148,12 +167,18 @@ def on_pods() -> tuple[Case, ...]:
             name="pod-lands-before-relabel",
             row=41,
             rules=lambda s: (at("Relabelled", BEFORE, do.pod_lands(s)),),
+            adjust=_decided_before,
             lends_within=170.0,
             converges=150.0,
         ),
         Case(name="pod-lands-unseen", row=41, rules=lambda s: (at("Claimed", AFTER, _lands_unseen(s)),)),
         Case(name="daemonset-pods-stay", row=42, rules=lambda _: (), prepare=_daemons),
     )
+
+
+def _decided_before(promises: Promises) -> Promises:
+    """The pod lands while the write is on its way: the audit log's times are of its arrival, not of the decision."""
+    return replace(promises, bind_lag=5.0)
 
 
 def _lands_unseen(stage: Stage) -> do.Act:

@@ -15,27 +15,11 @@ from meltguard.core.fleet import HOMEWARD, Claim, NodeView
 from meltguard.core.move_actions import Enter, Intent, Scene, Wanted
 from meltguard.core.moves import new_claim, next_action
 from meltguard.core.units import Epoch, Instant
+from meltguard.demo.script import operator_pids
 from support.core_values import a_pool
 from support.plane import Kubectl
 
 OUT = Intent(wanted=Wanted.OUT, why="")
-
-
-def operator_pids(plane_directory: Path) -> dict[str, int]:
-    """Process id by pod name of every `meltguard operator` that runs on this plane."""
-    found: dict[str, int] = {}
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            words = (process / "cmdline").read_bytes().decode().split("\0")
-            environment = (process / "environ").read_bytes().decode(errors="replace")
-        except (OSError, UnicodeDecodeError):
-            continue  # gone meanwhile, or not ours to read
-        identity = next((word.removeprefix("--identity=") for word in words if word.startswith("--identity=")), "")
-        if "operator" in words and identity and str(plane_directory) in environment:
-            found[identity] = int(process.name)
-    return found
 
 
 def kill(pid: int) -> None:

@@ -3,13 +3,14 @@
 It asks the operator for one number only, how long acknowledgements took; every zero it counts itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from meltguard.core.units import Instant, Seconds, Share
 from meltguard.demo.check import nodes, pods, policy, requests
 from meltguard.demo.check.evidence import Evidence
 from meltguard.demo.check.fleet import Step, steps
+from meltguard.demo.check.ladder import Ladder, evicted_untold, ladder, out_of_order
 from meltguard.demo.plan import FREE
 
 
@@ -24,6 +25,7 @@ class Timeline:
     first_serving: Instant | None  # on a borrowed node
     limits_lifted: Instant | None
     all_home: Instant | None
+    first_drained_open: Instant | None  # a node whose work had to leave first, open to the borrower
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,10 @@ class Findings:
     loans: int
     most_loans: int
     busy_while_limited: Share | None  # of the service's GPUs, while the free tier was limited; None: it never was
-    slowest_opening: Seconds | None  # from claim to schedulable; None where no node got there
+    slowest_opening: Seconds | None  # from claim to schedulable, of idle nodes; None where none got there
+    slowest_drain: Seconds | None  # the same of nodes whose work had to leave first
+    ladder: Ladder
+    updated: bool  # the version that was shipped in the middle runs everywhere
     lag_p99: Seconds
     broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -49,20 +54,23 @@ def check(seen: Evidence) -> Findings:
     promises = seen.promises
     lowest = nodes.lowest_ready(seen.before.fleet, story, promises.lender_labels)
     moves = nodes.moves(story)
+    statuses = policy.told(seen.writes, promises.policy)
+    found = ladder(statuses, seen.writes, (promises.identity, promises.lender))
     return Findings(
         timeline=_timeline(seen, story),
         requests=requests.by_tier(seen.entries),
         evictions=sum(write.user == promises.identity for write in pods.accepted_evictions(seen.writes)),
         lender_ready_min=lowest,
-        limit_turns_a_minute=requests.most_turns_a_minute(
-            policy.rates(policy.told(seen.writes, promises.policy), FREE)
-        ),
+        limit_turns_a_minute=requests.most_turns_a_minute(policy.rates(statuses, FREE)),
         loans=len(moves),
         most_loans=nodes.most_loans(seen.before.fleet, story),
         busy_while_limited=_busy_while_limited(seen, moves),
-        slowest_opening=max((move.opening for move in moves if move.opening is not None), default=None),
+        slowest_opening=_slowest(move for move in moves if not move.drained),
+        slowest_drain=_slowest(move for move in moves if move.drained),
+        ladder=found,
+        updated=seen.after.updated,
         lag_p99=requests.quantile(sorted(result.lag for result in seen.results), Share(0.99)),
-        broken=_broken(seen, story, lowest),
+        broken={**_broken(seen, story, lowest), "ladderOutOfOrder": out_of_order(found)},
     )
 
 
@@ -72,6 +80,7 @@ def _broken(seen: Evidence, story: tuple[Step, ...], lowest: int) -> dict[str, t
     floor = f"the lender had {lowest} nodes ready, its floor is {promises.lender_floor}"
     return {
         "deletedWithoutEviction": pods.deleted_without_eviction(seen.writes, promises.identity, work),
+        "evictedUntold": evicted_untold(seen.writes, (promises.identity, promises.lender)),
         "evictedWithoutUid": pods.evictions_without_uid(seen.writes, promises.identity),
         "researchFloor": (floor,) if lowest < promises.lender_floor else (),
         "freeOverQuota": requests.free_over_quota(seen.entries),
@@ -81,6 +90,10 @@ def _broken(seen: Evidence, story: tuple[Step, ...], lowest: int) -> dict[str, t
         "nodesRestored": nodes.not_restored(seen.before.fleet, seen.after.fleet),
         "journalsAndUsersAgree": requests.unlike(seen.entries, seen.results),
     }
+
+
+def _slowest(moves: Iterable[nodes.Move]) -> Seconds | None:
+    return max((move.opening for move in moves if move.opening is not None), default=None)
 
 
 def _busy_while_limited(seen: Evidence, moves: tuple[nodes.Move, ...]) -> Share | None:
@@ -112,6 +125,7 @@ def _timeline(seen: Evidence, story: tuple[Step, ...]) -> Timeline:
         first_serving=min(served, default=None),
         limits_lifted=_lifted(seen, limited),
         all_home=_all_home(moves),
+        first_drained_open=min((m.schedulable for m in moves if m.drained and m.schedulable is not None), default=None),
     )
 
 

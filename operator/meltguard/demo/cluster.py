@@ -22,6 +22,8 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "ConfigMap": ("/api/v1", "configmaps"),
     "DaemonSet": ("/apis/apps/v1", "daemonsets"),
     "Deployment": ("/apis/apps/v1", "deployments"),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
+    "PriorityClass": ("/apis/scheduling.k8s.io/v1", "priorityclasses"),
     "Job": ("/apis/batch/v1", "jobs"),
     "GPUPool": ("/apis/meltguard.io/v1alpha1", "gpupools"),
     "ImageServicePolicy": ("/apis/meltguard.io/v1alpha1", "imageservicepolicies"),

@@ -42,6 +42,11 @@ class RunFiles:
         return self.root / "endpoints.json"
 
     @property
+    def picture(self) -> Path:
+        """The story in one picture."""
+        return self.report.with_suffix(".png")
+
+    @property
     def logs(self) -> Path:
         """What the programs of the plane said."""
         return self.root / "logs"

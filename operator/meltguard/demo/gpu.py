@@ -6,6 +6,7 @@ Closed forms between two events: reading one often changes nothing about it.
 import math
 from collections import deque
 from dataclasses import dataclass
+from enum import StrEnum
 from random import Random
 from typing import Final
 
@@ -45,6 +46,19 @@ class Thermal:
         return Celsius(settles + (temperature - settles) * math.exp(-span / self.time_constant))
 
 
+class Flaw(StrEnum):
+    """What is wrong with a card."""
+
+    HOT = "hot"  # a fan has failed
+    SLOW = "slow"  # it does the same work in more time, and no sensor tells
+
+
+HOT_AT: Final = Celsius(88.5)
+"""Where a badly cooled card settles at work: above SLOWDOWN."""
+
+SLOWNESS: Final = 1.7
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReading:
     """What an exporter reads of one GPU."""
@@ -72,8 +86,9 @@ class GpuUser:
 class Gpu:
     """One GPU. Times are seconds on one clock that never jumps."""
 
-    def __init__(self, index: int, thermal: Thermal, chance: Random) -> None:
+    def __init__(self, index: int, thermal: Thermal, chance: Random, pace: float = 1.0) -> None:
         self.index = index
+        self._pace = pace
         self.user: GpuUser | None = None
         self._thermal = thermal
         self._chance = chance
@@ -87,6 +102,12 @@ class Gpu:
     def busy(self) -> bool:
         """Whether something runs on it."""
         return self._busy_since is not None
+
+    def slowness(self, now: Seconds) -> float:
+        """How much longer work takes than on a good card: its own flaw, and the lower clock when it is too hot."""
+        self._advance(now)
+        throttled = BUSY_CLOCK / SLOW_CLOCK if self._temperature >= SLOWDOWN else 1.0
+        return self._pace * throttled
 
     def start(self, now: Seconds) -> None:
         """Work begins; a GPU that is at work stays so."""
@@ -137,11 +158,12 @@ class Gpu:
         self._seen_at = now
 
 
-def card(index: int, chance: Random, speed: float) -> Gpu:
+def card(index: int, chance: Random, speed: float, flaw: Flaw | None = None) -> Gpu:
     """One of a rack's cards: no two are cooled alike. `speed` divides the time that heating takes."""
+    idle, loaded = Celsius(chance.uniform(31.0, 36.0)), Celsius(chance.uniform(77.0, 82.5))
     thermal = Thermal(
-        idle=Celsius(chance.uniform(31.0, 36.0)),
-        loaded=Celsius(chance.uniform(77.0, 82.5)),
+        idle=idle,
+        loaded=HOT_AT if flaw is Flaw.HOT else loaded,
         time_constant=Seconds(60.0 / speed),
     )
-    return Gpu(index, thermal, chance)
+    return Gpu(index, thermal, chance, SLOWNESS if flaw is Flaw.SLOW else 1.0)

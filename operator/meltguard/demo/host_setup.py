@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from meltguard.demo.gpu import Flaw
+
 AGENT_PORT: Final = 9901
 DATA_PORT: Final = 8080
 DCGM_PORT: Final = 9400
@@ -21,6 +23,7 @@ class HostNode(msgspec.Struct, frozen=True):
     name: str
     gpus: int
     dcgm: str  # address of its exporter
+    flaws: dict[int, Flaw] = {}  # of its GPUs, by index
 
 
 class HostSetup(msgspec.Struct, frozen=True, rename="camel"):

@@ -61,8 +61,8 @@ class ImageServer:
 
     async def _paint(self, cost: Cost) -> Answer:
         job = self.draw(cost.images)
-        async with self._gpu():
-            await asyncio.sleep(job.seconds)  # the work itself
+        async with self._gpu() as slowness:
+            await asyncio.sleep(job.seconds * slowness)  # the work itself
         if job.fails:
             return problem(500, "the GPU gave up on this image; nothing is counted, ask again")
         made = {"created": int(self._clock.now()), "data": [{"b64_json": ""} for _ in range(cost.images)]}
@@ -79,11 +79,12 @@ class ImageServer:
         return Job(seconds=Seconds(seconds / self._speed), fails=fails)
 
     @asynccontextmanager
-    async def _gpu(self) -> AsyncIterator[None]:
+    async def _gpu(self) -> AsyncIterator[float]:
+        """A free GPU, at work while the block runs; how much slower it is than a good one."""
         gpu = await self._free.get()
         gpu.start(self._clock.elapsed())
         try:
-            yield
+            yield gpu.slowness(self._clock.elapsed())
         finally:
             gpu.stop(self._clock.elapsed())
             self._free.put_nowait(gpu)

@@ -1,9 +1,13 @@
 """After the run: gather what others wrote down, have it checked, write the report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from meltguard.agent.journal import JournalEntry
 from meltguard.api.quantities import parse_share
 from meltguard.core.units import Instant, Seconds, Share
 from meltguard.demo import cluster, scene
@@ -14,6 +18,7 @@ from meltguard.demo.checker import Findings, check
 from meltguard.demo.files import keep
 from meltguard.demo.install import IDENTITY
 from meltguard.demo.report import RunFacts, report, rows, write
+from meltguard.demo.script import DEPLOYMENT, Mark
 from meltguard.demo.stage import Stage
 from meltguard.errors import Unavailable
 
@@ -27,6 +32,7 @@ class Judged:
 
     found: Findings
     facts: RunFacts
+    entries: tuple[JournalEntry, ...]
 
 
 async def snapshot(stage: Stage) -> Snapshot:
@@ -34,10 +40,41 @@ async def snapshot(stage: Stage) -> Snapshot:
     return Snapshot(
         fleet=await cluster.nodes(stage.api, scene.node_names()),
         lenders_pods=await cluster.pods_of(stage.api, scene.RESEARCH),
+        updated=await _updated(stage),
     )
 
 
-async def judge(stage: Stage, before: Snapshot, surge_at: Instant) -> Judged:
+class Shipped(msgspec.Struct, frozen=True, rename="camel"):
+    """How far a Deployment's update is."""
+
+    replicas: int = 0
+    updated_replicas: int = 0
+    ready_replicas: int = 0
+
+
+class Paused(msgspec.Struct, frozen=True):
+    """Whether updates wait."""
+
+    paused: bool = False
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """As much of a Deployment as tells whether its update is through."""
+
+    spec: Paused = Paused()
+    status: Shipped = Shipped()
+
+
+async def _updated(stage: Stage) -> bool:
+    body = await stage.api.get(DEPLOYMENT)
+    if body is None:
+        return False
+    found = msgspec.json.decode(body, type=Deployment)
+    here = found.status
+    return not found.spec.paused and here.updated_replicas == here.ready_replicas == here.replicas > 0
+
+
+async def judge(stage: Stage, before: Snapshot, surge_at: Instant, marks: Sequence[Mark]) -> Judged:
     """Check the run and write its report.
 
     Raises:
@@ -58,7 +95,7 @@ async def judge(stage: Stage, before: Snapshot, surge_at: Instant) -> Judged:
         results=results,
         ack_p99=ack,
     )
-    judged = Judged(found=check(evidence), facts=_facts(stage, evidence))
+    judged = Judged(found=check(evidence), facts=_facts(stage, evidence, marks), entries=evidence.entries)
     write(stage.files.report, report(judged.found, judged.facts))
     write(BENCH, [row.as_json() for row in rows(judged.found, judged.facts)])
     return judged
@@ -70,6 +107,7 @@ def _promises(stage: Stage) -> Promises:
         policy=scene.SERVICE,
         lender_labels={scene.POOL_KEY: "research"},
         lender_floor=scene.RESEARCH_FLOOR,
+        lender=scene.RESEARCH,
         free_floor=parse_share(scene.FREE_FLOOR),
         wait_target=Seconds(scene.WAIT_TARGET / stage.options.speed),
         owned_gpus=scene.INFERENCE_NODES * scene.GPUS_A_NODE,
@@ -77,7 +115,7 @@ def _promises(stage: Stage) -> Promises:
     )
 
 
-def _facts(stage: Stage, evidence: Evidence) -> RunFacts:
+def _facts(stage: Stage, evidence: Evidence, marks: Sequence[Mark]) -> RunFacts:
     files = stage.files
     return RunFacts(
         surge_at=evidence.surge_at,
@@ -87,6 +125,7 @@ def _facts(stage: Stage, evidence: Evidence) -> RunFacts:
         floor=scene.RESEARCH_FLOOR,
         ack_p99=evidence.ack_p99,
         files={"audit": str(files.audit), "journals": str(files.journals), "users": str(files.users)},
+        acts={mark.name: mark.at for mark in marks},
     )
 
 

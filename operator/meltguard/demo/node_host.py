@@ -13,20 +13,27 @@ from aiohttp import web
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.api.signed import PublicKeys
-from meltguard.clock import SystemClock
-from meltguard.core.fleet import PodView
-from meltguard.core.units import PodUid
+from meltguard.clock import SystemClock, rfc3339
+from meltguard.core.fleet import SAVED_AT_ANNOTATION, PodView
+from meltguard.core.units import PodUid, Seconds
 from meltguard.demo.dcgm import CONTENT_TYPE, exposition
 from meltguard.demo.gpu import Gpu, GpuUser, card
 from meltguard.demo.host_setup import DCGM_PORT, DRAINED_ANNOTATION, HostNode, HostSetup
 from meltguard.demo.recording import Recording
 from meltguard.demo.serving_pod import PodFiles, ServingPod, agent_settings
 from meltguard.demo.spread import seeded
+from meltguard.errors import MeltguardError
 
 log = logging.getLogger(__name__)
 
 SERVER, TRAINER = "image-server", "trainer"
 """Names of the containers in the demo's pods."""
+
+SAVES: Final = "saves-checkpoints"
+"""Label of training that answers a notice by saving its work."""
+
+SAVING: Final = Seconds(30.0)
+"""How long that takes, in the recorded service's time."""
 
 DRAINED: Final = json.dumps({"metadata": {"annotations": {DRAINED_ANNOTATION: "true"}}}).encode()
 
@@ -41,9 +48,10 @@ class NodeHost:
         self._recording = recording
         self._api = api
         self._clock = SystemClock()
-        self._cards = [card(index, chance, setup.speed) for index in range(node.gpus)]
+        self._cards = [card(index, chance, setup.speed, node.flaws.get(index)) for index in range(node.gpus)]
         self._given: dict[PodUid, list[Gpu]] = {}
         self._serving: dict[PodUid, ServingPod] = {}
+        self._saved: set[PodUid] = set()
 
     def keep_in_step(self, pods: Iterable[PodView], keys: PublicKeys, tasks: asyncio.TaskGroup) -> None:
         """Start what was bound here and stop what is to go; `tasks` carries the pods that serve."""
@@ -52,6 +60,9 @@ class NodeHost:
             self._gone(uid)
         for pod in sorted(here.values(), key=_name):
             serving = self._serving.get(pod.uid)
+            if pod.asked_at is not None and pod.uid not in self._saved and SAVES in pod.labels:
+                self._saved.add(pod.uid)
+                tasks.create_task(self._save(pod), name=f"{pod.name} saves")
             if pod.terminating:
                 self._ends(pod.uid)
             elif pod.running and pod.ip and pod.uid not in self._given:
@@ -121,9 +132,19 @@ class NodeHost:
             self._release(pod.uid)
         log.info("pod has finished", extra={"pod": pod.name})
         try:
-            await self._api.patch(f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}", DRAINED, PatchKind.MERGE)
+            await self._api.patch(_path(pod), DRAINED, PatchKind.MERGE)
         except Missing:
             log.info("pod was gone before it said that it is drained", extra={"pod": pod.name})
+
+    async def _save(self, pod: PodView) -> None:
+        """A trainer that is told to go writes its checkpoint and says when: as its own code would."""
+        await asyncio.sleep(SAVING / self._setup.speed)
+        now = rfc3339(self._clock.now())
+        patch = {"metadata": {"uid": pod.uid, "annotations": {SAVED_AT_ANNOTATION: now}}}
+        try:
+            await self._api.patch(_path(pod), json.dumps(patch).encode(), PatchKind.MERGE)
+        except MeltguardError as exc:
+            log.info("checkpoint not told", extra={"pod": pod.name, "why": str(exc)})
 
     def _files(self, pod: PodView) -> PodFiles:
         journals = self._setup.journals(self._node.name)
@@ -140,6 +161,10 @@ class NodeHost:
 def baseline_file(setup: HostSetup, node: str) -> Path:
     """Where a node's agents find the baseline document, as a mounted ConfigMap."""
     return Path(setup.directory) / "baseline" / f"{node}.json"
+
+
+def _path(pod: PodView) -> str:
+    return f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
 
 
 def _name(pod: PodView) -> str:

@@ -10,10 +10,17 @@ from meltguard.core.units import Gpus, Seconds, Share, TierName
 from meltguard.demo.recording import Recording
 from meltguard.demo.spread import seeded
 
-FREE, PLUS = TierName("free"), TierName("plus")
+FREE, PLUS, PRO = TierName("free"), TierName("plus"), TierName("pro")
+PAID: Final = frozenset({PLUS, PRO})
+FEATURE: Final = "image-edit"
+"""The new feature, which some users use in all their requests."""
+
 FREE_IMAGES_A_DAY: Final = 3
-PLUS_SHARE: Final = Share(0.10)
+PLUS_SHARE, PRO_SHARE = Share(0.08), Share(0.02)
 """Of the users, drawn by the seed and the user's name."""
+
+EDITOR_SHARE: Final = Share(0.2)
+"""Of the users: their requests use the new feature."""
 
 TRY_ONCE_MORE: Final = Share(0.3)
 """Of the free users whose day is used up: they ask all the same, once."""
@@ -51,6 +58,7 @@ class Planned:
     images: int
     key: str  # idempotency key
     comes_again: bool
+    feature: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +70,7 @@ class Person:
     requests: tuple[int, ...]
     over_quota: bool  # the last request asks for more than the day has left
     comes_again: bool
+    feature: str = ""  # that all of them use
 
 
 def people(recording: Recording, seed: int) -> Iterator[Person]:
@@ -73,12 +82,26 @@ def people(recording: Recording, seed: int) -> Iterator[Person]:
     chance = seeded(seed, "people")
     for number in count(1):
         requests = recording.user(chance)
-        plus = chance.random() < PLUS_SHARE
+        tier = _tier(Share(chance.random()))
         again = chance.random() < COME_AGAIN
         tries = chance.random() < TRY_ONCE_MORE
-        kept, over = (requests, False) if plus else within_quota(requests, tries_once_more=tries)
-        tier = PLUS if plus else FREE
-        yield Person(name=f"{tier}-{number:05}", tier=tier, requests=kept, over_quota=over, comes_again=again)
+        feature = FEATURE if chance.random() < EDITOR_SHARE else ""
+        kept, over = within_quota(requests, tries_once_more=tries) if tier == FREE else (requests, False)
+        yield Person(
+            name=f"{tier}-{number:05}",
+            tier=tier,
+            requests=kept,
+            over_quota=over,
+            comes_again=again,
+            feature=feature,
+        )
+
+
+def _tier(drawn: Share) -> TierName:
+    """The tier of a user by where they were drawn between 0 and 1."""
+    if drawn < PRO_SHARE:
+        return PRO
+    return PLUS if drawn < PRO_SHARE + PLUS_SHARE else FREE
 
 
 def within_quota(requests: tuple[int, ...], *, tries_once_more: bool) -> tuple[tuple[int, ...], bool]:
@@ -118,7 +141,13 @@ def plan(surge: Surge, recording: Recording) -> tuple[Planned, ...]:
     times = _arrivals(surge, peak_rate(surge, recording), recording)
     return tuple(
         Planned(
-            at=at, user=who.name, tier=who.tier, images=images, key=f"{surge.seed}-{i}", comes_again=who.comes_again
+            at=at,
+            user=who.name,
+            tier=who.tier,
+            images=images,
+            key=f"{surge.seed}-{i}",
+            comes_again=who.comes_again,
+            feature=who.feature,
         )
         for i, (at, (who, images)) in zip(range(MOST_REQUESTS), zip(times, requests, strict=False), strict=False)
     )

@@ -14,6 +14,8 @@ LAG_GOAL: Final = Seconds(0.05)
 ACK_GOAL: Final = Seconds(1.0)
 LIMIT_GOAL: Final = Seconds(5.0)
 OPENING_GOAL: Final = Seconds(15.0)
+DRAIN_GOAL: Final = Seconds(25.0)
+"""The notice (10 s at the default speed), a grace of 5 s, and 10 s."""
 
 REAL_TIME: Final = (
     "operator, API server, Prometheus and clocks run in real time; arrival gaps, service times, model load and the "
@@ -44,6 +46,7 @@ class RunFacts:
     floor: int
     ack_p99: Seconds | None
     files: Mapping[str, str]
+    acts: Mapping[str, Instant]  # what people and accidents did: `ships`, `killed`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,7 @@ def rows(found: Findings, facts: RunFacts) -> tuple[Row, ...]:
         _at_most("limitAckP99Seconds", facts.ack_p99, ACK_GOAL),
         _at_most("firstLimitAfterOverloadSeconds", after_overload, LIMIT_GOAL),
         _at_most("claimToSchedulableSecondsMax", found.slowest_opening, OPENING_GOAL),
+        _at_most("claimToSchedulableBusySecondsMax", found.slowest_drain, DRAIN_GOAL),
         *counted,
         Row(
             name="researchReadyMin",
@@ -116,14 +120,25 @@ def verdict(found: Findings, facts: RunFacts) -> Verdict:
 
 def story(found: Findings, facts: RunFacts) -> list[dict[str, Any]]:
     """Each promised step: done or not, and when, in seconds from the start of the surge."""
-    times = found.timeline
+    times, ladder, acts = found.timeline, found.ladder, facts.acts
     told = (
         ("the surge overloads the service", times.overload_seen or times.first_limit),
+        ("the new feature is slowed", ladder.feature_slowed),
+        ("updates of the service are held", ladder.updates_held),
+        ("a developer ships a version all the same: it waits", acts.get("ships")),
         ("the free tier is limited on the serving pods", times.first_limit),
         ("an idle research node is claimed", times.first_claim),
         ("it is schedulable for inference", times.first_schedulable),
         ("it serves images", times.first_serving),
+        ("training that was told saves its work and leaves", ladder.first_eviction),
+        ("its node is schedulable for inference", times.first_drained_open),
+        ("a person suspends the free tier for a while", ladder.override_began),
+        ("that override ends by itself", ladder.override_ended),
+        ("the operator is killed", acts.get("killed")),
+        ("another term goes on where it stopped", ladder.next_term),
         ("the limits are lifted", times.limits_lifted),
+        ("the new feature is whole again", ladder.feature_restored),
+        ("updates go on, and the shipped version runs", ladder.updates_resumed if found.updated else None),
         ("every node is home", times.all_home),
     )
     return [{"step": step, "done": at is not None, "at": _since(at, facts.surge_at)} for step, at in told]
@@ -144,6 +159,9 @@ def report(found: Findings, facts: RunFacts) -> dict[str, Any]:
         "firstNodeClaimed": _since(times.first_claim, facts.surge_at),
         "firstNodeSchedulable": _since(times.first_schedulable, facts.surge_at),
         "claimToSchedulableSecondsMax": _rounded(found.slowest_opening),
+        "claimToSchedulableBusySecondsMax": _rounded(found.slowest_drain),
+        "evictedUntold": len(broken["evictedUntold"]),
+        "ladderOutOfOrder": len(broken["ladderOutOfOrder"]),
         "firstNodeServing": _since(times.first_serving, facts.surge_at),
         "limitsLifted": _since(times.limits_lifted, facts.surge_at),
         "allNodesHome": _since(times.all_home, facts.surge_at),

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -18,11 +18,13 @@ from meltguard.core.units import Instant, Seconds
 from meltguard.demo import scene
 from meltguard.demo.endpoints import EndpointKeeper
 from meltguard.demo.files import RunFiles, keep, own_files
-from meltguard.demo.judge import judge, snapshot
+from meltguard.demo.judge import Judged, judge, snapshot
+from meltguard.demo.picture import Event, Story, draw
 from meltguard.demo.processes import Child, child
 from meltguard.demo.recorded import recording, traces_beside_checkout
 from meltguard.demo.records import ENCODER, Started, UsersSetup, first_line
-from meltguard.demo.report import Verdict, verdict
+from meltguard.demo.report import Verdict, story, verdict
+from meltguard.demo.script import Mark, Script
 from meltguard.demo.stage import (
     Options,
     Stage,
@@ -35,7 +37,7 @@ from meltguard.demo.stage import (
 from meltguard.demo.summary import print_commands, print_stop, print_summary
 from meltguard.demo.surge import Cast, play
 from meltguard.demo.view import view_on
-from meltguard.demo.watch import Watch
+from meltguard.demo.watch import Picture, Watch
 from meltguard.errors import Unavailable
 from meltguard.localcluster.binaries import binary
 from meltguard.localcluster.plane import Plane, running_plane
@@ -105,19 +107,34 @@ async def _story(stage: Stage, children: ExitStack) -> Verdict:
     keeping = asyncio.create_task(EndpointKeeper(stage.fleet, stage.files.endpoints).run())
     try:
         before = await snapshot(stage)
-        surge_at = await _surge(stage, watch, hosts, children)
-        judged = await judge(stage, before, surge_at)
+        surge_at, album, marks = await _surge(stage, watch, hosts, children)
+        judged = await judge(stage, before, surge_at, marks)
     finally:
         keeping.cancel()
     outcome = verdict(judged.found, judged.facts)
+    await asyncio.to_thread(draw, _told(judged, album), stage.files.picture)
     print_summary(judged, outcome, stage.files)
     if stage.options.keep:
         await _stay(stage)
     return outcome
 
 
-async def _surge(stage: Stage, watch: Watch, hosts: Child, children: ExitStack) -> Instant:
-    """Send the users, show what happens; the instant at which the surge began."""
+def _told(judged: Judged, album: Sequence[tuple[Seconds, Picture]]) -> Story:
+    steps = [step for step in story(judged.found, judged.facts) if step["done"]]
+    events = sorted((Event(at=step["at"], text=step["step"]) for step in steps), key=lambda event: event.at)
+    return Story(
+        title=f"A surge and what Meltguard did (speed {judged.facts.speed:g}, seed {judged.facts.seed})",
+        surge_at=judged.facts.surge_at,
+        album=album,
+        entries=judged.entries,
+        events=events,
+    )
+
+
+async def _surge(
+    stage: Stage, watch: Watch, hosts: Child, children: ExitStack
+) -> tuple[Instant, Sequence[tuple[Seconds, Picture]], Sequence[Mark]]:
+    """Send the users, show what happens; when the surge began, how it looked, what people did."""
     speed = stage.options.speed
     setup = _users_setup(stage)
     stage.files.setup("users").write_bytes(ENCODER.encode(setup))
@@ -125,12 +142,17 @@ async def _surge(stage: Stage, watch: Watch, hosts: Child, children: ExitStack) 
     users = children.enter_context(child("meltguard.demo.users", arguments, stage.files.log("users")))
     surge_at = Instant(await _started(stage.files.users, users) + LEAD_IN / speed)
     view = view_on(sys.stdout, headless=stage.options.headless)
+    cast = Cast(watch=watch, view=view, users=users, hosts=hosts)
+    script = Script(stage=stage, watch=watch)
+    acting = asyncio.create_task(script.perform())
     try:
-        cast = Cast(watch=watch, view=view, users=users, hosts=hosts)
         await play(cast, surge_at, Seconds((LENGTH + TAIL) / speed))
+        if acting.done():
+            acting.result()  # raises what stopped it
     finally:
+        acting.cancel()
         view.close()
-    return surge_at
+    return surge_at, cast.album, script.marks
 
 
 def _users_setup(stage: Stage) -> UsersSetup:

@@ -4,29 +4,36 @@ Plain Kubernetes objects. Durations are written as a real service would have the
 what is counted per time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from meltguard.core.fleet import MANAGED_LABEL
 from meltguard.core.units import Seconds
+from meltguard.demo import research
+from meltguard.demo.gpu import Flaw
 from meltguard.demo.host_setup import AGENT_PORT, DATA_PORT
-from meltguard.demo.node_host import SERVER, TRAINER
-from meltguard.demo.plan import FREE, FREE_IMAGES_A_DAY, PLUS
+from meltguard.demo.node_host import SERVER
+from meltguard.demo.plan import FEATURE, FREE, FREE_IMAGES_A_DAY, PLUS, PRO
 
 Object = dict[str, Any]
 
 GPUS_A_NODE: Final = 8
-INFERENCE_NODES, RESEARCH_NODES = 3, 5
-BUSY_RESEARCH_NODES: Final = 2
-RESEARCH_FLOOR: Final = 2
+INFERENCE_NODES, RESEARCH_NODES = 4, 8
+RESEARCH_FLOOR: Final = 4
 MOST_LOANS: Final = 3
+FLAWS: Final[Mapping[str, Mapping[int, Flaw]]] = {"gpu-02": {3: Flaw.HOT}, "gpu-03": {5: Flaw.SLOW}}
+"""One card that is cooled badly, and one that is slow and shows it nowhere."""
+
 FREE_FLOOR: Final = "2%"
 
-SERVING, RESEARCH, OPERATOR = "serving", "research", "meltguard-system"
+SERVING, RESEARCH, OPERATOR = "serving", research.NAMESPACE, "meltguard-system"
 """Namespaces."""
 
 SERVICE: Final = "image-gen"
+VERSIONS: Final = ("registry.example.com/image-gen:3.2", "registry.example.com/image-gen:3.3")
+"""What runs, and what a developer ships in the middle of the surge."""
+
 POOL_KEY: Final = "workload"
 """Label and taint that tell the pools apart."""
 
@@ -60,7 +67,7 @@ def node_names() -> tuple[str, ...]:
 
 
 def gpu_nodes() -> list[Object]:
-    """Eight eight-way machines, as their owners' tools label them."""
+    """Eight-way machines, as their owners' tools label them."""
     workloads = ["inference"] * INFERENCE_NODES + ["research"] * RESEARCH_NODES
     return [_node(name, workload) for name, workload in zip(node_names(), workloads, strict=True)]
 
@@ -131,30 +138,6 @@ def exporters() -> Object:
     }
 
 
-def research_job() -> Object:
-    """Training that fills some research nodes for longer than any demo lasts."""
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": "pretrain-7b", "namespace": RESEARCH},
-        "spec": {
-            "parallelism": BUSY_RESEARCH_NODES,
-            "completions": BUSY_RESEARCH_NODES,
-            "completionMode": "Indexed",
-            "backoffLimit": 4,
-            "template": {
-                "metadata": {"labels": {"app": "pretrain-7b"}},
-                "spec": {
-                    "restartPolicy": "Never",
-                    "nodeSelector": {POOL_KEY: "research"},
-                    "tolerations": [_tolerated("research")],
-                    "containers": [_container(TRAINER, "registry.example.com/trainer:1.4", GPUS_A_NODE)],
-                },
-            },
-        },
-    }
-
-
 def deployment(pace: Pace) -> Object:
     """The image service: one GPU a pod, on nodes that carry the inference label."""
     labels = {"app": SERVICE}
@@ -164,6 +147,7 @@ def deployment(pace: Pace) -> Object:
         "metadata": {"name": SERVICE, "namespace": SERVING, "labels": labels},
         "spec": {
             "replicas": INFERENCE_NODES * GPUS_A_NODE,
+            "strategy": {"rollingUpdate": {"maxUnavailable": "25%", "maxSurge": 0}},  # no GPU is left for a surge pod
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {
@@ -174,7 +158,7 @@ def deployment(pace: Pace) -> Object:
                     "nodeSelector": {POOL_KEY: "inference"},
                     "tolerations": [_tolerated("inference")],
                     "terminationGracePeriodSeconds": 60,
-                    "containers": [_container(SERVER, "registry.example.com/image-gen:3.2", 1)],
+                    "containers": [_container(SERVER, VERSIONS[0], 1)],
                 },
             },
         },
@@ -193,6 +177,12 @@ def pools(pace: Pace) -> list[Object]:
                     "maxLoans": MOST_LOANS,
                     "maxLoanDuration": pace.time(4 * 3600),
                     "borrowers": {"namespaceSelector": {"matchLabels": {"team": "serving"}}},
+                    "eviction": {
+                        "notice": pace.time(120),
+                        "minimumRuntime": pace.time(120),
+                        "deadline": pace.time(900),
+                        "onDeadline": "GiveUp",
+                    },
                 }
             },
         ),
@@ -233,6 +223,13 @@ def policy(pace: Pace) -> Object:
                 "returnAfter": pace.time(120),
             },
             "tiers": _tiers(pace),
+            "features": [
+                {
+                    "name": FEATURE,
+                    "rollout": {"Normal": "100%", "Elevated": "50%", "Overloaded": "10%", "Critical": "0%"},
+                }
+            ],
+            "rollouts": {"holdAt": "Elevated"},
         },
     }
 
@@ -259,7 +256,15 @@ def _tiers(pace: Pace) -> list[Object]:
             "message": "Free images pause while demand is high.",
             "onLevel": {"Elevated": "Delay", "Overloaded": "Reject", "Critical": "Suspend"},
         },
-        {"name": PLUS, "priority": 10, "maxWait": pace.time(120), "onLevel": {"Overloaded": "Delay"}},
+        {
+            "name": PLUS,
+            "priority": 10,
+            "weight": 3,
+            "maxWait": pace.time(120),
+            "message": "You are in the queue: the GPUs are all at work.",
+            "onLevel": {"Overloaded": "Delay"},
+        },
+        {"name": PRO, "priority": 20, "maxWait": pace.time(120)},
     ]
 
 
@@ -278,4 +283,4 @@ def _container(name: str, image: str, gpus: int = 0) -> Object:
 
 def everything(pace: Pace) -> Sequence[Object]:
     """All but the custom resources, in an order in which each finds what it needs."""
-    return [*namespaces(), *gpu_nodes(), exporters(), research_job(), deployment(pace)]
+    return [*namespaces(), *gpu_nodes(), exporters(), *research.work(), deployment(pace)]

@@ -12,7 +12,7 @@ from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.api.policy_status import PolicyStatus
 from meltguard.core.fleet import PodView
 from meltguard.core.units import Seconds, Share
-from meltguard.demo import cluster, scene
+from meltguard.demo import cluster, research, scene
 from meltguard.demo.files import RunFiles
 from meltguard.demo.host_setup import DCGM_PORT, HostNode, HostSetup
 from meltguard.demo.install import install
@@ -65,8 +65,8 @@ class Stage:
 
 
 async def build_nodes(stage: Stage) -> None:
-    """Eight GPU nodes of two pools, with what runs on every node."""
-    stage.progress.begin("eight GPU nodes join")
+    """The GPU nodes of both pools, with what runs on every node."""
+    stage.progress.begin(f"{len(scene.node_names())} GPU nodes join")
     for made in (*scene.namespaces(), *scene.gpu_nodes(), scene.exporters()):
         await cluster.create(stage.api, made)
     names = set(scene.node_names())
@@ -82,7 +82,12 @@ async def build_nodes(stage: Stage) -> None:
 def write_host_setup(stage: Stage) -> Path:
     """What the serving hosts are started with; Prometheus is told where their exporters will be."""
     nodes = tuple(
-        HostNode(name=name, gpus=scene.GPUS_A_NODE, dcgm=stage.plane.address(number))
+        HostNode(
+            name=name,
+            gpus=scene.GPUS_A_NODE,
+            dcgm=stage.plane.address(number),
+            flaws=dict(scene.FLAWS.get(name, {})),
+        )
         for number, name in enumerate(scene.node_names())
     )
     traces = traces_beside_checkout()
@@ -124,19 +129,17 @@ async def install_operator(stage: Stage) -> None:
 async def start_work(stage: Stage) -> None:
     """Research trains on some of its nodes, the service fills those of inference."""
     wanted = scene.INFERENCE_NODES * scene.GPUS_A_NODE
-    stage.progress.begin(
-        f"{wanted} serving pods load their model, research trains on {scene.BUSY_RESEARCH_NODES} nodes"
-    )
-    for made in (scene.research_job(), scene.deployment(stage.pace)):
+    stage.progress.begin(f"{wanted} serving pods load their model, research works on {research.BUSY_NODES} nodes")
+    for made in (*research.work(), scene.deployment(stage.pace)):
         await cluster.create(stage.api, made)
     await cluster.until(
         stage.fleet,
         lambda: (
             len(stage.pods(lambda pod: is_serving(pod) and pod.ready)) == wanted
-            and len(stage.pods(lambda pod: pod.namespace == scene.RESEARCH and pod.ready)) == scene.BUSY_RESEARCH_NODES
+            and len(stage.pods(lambda pod: pod.namespace == scene.RESEARCH and pod.ready)) == research.BUSY_NODES
         ),
         READY_WITHIN,
-        f"{wanted} serving and {scene.BUSY_RESEARCH_NODES} training pods to be Ready",
+        f"{wanted} serving and {research.BUSY_NODES} research pods to be Ready",
     )
     stage.progress.end("Ready")
 

@@ -50,7 +50,10 @@ def print_summary(judged: Judged, outcome: Verdict, files: RunFiles) -> None:
         for text in times[:5]:
             out.print(f"  broken: {promise}: {text}")
     out.print(f"{WORDS[outcome]} (speed {judged.facts.speed:g}: {told['speedMeans']})")
-    out.print(f"report {files.report}, rows {BENCH.absolute()}, evidence in {files.root}", soft_wrap=True)
+    out.print(
+        f"report {files.report}, picture {files.picture}, rows {BENCH.absolute()}, evidence in {files.root}",
+        soft_wrap=True,
+    )
 
 
 def _story(steps: list[dict[str, object]]) -> Table:

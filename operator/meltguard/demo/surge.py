@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
 
 from meltguard.clock import SystemClock
+from meltguard.core.rollout import RolloutState
 from meltguard.core.units import Instant, Seconds
 from meltguard.demo.processes import Child
 from meltguard.demo.scene import GPUS_A_NODE, INFERENCE_NODES
@@ -30,6 +31,7 @@ class Cast:
     view: View
     users: Child
     hosts: Child
+    album: list[tuple[Seconds, Picture]] = field(default_factory=list)  # every picture, with when it was taken
 
 
 async def play(cast: Cast, surge_at: Instant, length: Seconds) -> None:
@@ -46,6 +48,7 @@ async def play(cast: Cast, surge_at: Instant, length: Seconds) -> None:
             cast.hosts.check()
             picture = await cast.watch.picture(session)
             elapsed = Seconds(clock.now() - surge_at)
+            cast.album.append((elapsed, picture))
             cast.view.show(phase(picture, elapsed, sending=cast.users.running), elapsed, picture)
             if not cast.users.running and at_rest(picture):
                 return
@@ -76,4 +79,6 @@ def at_rest(picture: Picture) -> bool:
     """Whether no node is lent and the service is as large as it was."""
     serving = sum(node.serving for node in picture.nodes)
     leaving = any(node.starting for node in picture.nodes)
-    return picture.loans == 0 and serving == INFERENCE_NODES * GPUS_A_NODE and not leaving
+    updates = picture.policy.rollouts
+    free = updates is None or updates.state is RolloutState.FREE
+    return picture.loans == 0 and free and serving == INFERENCE_NODES * GPUS_A_NODE and not leaving

@@ -113,6 +113,8 @@ class Users:
             "x-meltguard-tier": request.tier,
             "x-meltguard-user": request.user,
         }
+        if request.feature:
+            headers["x-meltguard-feature"] = request.feature
         body = b'{"prompt":"a lighthouse","n":%d,"size":"1024x1024","steps":30}' % request.images
         async with self._session.post(url + PATH, data=body, headers=headers, trace_request_ctx=sent) as answer:
             text = await answer.read()

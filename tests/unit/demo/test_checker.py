@@ -30,6 +30,7 @@ from support.demo_evidence import (
 START = 1000.0
 PROMISES = Promises(
     identity=OURS,
+    lender="research",
     policy="image-gen",
     lender_labels=RESEARCH,
     lender_floor=2,
@@ -39,7 +40,9 @@ PROMISES = Promises(
     gpus_a_node=1,
 )
 TRAIN = PodSeen(uid="t", namespace="research", name="train-0", node="a")
-HOME = Snapshot(fleet=fleet(a_node("a"), a_node("b"), a_node("c")), lenders_pods=(TRAIN,))
+TOLD = PodSeen(uid="u", namespace="research", name="tune-0", node="d")
+FLEET = fleet(a_node("a"), a_node("b"), a_node("c"), a_node("d"))
+HOME = Snapshot(fleet=FLEET, lenders_pods=(TRAIN, TOLD), updated=True)
 LENT = {"claim": a_claim(step=MoveStep.LENT), "labels": {"workload": "inference"}, "taints": [], "epoch": 1}
 
 
@@ -47,14 +50,55 @@ def loan() -> list[Write]:
     return [
         node_write(START + 12, "c", 10, claim=a_claim(), epoch=1),
         node_write(START + 20, "c", 11, **LENT),
-        node_write(START + 90, "c", 12, epoch=1),
+        node_write(START + 90, "c", 40, epoch=1),
     ]
 
 
-def a_status(at: float, rate: str) -> Write:
+def drained_loan() -> list[Write]:
+    """A node whose work is told, leaves, and whose node then serves."""
+    notice = msgspec.json.encode({"metadata": {"annotations": {"meltguard.io/checkpoint-asked-at": "then"}}})
+    asked = a_write(START + 28, "patch", Ref(resource="pods", namespace="research", name="tune-0"), asked=notice)
+    return [
+        node_write(START + 27, "d", 30, claim=a_claim("m9", MoveStep.NOTIFIED), epoch=1),
+        asked,
+        an_eviction(START + 38, "tune-0", "u"),
+        node_write(START + 46, "d", 31, **{**LENT, "claim": a_claim("m9", MoveStep.LENT)}),
+        node_write(START + 92, "d", 41, epoch=1),
+    ]
+
+
+def measures(at: float, **told: object) -> Write:
+    """A status with more than limits."""
+    return status_write(at, {"epoch": 1, "limits": [], **told})
+
+
+SLOWED = [{"name": "edit", "rollout": "50%", "cause": "level Elevated"}]
+WHOLE = [{"name": "edit", "rollout": "100%"}]
+FREE_DELAYED = [{"tier": "free", "state": "Delay", "rate": "12/m"}]
+
+
+def the_ladder() -> list[Write]:
+    """Features and updates first, then the free tier; an override; another term; all of it lifted."""
+    held = {"features": SLOWED, "rollouts": {"state": "Held"}}
+    word = [{"sets": "free: Suspend"}]
+    return [
+        measures(1, features=WHOLE),
+        measures(9, **held),
+        measures(11, **held, limits=FREE_DELAYED),
+        measures(30, **held, limits=FREE_DELAYED, overrides=word),
+        measures(45, **held, limits=FREE_DELAYED),
+        measures(50, **{**held, "epoch": 2}),
+        measures(60, features=WHOLE, epoch=2),
+    ]
+
+
+def status_write(at: float, status: dict[str, object]) -> Write:
     ref = Ref(resource="imageservicepolicies", subresource="status", name="image-gen", namespace="serving")
-    body = {"status": {"limits": [{"tier": "free", "state": "Delay", "rate": rate}]}}
-    return a_write(START + at, "patch", ref, after=msgspec.json.encode(body))
+    return a_write(START + at, "patch", ref, after=msgspec.json.encode({"status": status}))
+
+
+def a_status(at: float, rate: str) -> Write:
+    return status_write(at, {"limits": [{"tier": "free", "state": "Delay", "rate": rate}]})
 
 
 def a_good_run() -> Evidence:
@@ -70,7 +114,7 @@ def a_good_run() -> Evidence:
         surge_at=Instant(START),
         before=HOME,
         after=HOME,
-        writes=tuple(loan()),
+        writes=tuple(sorted((*loan(), *drained_loan(), *the_ladder()), key=lambda write: write.at)),
         journals={"gpu-01": own, "c": (an_entry(START + 25, user="free-c", tier="plus"),)},
         results=tuple(result(0.004) for _ in range(18)),
         ack_p99=Seconds(0.3),
@@ -83,7 +127,14 @@ def result(lag: float) -> Result:
 
 def facts(evidence: Evidence) -> RunFacts:
     return RunFacts(
-        surge_at=evidence.surge_at, speed=12.0, seed=1, source="made", floor=2, ack_p99=evidence.ack_p99, files={}
+        surge_at=evidence.surge_at,
+        speed=12.0,
+        seed=1,
+        source="made",
+        floor=2,
+        ack_p99=evidence.ack_p99,
+        files={},
+        acts={"ships": Instant(START + 10), "killed": Instant(START + 47)},
     )
 
 
@@ -109,9 +160,15 @@ def test_the_report_tells_times_from_the_start_of_the_surge() -> None:
     assert told["claimToSchedulableSecondsMax"] == 8.0
     assert told["firstNodeServing"] == 25.0
     assert told["limitsLifted"] == 50.0
-    assert told["allNodesHome"] == 90.0
+    assert told["allNodesHome"] == 92.0
+    assert told["claimToSchedulableBusySecondsMax"] == 19.0
+    steps = {step["step"]: step["at"] for step in told["story"]}
+    assert steps["the new feature is slowed"] == 9.0
+    assert steps["that override ends by itself"] == 45.0
+    assert steps["another term goes on where it stopped"] == 50.0
+    assert steps["updates go on, and the shipped version runs"] == 60.0
     assert told["requests"]["free"]["refused"] == 1
-    assert (told["researchReadyMin"], told["maxLoans"]) == (2, 1)
+    assert (told["researchReadyMin"], told["maxLoans"]) == (2, 2)
     assert all(step["done"] for step in told["story"])
 
 
@@ -124,7 +181,7 @@ def test_a_limit_that_leaves_gpus_idle_shows() -> None:
 
 
 def with_writes(*writes: Write) -> Callable[[Evidence], Evidence]:
-    return lambda run: replace(run, writes=(*run.writes, *writes))
+    return lambda run: replace(run, writes=tuple(sorted((*run.writes, *writes), key=lambda write: write.at)))
 
 
 def with_entries(*entries: object) -> Callable[[Evidence], Evidence]:
@@ -145,6 +202,12 @@ BROKEN = {
         a_write(START + 30, "delete", Ref(resource="pods", namespace="research", name="train-0"))
     ),
     "research work that vanished": and_after(replace(HOME, lenders_pods=())),
+    "work that was evicted untold": with_writes(an_eviction(START + 30, "train-0", "t")),
+    "a higher tier limited before a lower one": with_writes(
+        measures(2, limits=[{"tier": "plus", "state": "Delay", "rate": "9/m"}])
+    ),
+    "a tier limited before the feature was slowed": with_writes(measures(3, limits=FREE_DELAYED)),
+    "an update that never got through": and_after(replace(HOME, updated=False)),
     "an eviction without uid": with_writes(an_eviction(START + 30, "train-0")),
     "a second node claimed under the floor": with_writes(
         node_write(START + 21, "b", 13, claim=a_claim("m2"), epoch=1),
@@ -155,7 +218,7 @@ BROKEN = {
     "a free user with four images": with_entries(*(an_entry(START + i, user="greedy", images=2) for i in range(2))),
     "a paid request shed for the free tier": with_entries(*SHED),
     "an epoch that fell": with_writes(
-        node_write(START + 91, "c", 13, epoch=3), node_write(START + 92, "c", 14, epoch=2)
+        node_write(START + 91, "c", 43, epoch=3), node_write(START + 92, "c", 44, epoch=2)
     ),
     "a claim that stayed": and_after(replace(HOME, fleet={**HOME.fleet, "c": a_node("c", 20, claim=a_claim())})),
     "a label that is not as it was": and_after(
@@ -176,7 +239,8 @@ SLOW = {
     "acknowledgements that took too long": lambda run: replace(run, ack_p99=Seconds(1.2)),
     "acknowledgements that nobody measured": lambda run: replace(run, ack_p99=None),
     "a loan that opened late": lambda run: replace(
-        run, writes=(*loan()[:1], node_write(START + 40, "c", 11, **LENT), *loan()[2:])
+        run,
+        writes=(*loan()[:1], node_write(START + 40, "c", 11, **LENT), *loan()[2:], *drained_loan(), *the_ladder()),
     ),
 }
 

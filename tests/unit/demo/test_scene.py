@@ -8,7 +8,7 @@ from meltguard.api.policy import ImageServicePolicy
 from meltguard.api.pool import GPUPool
 from meltguard.api.quantities import parse_duration, parse_rate
 from meltguard.core.units import Seconds
-from meltguard.demo import cluster, scene
+from meltguard.demo import cluster, research, scene
 from meltguard.demo.serving_pod import STOP_WITHIN
 
 PACE = scene.Pace(speed=12.0, model_load=Seconds(22.7))
@@ -21,7 +21,7 @@ def pods_of(made: dict[str, Any]) -> dict[str, Any]:
 def test_the_policy_is_one_that_the_operator_understands() -> None:
     policy = ImageServicePolicy.model_validate(scene.policy(PACE))
 
-    assert [tier.name for tier in policy.spec.tiers] == ["free", "plus"]
+    assert [tier.name for tier in policy.spec.tiers] == ["free", "plus", "pro"]
 
 
 def test_the_pools_are_such_too() -> None:
@@ -42,10 +42,10 @@ def test_durations_are_divided_and_rates_multiplied(speed: float) -> None:
     ImageServicePolicy.model_validate(scene.policy(pace))
 
 
-def test_three_nodes_serve_and_five_research() -> None:
+def test_four_nodes_serve_and_eight_research() -> None:
     workloads = [node["metadata"]["labels"]["workload"] for node in scene.gpu_nodes()]
 
-    assert workloads == ["inference"] * 3 + ["research"] * 5
+    assert workloads == ["inference"] * 4 + ["research"] * 8
     assert all(
         node["spec"]["taints"][0]["value"] == workload
         for node, workload in zip(scene.gpu_nodes(), workloads, strict=True)
@@ -54,13 +54,15 @@ def test_three_nodes_serve_and_five_research() -> None:
 
 def test_what_may_be_lent_leaves_the_floor() -> None:
     assert scene.RESEARCH_NODES - scene.MOST_LOANS >= scene.RESEARCH_FLOOR
-    assert scene.RESEARCH_NODES - scene.BUSY_RESEARCH_NODES >= scene.MOST_LOANS, "idle nodes to lend"
+    idle = scene.RESEARCH_NODES - research.BUSY_NODES
+    assert 0 < idle < scene.MOST_LOANS, "idle nodes first, then one whose work must leave"
+    assert scene.MOST_LOANS - idle <= research.TRAINERS
 
 
 def test_the_service_fills_its_own_nodes_with_one_gpu_a_pod() -> None:
     made = scene.deployment(PACE)
 
-    assert made["spec"]["replicas"] == 24
+    assert made["spec"]["replicas"] == 32
     assert pods_of(made)["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1"}
     assert pods_of(made)["nodeSelector"] == {"workload": "inference"}
 

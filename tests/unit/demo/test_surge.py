@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
-from meltguard.api.policy_status import LimitStatus, PolicyStatus
+from meltguard.api.policy_status import LimitStatus, PolicyStatus, RolloutStatus
 from meltguard.core.policy import TierState
+from meltguard.core.rollout import RolloutState
 from meltguard.core.units import Seconds
 from meltguard.demo.surge import at_rest, phase
 from meltguard.demo.watch import NodeNow, Picture
@@ -28,7 +31,7 @@ def picture(*nodes: NodeNow, limited: bool = False) -> Picture:
     return Picture(nodes=nodes, policy=PolicyStatus(limits=limits), tiers=())
 
 
-QUIET = picture(node("a"), node("b"), node("c"))
+QUIET = picture(node("a"), node("b"), node("c"), node("d"))
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,9 @@ def test_the_phase_is_what_is_most_worth_knowing(seen: Picture, elapsed: float, 
 
 def test_all_is_at_rest_when_the_service_is_as_large_as_it_was_and_nothing_is_lent() -> None:
     assert at_rest(QUIET)
-    assert not at_rest(picture(node("a"), node("b"), node("c", "Recalled")))
-    assert not at_rest(picture(node("a"), node("b"), node("c", serving=7)))
-    assert not at_rest(picture(node("a"), node("b"), node("c"), node("d", starting=1, serving=0)))
+    three = (node("a"), node("b"), node("c"))
+    assert not at_rest(picture(*three, node("d", "Recalled")))
+    assert not at_rest(picture(*three, node("d", serving=7)))
+    assert not at_rest(picture(*three, node("d"), node("e", starting=1, serving=0)))
+    held = PolicyStatus(rollouts=RolloutStatus(state=RolloutState.HELD))
+    assert not at_rest(replace(QUIET, policy=held))

@@ -24,6 +24,7 @@ class Promises:
     policy: str
     lender_labels: Mapping[str, str]
     lender_floor: int
+    lender: str  # its namespace
     free_floor: Share
     wait_target: Seconds
     owned_gpus: int  # of the service's own nodes
@@ -36,6 +37,7 @@ class Snapshot:
 
     fleet: Fleet
     lenders_pods: tuple[PodSeen, ...]
+    updated: bool = False  # every serving pod runs the version that was shipped, and nothing holds updates any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Promises about nodes, checked on the fleet as it stood after each write."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -18,6 +18,7 @@ class Move:
     claimed: Instant
     schedulable: Instant | None  # open to the borrower
     released: Instant | None
+    drained: bool = False  # work had to leave first
 
     @property
     def opening(self) -> Seconds | None:
@@ -99,6 +100,8 @@ def moves(story: Sequence[Step]) -> tuple[Move, ...]:
             found[claim.move_id] = Move(node=node.name, claimed=step.at, schedulable=None, released=None)
             open_on[node.name] = claim.move_id
         move = found[claim.move_id]
+        if claim.step in {MoveStep.NOTIFIED, MoveStep.DRAINING}:
+            move = found[claim.move_id] = replace(move, drained=True)
         if claim.step is MoveStep.LENT and not node.spec.unschedulable and move.schedulable is None:
             found[claim.move_id] = _with(move, schedulable=step.at)
     return tuple(found.values())
@@ -112,9 +115,8 @@ def lent_seconds(found: Sequence[Move], span: tuple[Instant, Instant]) -> Second
 
 
 def _with(move: Move, *, schedulable: Instant | None = None, released: Instant | None = None) -> Move:
-    return Move(
-        node=move.node,
-        claimed=move.claimed,
+    return replace(
+        move,
         schedulable=schedulable if schedulable is not None else move.schedulable,
         released=released if released is not None else move.released,
     )

@@ -1,6 +1,6 @@
 """What the operator told the API server about a policy, write by write."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -18,11 +18,36 @@ class Limit(msgspec.Struct, frozen=True):
     rate: str = "none"
 
 
-class Status(msgspec.Struct, frozen=True):
+class Share(msgspec.Struct, frozen=True):
+    """A feature's share of users in a status."""
+
+    name: str
+    rollout: str = "100%"
+    cause: str = ""
+
+
+class Updates(msgspec.Struct, frozen=True):
+    """What a status says of updates."""
+
+    state: str = "Free"
+
+
+class Word(msgspec.Struct, frozen=True):
+    """A person's word in a status."""
+
+    sets: str = ""
+
+
+class Status(msgspec.Struct, frozen=True, rename="camel"):
     """Part of a policy's status."""
 
     level: str = ""
+    why: str = ""
+    epoch: int = 0
     limits: tuple[Limit, ...] = ()
+    features: tuple[Share, ...] = ()
+    rollouts: Updates = Updates()
+    overrides: tuple[Word, ...] = ()
 
 
 class PolicyObject(msgspec.Struct, frozen=True):
@@ -36,22 +61,31 @@ class Told:
     """One status that was written."""
 
     at: Instant
-    level: str
-    limits: tuple[Limit, ...]
+    status: Status
+
+    @property
+    def slowed(self) -> bool:
+        """Whether some feature has fewer users than usual."""
+        return any(feature.cause for feature in self.status.features)
 
     def limit(self, tier: str) -> Limit:
         """A tier's limit; open where the status names none."""
-        return next((limit for limit in self.limits if limit.tier == tier), Limit(tier=tier))
+        return next((limit for limit in self.status.limits if limit.tier == tier), Limit(tier=tier))
 
 
 def told(writes: Iterable[Write], policy: str) -> tuple[Told, ...]:
     """Every status of the policy that the API server took, in order."""
     return tuple(
-        Told(at=write.at, level=status.level, limits=status.limits)
+        Told(at=write.at, status=status)
         for write in writes
         if write.about("imageservicepolicies", "status") and write.ref.name == policy and write.accepted and write.after
         for status in [msgspec.json.decode(write.after, type=PolicyObject).status]
     )
+
+
+def first(statuses: Iterable[Told], holds: Callable[[Told], bool], after: Instant | None = None) -> Instant | None:
+    """When a status first said so, and not before `after`; None where none did."""
+    return next((one.at for one in statuses if (after is None or one.at >= after) and holds(one)), None)
 
 
 def rates(statuses: Iterable[Told], tier: str) -> tuple[tuple[Instant, float], ...]:

@@ -9,7 +9,7 @@ from typing import Final
 from meltguard.agent.journal import JournalEntry
 from meltguard.agent.refusal import Reason
 from meltguard.core.units import Instant, Seconds, Share
-from meltguard.demo.plan import FREE, FREE_IMAGES_A_DAY, PLUS
+from meltguard.demo.plan import FREE, FREE_IMAGES_A_DAY, PAID
 from meltguard.demo.records import Result
 
 FOR_CAPACITY: Final = frozenset(
@@ -96,7 +96,7 @@ def paid_shed(entries: Iterable[JournalEntry], floor: Share) -> tuple[str, ...]:
         window = int((entry.at + entry.wait) // WINDOW)
         if entry.verdict == "admitted":
             admitted[window].append(entry)
-        elif entry.tier == PLUS and entry.reason in FOR_CAPACITY:
+        elif entry.tier in PAID and entry.reason in FOR_CAPACITY:
             shed[window] += 1
     return tuple(
         f"{count} paid requests refused at {_time(window)} while free had {free:.0f} units, floor {kept:.1f}"

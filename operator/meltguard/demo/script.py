@@ -1,0 +1,124 @@
+"""What people and accidents do in the middle of the surge, each as soon as the story has come so far.
+
+A developer ships a new version while updates are held; a person suspends the free tier for a while; the operator dies.
+"""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from meltguard.adapters.kubernetes_client import PatchKind
+from meltguard.api.policy_status import PolicyStatus
+from meltguard.clock import SystemClock, rfc3339
+from meltguard.core.policy import TierState
+from meltguard.core.rollout import RolloutState
+from meltguard.core.units import Instant, Seconds
+from meltguard.demo import scene
+from meltguard.demo.plan import FREE
+from meltguard.demo.stage import Stage
+from meltguard.demo.watch import POLICY_PATH, Watch
+
+LOOK_EVERY: Final = Seconds(0.5)
+OVERRIDE_FOR: Final = Seconds(180.0)
+"""In the recorded service's time."""
+
+BETWEEN: Final = Seconds(5.0)
+"""From one act's end to the next, so that a reader can tell them apart."""
+
+DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{scene.SERVING}/deployments/{scene.SERVICE}"
+WHO, WHY = "ann@example.com", "the keynote is live, paid users first"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Something that someone did, for the picture and the summary."""
+
+    at: Instant
+    name: str  # `ships`, `overrides`, `killed`
+    text: str
+
+
+@dataclass(slots=True)
+class Script:
+    """The acts, in order; an act whose moment does not come is left out, and the report says so."""
+
+    stage: Stage
+    watch: Watch
+    marks: list[Mark] = field(default_factory=list)
+    _clock: SystemClock = field(default_factory=SystemClock)
+
+    async def perform(self) -> None:
+        """All acts, one after the other. Cancel it when the surge is over."""
+        await self._when(_updates_are_held)
+        await self._act("ships", "a developer ships version 3.3", self._ship)
+        await self._when(_free_is_limited_and_nodes_are_lent)
+        await self._act("overrides", "a person suspends the free tier for a while", self._override)
+        await self._when(_overridden)
+        await self._when(_not_overridden)
+        await asyncio.sleep(BETWEEN)
+        await self._act("killed", "the operator is killed", self._kill)
+
+    async def _when(self, holds: Callable[[PolicyStatus], bool]) -> None:
+        status = await self.watch.policy()
+        while not holds(status):
+            await asyncio.sleep(LOOK_EVERY)  # asked, not watched: one object, for a moment
+            status = await self.watch.policy()
+
+    async def _act(self, name: str, text: str, act: Callable[[], Awaitable[None]]) -> None:
+        await act()
+        self.marks.append(Mark(at=self._clock.now(), name=name, text=text))
+
+    async def _ship(self) -> None:
+        path = "/spec/template/spec/containers/0/image"
+        await self._patch(DEPLOYMENT, PatchKind.JSON, [{"op": "replace", "path": path, "value": scene.VERSIONS[1]}])
+
+    async def _override(self) -> None:
+        until = Instant(self._clock.now() + OVERRIDE_FOR / self.stage.options.speed)
+        word = {"tier": FREE, "state": "Suspend", "until": rfc3339(until), "reason": WHY, "by": WHO}
+        await self._patch(POLICY_PATH, PatchKind.MERGE, {"spec": {"overrides": [word]}})
+
+    async def _kill(self) -> None:
+        for pid in operator_pids(self.stage.plane.directory).values():
+            os.kill(pid, signal.SIGKILL)
+
+    async def _patch(self, path: str, kind: PatchKind, body: object) -> None:
+        await self.stage.api.patch(path, json.dumps(body).encode(), kind)
+
+
+def _updates_are_held(status: PolicyStatus) -> bool:
+    return status.rollouts is not None and status.rollouts.state is RolloutState.HELD
+
+
+def _free_is_limited_and_nodes_are_lent(status: PolicyStatus) -> bool:
+    limited = any(limit.tier == FREE and limit.state is not TierState.OPEN for limit in status.limits)
+    return limited and bool(status.loans)
+
+
+def _overridden(status: PolicyStatus) -> bool:
+    return bool(status.overrides)
+
+
+def _not_overridden(status: PolicyStatus) -> bool:
+    return not status.overrides
+
+
+def operator_pids(plane_directory: Path) -> dict[str, int]:
+    """Process id by pod name of every `meltguard operator` that runs on this plane."""
+    found: dict[str, int] = {}
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+            environment = (process / "environ").read_bytes().decode(errors="replace")
+        except (OSError, UnicodeDecodeError):
+            continue  # gone meanwhile, or not ours to read
+        identity = next((word.removeprefix("--identity=") for word in words if word.startswith("--identity=")), "")
+        if "operator" in words and identity and str(plane_directory) in environment:
+            found[identity] = int(process.name)
+    return found
