@@ -239,7 +239,8 @@ def _marks(decision: Decision, seen: Snapshot, enforcement: Enforcement) -> tupl
     blocked = None if refused is None else (refused.rule, refused.reason)
     slowed = tuple((one.name, one.share) for one in decision.features)
     updates = None if decision.rollouts is None else decision.rollouts.state
-    return (decision.level, loans, limits, acknowledged, unknown, blocked, slowed, updates)
+    words = tuple(one.sets for one in decision.overrides)
+    return (decision.level, loans, limits, acknowledged, unknown, blocked, slowed, updates, words)
 
 
 def _coarse(rate: float | None) -> int | None:
