@@ -14,7 +14,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config.config_exception import ConfigException
 from kubernetes.aio.config.incluster_config import load_incluster_config
-from kubernetes.aio.config.kube_config import load_kube_config
+from kubernetes.aio.config.kube_config import list_kube_config_contexts, load_kube_config
 
 from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput, Unavailable
@@ -85,6 +85,23 @@ async def load_access(kubeconfig: str | None = None, context: str | None = None)
     return Access(
         host=configuration.host, tls=tls, proxy=configuration.proxy, credentials=Credentials(configuration, reload)
     )
+
+
+def default_namespace(kubeconfig: str | None = None, context: str | None = None) -> str:
+    """The namespace of the kubeconfig's context, as kubectl takes it; `default` where it names none.
+
+    Raises:
+        InvalidInput: there is no such context, or no configuration.
+    """
+    given = kubeconfig or os.environ.get("KUBECONFIG", "") or "~/.kube/config"
+    try:
+        contexts, active = list_kube_config_contexts(_existing(given))  # type: ignore[no-untyped-call] # it has no types
+    except TROUBLE as exc:
+        raise InvalidInput(f"cannot read the kubeconfig ({exc}); give --kubeconfig or --namespace") from exc
+    chosen = active if context is None else next((one for one in contexts if one["name"] == context), None)
+    if chosen is None:
+        raise InvalidInput(f"there is no context {context}; there are: {', '.join(one['name'] for one in contexts)}")
+    return str(chosen["context"].get("namespace") or "default")
 
 
 async def _load(configuration: Configuration, kubeconfig: str, context: str | None) -> Callable[[], object] | None:

@@ -158,6 +158,17 @@ class ActiveOverride(MessageModel):
     """Who set it."""
 
 
+class HistoryEntry(MessageModel):
+    """One thing that changed."""
+
+    at: Moment
+    """When."""
+    reason: Word
+    """What kind of change, as the Event of it is called."""
+    text: Said
+    """What changed, and why."""
+
+
 class PolicyStatus(MessageModel):
     """What holds now, and why."""
 
@@ -201,6 +212,8 @@ class PolicyStatus(MessageModel):
     """Overrides in force."""
     decision: DecisionStatus | None = None
     """The last decision, explained."""
+    history: Annotated[tuple[HistoryEntry, ...], Clipped(20)] = ()
+    """The last changes of level, measures, overrides and loans, the newest first."""
     replicas_found: Count | None = None
     """Replicas of the workload before the first loan."""
     memory: Annotated[str, Field(max_length=MAX_MEMORY_BYTES)] | None = None

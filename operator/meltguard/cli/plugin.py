@@ -1,14 +1,18 @@
 """`kubectl meltguard`: what people ask of Meltguard on any cluster, with kubectl's own flags."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
+from meltguard.cli import plugin_look, plugin_orders
+from meltguard.cli.give_back import give_back
 from meltguard.cli.plain_errors import DID_NOT_WORK, PlainErrors
+from meltguard.cli.plugin_access import Context, Kubeconfig
+from meltguard.cli.plugin_loans import loans
 from meltguard.clock import SystemClock, rfc3339
 from meltguard.controller.recall import Loans, Recall
 from meltguard.core.fleet import Claim
@@ -21,11 +25,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Kubeconfig = Annotated[str | None, typer.Option(help="Kubeconfig, as kubectl takes it.")]
-Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
-
-COLUMNS = ("POOL", "NODE", "STEP", "POLICY", "SINCE", "UNTIL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +42,16 @@ def meltguard() -> None:
     """Look at Meltguard's decisions and override them. Exit codes: 0 done, 1 it did not work, 2 the input is wrong."""
 
 
+app.command()(plugin_look.status)
+app.command()(plugin_look.why)
+app.command()(plugin_look.limits)
+app.command()(loans)
+app.command()(plugin_orders.override)
+app.command()(plugin_orders.pause)
+app.command()(plugin_orders.resume)
+app.command("return")(give_back)
+
+
 @app.command()
 def recall(
     pool: Annotated[str, typer.Argument(help="The lending GPUPool.")],
@@ -56,27 +65,6 @@ def recall(
     names = tuple(NodeName(name) for name in node or ())
     order = Order(pool=pool, nodes=names, reason=reason, limit=Seconds(timeout) if timeout else None)
     raise typer.Exit(asyncio.run(_recall(order, (kubeconfig, context))))
-
-
-@app.command()
-def loans(
-    pool: Annotated[str | None, typer.Argument(help="A lending GPUPool. None: all.")] = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-) -> None:
-    """What is lent now: by whom, to whom, how far the move is, when it is promised back."""
-
-    async def read() -> Loans:
-        async with await KubernetesApi.connect(kubeconfig, context) as api:
-            work = Recall(api=api, clock=SystemClock(), say=typer.echo)
-            return await (work.claims() if pool is None else work.loans(pool))
-
-    found = asyncio.run(read())
-    if not found:
-        typer.echo(f"{'nothing is lent' if pool is None else f'pool {pool} has lent nothing'}")
-        return
-    for line in _table([COLUMNS, *(_row(name, claim) for name, claim in sorted(found.items(), key=_by_pool))]):
-        typer.echo(line)
 
 
 async def _recall(order: Order, access: tuple[str | None, str | None]) -> int:
@@ -110,16 +98,3 @@ def _meant(order: Order, lent: Loans) -> Mapping[NodeName, Claim]:
         there = ", ".join(sorted(lent)) or "nothing"
         raise InvalidInput(f"{', '.join(strangers)}: not on loan from pool {order.pool}; on loan is {there}")
     return {name: claim for name, claim in sorted(lent.items()) if not order.nodes or name in order.nodes}
-
-
-def _by_pool(loan: tuple[NodeName, Claim]) -> tuple[str, str]:
-    return loan[1].home, loan[0]
-
-
-def _row(name: NodeName, claim: Claim) -> tuple[str, ...]:
-    return claim.home, name, str(claim.step), claim.policy, rfc3339(claim.since), rfc3339(claim.due)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

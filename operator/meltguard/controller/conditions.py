@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from meltguard.api.conditions import Condition, ConditionStatus
+from meltguard.api.policy_status import HistoryEntry
 from meltguard.controller.enforcer import Enforcement
 from meltguard.core.decide import scale_conflict
 from meltguard.core.decision import Decision, Outcome
@@ -26,6 +27,7 @@ class Pass:
     enforcement: Enforcement
     now: str  # RFC 3339
     waits: Mapping[NodeName, str] = field(default_factory=dict)  # what a claimed node is waiting for
+    history: tuple[HistoryEntry, ...] = ()
 
 
 def conditions(this: Pass) -> tuple[Condition, ...]:

@@ -13,6 +13,7 @@ from meltguard.controller.telemetry import Telemetry
 from meltguard.core.decision import Borrow
 from meltguard.core.draining import untold
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
+from meltguard.core.loan_words import home_words, lent_words, recalled_words
 from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Notify, Release, Scene, Wait, Wanted, Withdraw
 from meltguard.core.moves import next_action
 from meltguard.core.policy import Policy
@@ -177,7 +178,7 @@ class Mover:
         await self.moves.release(node, claim, self.epoch)
         self.board.came_home(node.name, claim.policy_uid, self.clock.now())
         self.telemetry.steps.labels(step="Released").inc()
-        await self.events.say(node_ref(node.name), Reason.NODE_RETURNED, f"{node.name} is home in {claim.home}")
+        await self.events.say(node_ref(node.name), Reason.NODE_RETURNED, home_words(node.name, claim.home))
 
     async def _mark_leaving(self, node: NodeView) -> None:
         """Before the replicas fall, the pods on this node are marked as the first to go."""
@@ -191,8 +192,8 @@ class Mover:
         log.info("node step", extra={"node": node.name, "step": claim.step.value, "policy": claim.policy})
         words = {
             MoveStep.NOTIFIED: (Reason.DRAIN_BEGUN, _drain_begun(node, claim)),
-            MoveStep.LENT: (Reason.NODE_LENT, f"{node.name} is lent by {claim.home} to {claim.to} for {claim.policy}"),
-            MoveStep.RECALLED: (Reason.NODE_RECALLED, f"{node.name} goes home to {claim.home}: {claim.why}"),
+            MoveStep.LENT: (Reason.NODE_LENT, lent_words(node.name, claim)),
+            MoveStep.RECALLED: (Reason.NODE_RECALLED, recalled_words(node.name, claim)),
             MoveStep.HOME: (Reason.MOVE_UNDONE, f"the move of {node.name} is undone: {claim.why}"),
         }
         if claim.step in words and not (claim.step is MoveStep.HOME and claim.lent_at is not None):

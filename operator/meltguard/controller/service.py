@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.api.grants import document_of
 from meltguard.api.memory import read_memory
-from meltguard.api.policy_status import PolicyStatus
+from meltguard.api.policy_status import HistoryEntry, PolicyStatus
 from meltguard.api.signed import SigningKey
 from meltguard.api.to_core import PolicyObject
 from meltguard.clock import rfc3339
@@ -23,13 +24,14 @@ from meltguard.controller.resources import POLICIES
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.controller.status import policy_status
 from meltguard.controller.telemetry import Telemetry
-from meltguard.controller.telling import changes
+from meltguard.controller.telling import Said, changes, loan_changes
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
+from meltguard.core.fleet import Claim
 from meltguard.core.granting import baseline_for
 from meltguard.core.policy import Level, Mode, TierState
 from meltguard.core.seen import Memory, Snapshot
-from meltguard.core.units import Epoch, Instant, Seconds, UnitsPerSecond
+from meltguard.core.units import Epoch, Instant, NodeName, Seconds, UnitsPerSecond
 from meltguard.errors import Conflict, InvalidInput
 from meltguard.ports import Clock, LimitSink
 
@@ -42,6 +44,7 @@ LONG_POLL_WORTH = Seconds(4.0)
 """A service with a shorter wait target cannot bear readings that a calm agent holds back for ten seconds."""
 
 LIMIT_CHANGE = 0.05
+MOST_HISTORY = 20
 LEAST = -10_000
 SAFE_CHANGE = 0.25
 """The baseline is rewritten when the policy changed, or the measured capacity by this share."""
@@ -86,6 +89,8 @@ class ServiceLoop:
         self._written: tuple[Seconds, tuple[object, ...]] | None = None
         self._changed: Instant = means.clock.now()
         self._before: Decision | None = None
+        self._claims: Mapping[NodeName, Claim] | None = None  # at the last pass
+        self._history = found.status.history
         self._baseline: Baseline | None = None
         self.released = False
 
@@ -177,14 +182,26 @@ class ServiceLoop:
 
     async def _tell(self, decision: Decision, seen: Snapshot) -> None:
         policy = self.found.policy
+        told = tuple(changes(self._before, decision))
+        self._remember(decision.at, (*told, *self._loan_changes(seen)))
         if policy.mode is Mode.SHADOW:
             return  # shadow writes nothing but the status
         about = policy_ref(policy)
-        for reason, text in changes(self._before, decision):
+        for reason, text in told:
             await self._means.events.say(about, reason, text)
         refused = refused_loan(decision.rules)
         if refused is not None and not seen.loans:
             await self._means.events.say(about, Reason.BORROWING_REFUSED, f"{refused.rule}: no, {refused.text}")
+
+    def _loan_changes(self, seen: Snapshot) -> tuple[Said, ...]:
+        now = {node.name: node.claim for node in seen.loans if node.claim is not None}
+        before, self._claims = self._claims, now
+        return () if before is None else tuple(loan_changes(before, now))
+
+    def _remember(self, at: Instant, told: tuple[Said, ...]) -> None:
+        """Into the history, the newest first."""
+        new = [HistoryEntry(at=rfc3339(at), reason=reason.value, text=text) for reason, text in reversed(told)]
+        self._history = (*new, *self._history)[:MOST_HISTORY]
 
     async def _write_status(self, seen: Snapshot, decision: Decision, enforcement: Enforcement) -> None:
         marks = _marks(decision, seen, enforcement)
@@ -203,6 +220,7 @@ class ServiceLoop:
             enforcement=enforcement,
             now=rfc3339(decision.at),
             waits=dict(self._means.board.waits),
+            history=self._history,
         )
         status = policy_status(this, self._status, self._means.epoch, self._changed)
         body = status.model_dump(mode="json", by_alias=True, exclude_none=True)

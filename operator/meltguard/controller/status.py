@@ -53,6 +53,7 @@ def policy_status(this: Pass, before: PolicyStatus, epoch: Epoch, last_change: I
         ),
         overrides=tuple(_override(one) for one in decision.overrides),
         decision=_decision(this),
+        history=this.history,
         replicas_found=decision.memory.replicas_found,
         memory=write_memory(decision.memory),
     )

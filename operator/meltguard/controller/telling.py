@@ -1,12 +1,15 @@
 """What has changed between two decisions, in the words of its Event."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from meltguard.controller.events import Reason
 from meltguard.core.decision import Decision
 from meltguard.core.explain import per_minute
+from meltguard.core.fleet import Claim, MoveStep
+from meltguard.core.loan_words import claimed_words, home_words, lent_words, recalled_words
 from meltguard.core.policy import TierState
 from meltguard.core.rollout import RolloutState
+from meltguard.core.units import NodeName
 
 Said = tuple[Reason, str]
 
@@ -19,6 +22,23 @@ def changes(before: Decision | None, now: Decision) -> Iterator[Said]:
     yield from _features(before, now)
     yield from _updates(before, now)
     yield from _tiers(before, now)
+
+
+def loan_changes(before: Mapping[NodeName, Claim], now: Mapping[NodeName, Claim]) -> Iterator[Said]:
+    """What became of the policy's loans between two passes; the mover tells the nodes' own Events."""
+    for node, claim in now.items():
+        earlier = before.get(node)
+        if earlier is None or earlier.move_id != claim.move_id:
+            yield Reason.NODE_BORROWED, claimed_words(node, claim)
+        if earlier is not None and earlier.step is claim.step:
+            continue
+        if claim.step is MoveStep.LENT:
+            yield Reason.NODE_LENT, lent_words(node, claim)
+        elif claim.step is MoveStep.RECALLED:
+            yield Reason.NODE_RECALLED, recalled_words(node, claim)
+    for node, claim in before.items():
+        if node not in now:
+            yield Reason.NODE_RETURNED, home_words(node, claim.home)
 
 
 def _overrides(before: Decision | None, now: Decision) -> Iterator[Said]:

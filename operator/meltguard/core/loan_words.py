@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from meltguard.core.decision import Borrow
+from meltguard.core.fleet import Claim
 from meltguard.core.harm import HOUR, Loss
-from meltguard.core.units import Gpus, Instant, NodeName
+from meltguard.core.units import Gpus, Instant, NodeName, PoolName
 from meltguard.core.victims import Choice, Place, Refusal
 
 SHOWN = 3
@@ -69,3 +70,23 @@ def _listed(names: Sequence[str]) -> str:
 
 def _more(items: Sequence[object]) -> str:
     return f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+
+
+def lent_words(node: NodeName, claim: Claim) -> str:
+    """A node serves the borrower."""
+    return f"{node} is lent by {claim.home} to {claim.to} for {claim.policy}"
+
+
+def recalled_words(node: NodeName, claim: Claim) -> str:
+    """A node goes home."""
+    return f"{node} goes home to {claim.home}: {claim.why}"
+
+
+def claimed_words(node: NodeName, claim: Claim) -> str:
+    """A node has been chosen, and its move begins."""
+    return f"{node} is claimed from {claim.home} for {claim.policy}"
+
+
+def home_words(node: NodeName, home: PoolName) -> str:
+    """A loan is over."""
+    return f"{node} is home in {home}"

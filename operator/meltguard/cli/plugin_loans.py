@@ -1,0 +1,85 @@
+"""`kubectl meltguard loans`: what is lent now, read from the nodes themselves."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+import yaml
+
+from meltguard.adapters.kubernetes_client import KubernetesApi
+from meltguard.adapters.kubernetes_fleet import NODES
+from meltguard.cli.plugin_access import Context, Form, Kubeconfig, Output, Watch
+from meltguard.cli.plugin_text import table
+from meltguard.clock import SystemClock, rfc3339
+from meltguard.controller.policies import changed
+from meltguard.controller.recall import Loans, Recall
+from meltguard.core.fleet import Claim
+from meltguard.core.units import NodeName
+
+COLUMNS = ("POOL", "NODE", "STEP", "POLICY", "SINCE", "UNTIL")
+
+
+def loans(
+    pool: Annotated[str | None, typer.Argument(help="A lending GPUPool. Left out: all.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Only what is lent to this policy, namespace/name.")] = None,
+    output: Output = Form.TABLE,
+    watch: Watch = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """What is lent now: by whom, to whom, how far the move is, when it is promised back; -o wide: why."""
+
+    async def run() -> None:
+        async with await KubernetesApi.connect(kubeconfig, context) as api:
+            work = Recall(api=api, clock=SystemClock(), say=typer.echo)
+            shown = ""
+            told = _formed(await _found(work, pool, policy), output, pool)
+            typer.echo(told)
+            if not watch:
+                return
+            async for _ in changed(api, NODES):
+                shown, told = told, _formed(await _found(work, pool, policy), output, pool)
+                if told != shown:
+                    typer.echo(told)
+
+    try:
+        asyncio.run(run())
+    except KeyboardInterrupt:
+        typer.echo("", err=True)
+
+
+async def _found(work: Recall, pool: str | None, policy: str | None) -> Loans:
+    claims = await (work.claims() if pool is None else work.loans(pool))
+    meant = {name: claim for name, claim in claims.items() if policy in {None, claim.policy}}
+    return dict(sorted(meant.items(), key=_by_pool))
+
+
+def _formed(found: Loans, form: Form, pool: str | None) -> str:
+    match form:
+        case Form.JSON:
+            return json.dumps([_told(name, claim) for name, claim in found.items()], indent=2)
+        case Form.YAML:
+            return yaml.safe_dump([_told(name, claim) for name, claim in found.items()], sort_keys=False).rstrip()
+        case Form.NAME:
+            return "\n".join(f"node/{name}" for name in found)
+        case Form.TABLE | Form.WIDE:
+            if not found:
+                return "nothing is lent" if pool is None else f"pool {pool} has lent nothing"
+            wide = form is Form.WIDE
+            rows = [_row(name, claim) + ((claim.why,) if wide else ()) for name, claim in found.items()]
+            return "\n".join(table([(*COLUMNS, "WHY") if wide else COLUMNS, *rows]))
+
+
+def _told(name: NodeName, claim: Claim) -> Mapping[str, str]:
+    keys = ("pool", "node", "step", "policy", "since", "until")
+    return {**dict(zip(keys, _row(name, claim), strict=True)), "why": claim.why}
+
+
+def _by_pool(loan: tuple[NodeName, Claim]) -> tuple[str, str]:
+    return loan[1].home, loan[0]
+
+
+def _row(name: NodeName, claim: Claim) -> tuple[str, ...]:
+    return claim.home, name, str(claim.step), claim.policy, rfc3339(claim.since), rfc3339(claim.due)

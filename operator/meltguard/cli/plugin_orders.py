@@ -1,0 +1,125 @@
+"""`kubectl meltguard override|pause|resume`: a person's word above the law, with a reason, until a time."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from meltguard.api.levels import LevelName
+from meltguard.api.quantities import parse_duration, parse_instant
+from meltguard.cli.plugin_access import Access, Context, Kubeconfig, Namespace
+from meltguard.clock import SystemClock, rfc3339
+from meltguard.controller.policies import Object, paused, read, resumed
+from meltguard.core.policy import TierState
+from meltguard.core.units import Instant
+from meltguard.errors import InvalidInput
+
+PolicyName = Annotated[str, typer.Argument(help="The ImageServicePolicy.")]
+MOST: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """What a person sets."""
+
+    tier: str | None
+    level: LevelName | None
+    state: TierState | None
+    limit: str | None
+
+    @property
+    def body(self) -> Object:
+        """As spec.overrides has it."""
+        said = {"tier": self.tier, "level": self.level, "state": self.state, "limit": self.limit}
+        return {key: str(value) for key, value in said.items() if value is not None}
+
+    def is_about(self, override: Object) -> bool:
+        """Whether another override sets the same: this tier, or the level."""
+        return override.get("tier") == self.tier and bool(override.get("level")) == bool(self.level)
+
+
+def override(
+    name: PolicyName,
+    tier: Annotated[str | None, typer.Option(help="The tier whose state or limit is set.")] = None,
+    state: Annotated[TierState | None, typer.Option(help="State of the tier.", case_sensitive=False)] = None,
+    limit: Annotated[str | None, typer.Option(help="Image units over time for the whole tier, such as 40/m.")] = None,
+    level: Annotated[LevelName | None, typer.Option(help="Level of the service.", case_sensitive=False)] = None,
+    lasts: Annotated[str | None, typer.Option("--for", help="How long, such as 30m or 2h.")] = None,
+    until: Annotated[str | None, typer.Option(help="Until when, RFC 3339. One of --for and --until.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, for those who find it.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the override of this tier (or level) away.")] = False,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Set a tier's state or limit, or the level, above the law, until a time. It ends by itself."""
+    word = Word(tier=tier, level=level, state=state, limit=limit)
+    access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context)
+    if remove:
+        _edit(access, name, lambda body, _: _without(body, word), "the law decides again")
+        return
+    if not word.body.keys() - {"tier"}:
+        raise InvalidInput("say what to set: --state or --limit with --tier, or --level")
+    if not reason:
+        raise InvalidInput("give --reason: whoever finds the override must know why it is there")
+    ends = _ends(lasts, until)
+    told = {**word.body, "until": rfc3339(ends), "reason": reason}
+    _edit(access, name, lambda body, who: _with(body, word, {**told, "by": who}), f"holds until {rfc3339(ends)}")
+
+
+def pause(
+    name: PolicyName,
+    reason: Annotated[str, typer.Option(help="Why, for those who find it.")],
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Renew what holds, start nothing new: limits stay, no node is borrowed, open moves end."""
+    access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context)
+    _edit(access, name, lambda body, who: paused(body, f"{reason} ({who})"), "paused; kubectl meltguard resume ends it")
+
+
+def resume(
+    name: PolicyName, namespace: Namespace = None, kubeconfig: Kubeconfig = None, context: Context = None
+) -> None:
+    """Give a paused policy the mode that it had."""
+    access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context)
+    _edit(access, name, lambda body, _: resumed(body), "resumed")
+
+
+def _edit(access: Access, name: str, change: Callable[[Object, str], Object], told: str) -> None:
+    async def run() -> Object:
+        async with access.policies() as policies:
+            who = await policies.who()
+            return await policies.edit(name, lambda body: change(body, who))
+
+    written = read(asyncio.run(run()))
+    typer.echo(f"{written.metadata.namespace}/{written.metadata.name}: {told} (mode {written.spec.mode})")
+
+
+def _ends(lasts: str | None, until: str | None) -> Instant:
+    if (lasts is None) == (until is None):
+        raise InvalidInput("give one of --for and --until: an override must end by itself")
+    now = SystemClock().now()
+    ends = Instant(now + parse_duration(lasts)) if lasts is not None else parse_instant(until or "")
+    if ends <= now:
+        raise InvalidInput(f"{rfc3339(ends)} is over: give a time that is still to come")
+    return ends
+
+
+def _with(body: Object, word: Word, told: Object) -> Object:
+    kept = [one for one in body["spec"].get("overrides", []) if not word.is_about(one)]
+    if len(kept) >= MOST:
+        raise InvalidInput(f"there are {len(kept)} overrides, {MOST} at most: take one away with --remove")
+    return {"spec": {"overrides": [*kept, told]}}
+
+
+def _without(body: Object, word: Word) -> Object:
+    before = body["spec"].get("overrides", [])
+    kept = [one for one in before if not word.is_about(one)]
+    if len(kept) == len(before):
+        what = f"tier {word.tier}" if word.tier else "the level"
+        raise InvalidInput(f"there is no override of {what} on {body['metadata']['name']}")
+    return {"spec": {"overrides": kept}}

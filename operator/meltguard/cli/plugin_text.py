@@ -1,0 +1,163 @@
+"""What `kubectl meltguard` prints: from a policy's status to lines. The words are the status's own."""
+
+from collections.abc import Iterator, Sequence
+
+from meltguard.api.conditions import ConditionStatus
+from meltguard.api.policy import ImageServicePolicy
+from meltguard.api.policy_status import LimitStatus, PolicyStatus, SignalStatus
+
+Row = Sequence[str]
+
+STATUS_COLUMNS = ("NAMESPACE", "POLICY", "OK", "MODE", "LEVEL", "LIMITS", "LOANS", "WHY")
+LIMIT_COLUMNS = ("POLICY", "TIER", "STATE", "LIMIT", "DEMAND", "SINCE", "CAUSE")
+WIDE_LIMIT_COLUMNS = (*LIMIT_COLUMNS, "LIFTS WHEN", "MESSAGE")
+GOOD, BAD = frozenset({"Ready", "MetricsAvailable", "Enforced"}), frozenset({"Stalled", "BorrowingBlocked"})
+"""Conditions that should be True, and such that should not; of the others either is well."""
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Aligned columns, as kubectl has them.
+
+    >>> table([("A", "BB"), ("1", "2")])
+    ['A   BB', '1   2']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def overview(policy: ImageServicePolicy) -> Row:
+    """Ok? Doing what? Why? In one line."""
+    status = policy.status
+    return (
+        policy.metadata.namespace,
+        policy.metadata.name,
+        _ready(status),
+        status.mode or policy.spec.mode,
+        status.level or "?",
+        status.acknowledged or "?",
+        str(status.loan_count or 0),
+        status.why or "the operator has not looked at it yet; is it running?",
+    )
+
+
+def page(policy: ImageServicePolicy) -> list[str]:
+    """One policy on a page."""
+    status = policy.status
+    head = [
+        f"{policy.metadata.namespace}/{policy.metadata.name}: {status.why or 'not looked at yet'}",
+        (
+            f"mode {status.mode or policy.spec.mode}, level {status.level or '?'} since {status.level_since or '?'}, "
+            f"pressure {status.pressure or '?'}; limits acknowledged by {status.acknowledged or '?'}"
+        ),
+    ]
+    if status.decision is not None and status.decision.next_change:
+        head.append(f"next: {status.decision.next_change}")
+    parts = (
+        ("signals", [_signal(signal) for signal in status.signals]),
+        ("tiers", [_limit(limit) for limit in status.limits]),
+        ("features", [line for line in _features(status) if line]),
+        ("updates", _updates(status)),
+        ("overrides", _overrides(status)),
+        ("loans", [line for line in _loans(status) if line]),
+        ("laggards", [f"{one.pod}: {one.cause}, since {one.since}" for one in status.laggards]),
+        ("not as it should be", list(troubles(status))),
+    )
+    return [*head, *(line for title, lines in parts if lines for line in (f"{title}:", *(f"  {x}" for x in lines)))]
+
+
+def why(policy: ImageServicePolicy, *, history: bool) -> list[str]:
+    """The last decision, explained; with `history` also what changed lately."""
+    status = policy.status
+    decision = status.decision
+    if decision is None:
+        return [f"{policy.metadata.name}: the operator has not decided anything yet; is it running?"]
+    lines = [
+        f"{policy.metadata.namespace}/{policy.metadata.name}: {status.why or ''}",
+        (
+            f"decided at {decision.at}: {decision.answering_pods} of {decision.ready_pods} pods answer, demand "
+            f"{decision.demand or '?'}, capacity {decision.capacity or 'not measured yet'}, shared out "
+            f"{decision.budget or 'nothing yet'}"
+        ),
+        *(f"  {_signal(signal)}" for signal in status.signals),
+    ]
+    lines += [f"  {_limit(limit)}" for limit in status.limits if limit.cause]
+    if decision.rules:
+        lines.append("to borrow a node:")
+        lines += [f"  {'yes' if one.holds else 'no '}  {one.rule}: {one.text}" for one in decision.rules]
+    if decision.unblocked_by:
+        lines.append(f"a loan waits for: {decision.unblocked_by}")
+    lines.append(f"next: {decision.next_change or 'nothing is due'}")
+    if history:
+        lines.append("lately, the newest first:")
+        lines += [f"  {one.at}  {one.reason}: {one.text}" for one in status.history] or ["  nothing changed"]
+    return lines
+
+
+def limit_rows(policy: ImageServicePolicy, *, wide: bool) -> Iterator[Row]:
+    """One line a tier."""
+    for limit in policy.status.limits:
+        row = (
+            f"{policy.metadata.namespace}/{policy.metadata.name}",
+            limit.tier,
+            str(limit.state),
+            limit.rate,
+            limit.demand or "",
+            limit.since or "",
+            limit.cause or "",
+        )
+        yield (*row, limit.lifts_when or "", limit.message or "") if wide else row
+
+
+def troubles(status: PolicyStatus) -> Iterator[str]:
+    """Conditions that are not as they should be."""
+    for one in status.conditions:
+        holds = one.status is ConditionStatus.TRUE
+        if holds == (one.type in BAD) and one.type in GOOD | BAD:
+            yield f"{one.type} is {one.status.value} ({one.reason}): {one.message}"
+
+
+def _ready(status: PolicyStatus) -> str:
+    ready = next((one for one in status.conditions if one.type == "Ready"), None)
+    if ready is None:
+        return "?"
+    return "yes" if ready.status is ConditionStatus.TRUE else f"no: {ready.reason}"
+
+
+def _signal(signal: SignalStatus) -> str:
+    if signal.unknown:
+        return f"{signal.name} is unknown: {signal.unknown}"
+    return f"{signal.name} {signal.value}, pressure {signal.pressure}, {signal.age_seconds or 0} s old"
+
+
+def _limit(limit: LimitStatus) -> str:
+    said = f"{limit.tier} {limit.state}, limit {limit.rate}, demand {limit.demand or '?'}"
+    if not limit.cause:
+        return said
+    return f"{said}, since {limit.since}: {limit.cause}; lifts when {limit.lifts_when}"
+
+
+def _features(status: PolicyStatus) -> Iterator[str]:
+    for one in status.features:
+        yield f"{one.name} {one.rollout}" + (f", since {one.since}: {one.cause}" if one.cause else "")
+
+
+def _updates(status: PolicyStatus) -> list[str]:
+    held = status.rollouts
+    if held is None:
+        return []
+    said = str(held.state) + (f" since {held.since}" if held.since else "") + (f": {held.cause}" if held.cause else "")
+    return [said + (f"; they go on when {held.lifts_when}" if held.lifts_when else "")]
+
+
+def _overrides(status: PolicyStatus) -> list[str]:
+    return [
+        f"{one.sets}, until {one.until}: {one.reason}" + (f" ({one.by})" if one.by else "") for one in status.overrides
+    ]
+
+
+def _loans(status: PolicyStatus) -> Iterator[str]:
+    for one in status.loans:
+        promised = f"promised back by {one.promised_return}"
+        yield f"{one.node} of {one.home}, {one.step}, since {one.since}, {promised}" + (
+            f": {one.why}" if one.why else ""
+        )

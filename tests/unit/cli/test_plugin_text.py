@@ -1,0 +1,97 @@
+"""What people read of a status: the status's own words, on one line, on a page, as an explanation."""
+
+from dataclasses import dataclass
+
+from meltguard.api.conditions import ConditionStatus
+from meltguard.api.policy import ImageServicePolicy
+from meltguard.api.policy_status import HistoryEntry, PolicyStatus, RolloutStatus
+from meltguard.cli import plugin_text as text
+from meltguard.core.rollout import RolloutState
+from support.objects import a_policy_object
+from support.statuses import AT, a_condition, a_policy_status
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A policy with a status."""
+
+    status: PolicyStatus
+
+    @property
+    def policy(self) -> ImageServicePolicy:
+        """As the API server would have it."""
+        body = a_policy_object()
+        body["status"] = self.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return ImageServicePolicy.model_validate(body)
+
+
+PRESSED = a_policy_status()
+
+
+def test_one_line_says_whether_it_is_well_what_it_does_and_why() -> None:
+    row = text.overview(Shown(PRESSED).policy)
+    assert row[:7] == ("serving", "image-gen", "yes", "Enforce", "Overloaded", "31/32", "1")
+    assert row[7] == PRESSED.why
+
+
+def test_a_policy_that_is_not_ready_says_the_reason() -> None:
+    ill = PRESSED.model_copy(update={"conditions": (a_condition("Ready", ConditionStatus.FALSE),)})
+    assert text.overview(Shown(ill).policy)[2] == "no: AllWell"
+
+
+def test_a_policy_that_nobody_looked_at_yet_says_so() -> None:
+    new = Shown(PolicyStatus()).policy
+    assert text.overview(new)[2] == "?"
+    assert "is it running?" in text.overview(new)[7]
+    assert "is it running?" in text.why(new, history=True)[0]
+    assert text.page(new)
+
+
+def test_the_page_has_every_part_in_the_status_own_words() -> None:
+    held = RolloutStatus(state=RolloutState.HELD, since=AT, cause="level Overloaded holds", lifts_when="it falls")
+    page = "\n".join(text.page(Shown(PRESSED.model_copy(update={"rollouts": held})).policy))
+    for said in (
+        "wait 6.1 s, pressure 1.13, 1 s old",
+        "temperature is unknown: stale: measured 90 s ago",
+        "free Reject, limit 31/m, demand 300/m, since 2026-11-23T10:00:00Z: pro and plus want all but the floor",
+        "lifts when demand falls below capacity",
+        "image-edit 5%",
+        "Held since 2026-11-23T10:00:00Z: level Overloaded holds; they go on when it falls",
+        "free: Suspend, until 2026-11-24T10:00:00Z: launch day (ada)",
+        "gpu-7 of research, Cordoned",
+        "image-gen-7: no answer",
+        "next: Overloaded steps down in 60 s",
+    ):
+        assert said in page
+
+
+def test_what_is_not_as_it_should_be_is_named_and_nothing_else() -> None:
+    kinds = {"Ready": True, "Enforced": False, "Throttling": True, "Stalled": True, "BorrowingBlocked": False}
+    status = PRESSED.model_copy(
+        update={
+            "conditions": tuple(
+                a_condition(kind, ConditionStatus.TRUE if holds else ConditionStatus.FALSE)
+                for kind, holds in kinds.items()
+            )
+        }
+    )
+    assert [line.split()[0] for line in text.troubles(status)] == ["Enforced", "Stalled"]
+
+
+def test_why_shows_inputs_rules_what_unblocks_and_the_history() -> None:
+    entry = HistoryEntry(at=AT, reason="LevelChanged", text="Normal to Elevated: wait 5 s")
+    policy = Shown(PRESSED.model_copy(update={"history": (entry,)})).policy
+    told = "\n".join(text.why(policy, history=True))
+    assert "31 of 32 pods answer, demand 400/m, capacity 320/m, shared out 300/m" in told
+    assert "yes  agents answer: 31 of 32" in told
+    assert "a loan waits for: a fresh temperature" in told
+    assert "LevelChanged: Normal to Elevated: wait 5 s" in told
+    assert "LevelChanged" not in "\n".join(text.why(policy, history=False))
+
+
+def test_limits_are_one_line_a_tier_and_wide_says_what_lifts_them() -> None:
+    policy = Shown(PRESSED).policy
+    narrow, wide = (list(text.limit_rows(policy, wide=one)) for one in (False, True))
+    assert [row[1:4] for row in narrow] == [("free", "Reject", "31/m"), ("pro", "Open", "none")]
+    assert wide[0][-2:] == ("demand falls below capacity", "Free images pause while demand is high.")
+    assert len(text.WIDE_LIMIT_COLUMNS) == len(wide[0])
