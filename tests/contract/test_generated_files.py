@@ -7,7 +7,7 @@ from meltguard.cli.generate import CANONICAL, CHART_COPY, drifted
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_definitions_follow_from_the_models() -> None:
+def test_what_is_generated_is_fresh() -> None:
     assert "".join(drifted(ROOT)) == "", "run `make generate`"
 
 

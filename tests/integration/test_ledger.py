@@ -13,6 +13,7 @@ from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.api.to_core import read_pool
 from meltguard.controller.ledger import PATIENCE, Ledger
 from meltguard.controller.pools_status import PoolReporter
+from meltguard.controller.telemetry import Telemetry
 from meltguard.core.fleet import Claim, Drain, MoveStep, NodeView
 from meltguard.core.moves import new_claim
 from meltguard.core.units import GpuHours, Instant, PoolName
@@ -94,6 +95,7 @@ async def test_the_status_is_renewed_around_the_books(
         fleet=fleet,
         objects=KubernetesObjects(api, clock),
         clock=clock,
+        telemetry=Telemetry(),
     )
     await reporter.run_once()
     await Ledger(api=api, clock=clock).close(*a_loan("gpu-1", name, clock.now()))
@@ -119,7 +121,11 @@ async def test_what_a_pool_no_longer_says_goes_from_its_status(
 ) -> None:
     seen, clock = read_pool(resources.read(pool)), FakeClock()
     reporter = PoolReporter(
-        resources=FakeResources(lent=(seen,)), fleet=FakeFleet(), objects=KubernetesObjects(api, clock), clock=clock
+        resources=FakeResources(lent=(seen,)),
+        fleet=FakeFleet(),
+        objects=KubernetesObjects(api, clock),
+        clock=clock,
+        telemetry=Telemetry(),
     )
     await reporter.run_once()
     assert "hours" in resources.read(pool)["status"]

@@ -8,9 +8,13 @@ from typing import Annotated, Final
 import typer
 
 from meltguard.api.crd import RESOURCES, crd_text
+from meltguard.monitoring.alerts import rules_yaml
+from meltguard.monitoring.dashboard import dashboard_json
 
 CANONICAL: Final = Path("crds")
 CHART_COPY: Final = Path("charts/meltguard/files/crds")
+MONITORING: Final = Path("deploy/monitoring")
+CHART_MONITORING: Final = Path("charts/meltguard/files/monitoring")
 DRIFTED: Final = 1
 NO_REPOSITORY: Final = 2
 
@@ -19,7 +23,7 @@ def generate(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 and show what differs.")] = False,
     root: Annotated[Path, typer.Option(help="Root of the repository.")] = Path(),
 ) -> None:
-    """Write the CRDs, and their copy in the chart, from the models."""
+    """Write the CRDs, the dashboard and the alert rules, each with its copy in the chart."""
     if not (root / "pyproject.toml").is_file():
         typer.echo(
             f"error: {root.resolve()} is no checkout of meltguard: run this in its root, or give --root", err=True
@@ -37,11 +41,17 @@ def generate(
 
 def generated_files() -> Mapping[Path, str]:
     """Every generated file's text, by path below the repository's root."""
-    return {
+    crds = {
         folder / f"{resource.plural}.yaml": crd_text(resource)
         for resource in RESOURCES
         for folder in (CANONICAL, CHART_COPY)
     }
+    watched = {
+        folder / name: text
+        for name, text in (("meltguard.rules.yaml", rules_yaml()), ("meltguard.dashboard.json", dashboard_json()))
+        for folder in (MONITORING, CHART_MONITORING)
+    }
+    return {**crds, **watched}
 
 
 def drifted(root: Path) -> Iterator[str]:

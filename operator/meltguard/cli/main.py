@@ -31,7 +31,9 @@ COMMANDS: Final = {
     "agent": Place("agent", "agent", "Admit, queue or refuse requests before an image server"),
     "keys": Place("keys", "app", "Signing keys: make one, print the public ones."),
     "return": Place("give_back", "give_back", "Bring lent nodes home."),
-    "generate": Place("generate", "generate", "Write the CRDs, and their copy in the chart, from the models."),
+    "generate": Place(
+        "generate", "generate", "Write the CRDs, the dashboard and the alert rules, each with its copy in the chart."
+    ),
 }
 
 

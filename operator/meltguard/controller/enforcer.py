@@ -49,6 +49,7 @@ class Enforcement:
     pods: int
     acknowledged: int
     laggards: tuple[Laggard, ...]
+    stores_down: int  # pods whose quota store does not answer
     ack_times: tuple[Seconds, ...]  # of the pushes of this pass, from its begin to each answer
 
 
@@ -141,6 +142,10 @@ class Enforcer:
         for gone in self.sent.keys() - pods.keys():
             del self.sent[gone]
 
+    def _has_no_store(self, pod: PodUid) -> bool:
+        counters = self.book.counters(pod)
+        return counters is not None and counters.quota_store == "down"
+
     def _held(self) -> dict[PodUid, Rates]:
         return {pod: sent.rates for pod, sent in self.sent.items()}
 
@@ -158,5 +163,6 @@ class Enforcer:
                 Laggard(pod=name, cause=sent.trouble, lasting=Seconds(now - sent.trouble_since))
                 for name, sent in lagging
             ),
+            stores_down=sum(self._has_no_store(pod) for pod in targets),
             ack_times=times,
         )

@@ -121,4 +121,5 @@ class HolderLoops:
         await asyncio.wait([task])
         await service.close()
         self.means.board.forget(uid)
+        self.means.telemetry.forget(service.found.policy)
         log.info("policy is gone", extra={"policy": service.found.policy.key})

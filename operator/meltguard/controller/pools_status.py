@@ -14,6 +14,7 @@ from meltguard.api.windows import lending_hours, next_spans
 from meltguard.clock import rfc3339
 from meltguard.controller.books import read_books
 from meltguard.controller.resources import POOLS, CustomResources
+from meltguard.controller.telemetry import Telemetry
 from meltguard.core.fleet import Claim, NodeView
 from meltguard.core.ledger import ended
 from meltguard.core.node_rules import unfit
@@ -36,6 +37,7 @@ class PoolReporter:
     fleet: Fleet
     objects: KubernetesObjects
     clock: Clock
+    telemetry: Telemetry
     written: dict[str, PoolStatus] = field(default_factory=dict)  # by uid
 
     async def run_once(self) -> None:
@@ -52,6 +54,11 @@ class PoolReporter:
             except (Missing, InvalidInput) as exc:  # one pool's trouble is not the next one's
                 log.warning("pool status not written", extra={"pool": one.pool.name, "why": str(exc)})
             self.written[one.pool.uid] = status
+        self.telemetry.pools({one.pool.name: self._shown(one) for one in found})
+
+    def _shown(self, one: PoolObject) -> PoolStatus:
+        """What we last said, with the books as the ledger last wrote them."""
+        return self.written.get(one.pool.uid, one.status).model_copy(update={"ledger": one.status.ledger})
 
 
 def _patch_of(status: PoolStatus) -> dict[str, Any]:

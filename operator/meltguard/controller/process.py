@@ -92,6 +92,8 @@ async def opened(settings: OperatorSettings) -> AsyncIterator[Process]:
     clock = SystemClock()
     telemetry = Telemetry()
     api = await KubernetesApi.connect()
+    supervisor = Supervisor(clock=clock, telemetry=telemetry)
+    telemetry.watch_loops(supervisor.ages)
     async with api:
         yield Process(
             settings=settings,
@@ -100,7 +102,7 @@ async def opened(settings: OperatorSettings) -> AsyncIterator[Process]:
             telemetry=telemetry,
             fleet=KubernetesFleet(api, clock),
             resources=Resources(api, clock),
-            supervisor=Supervisor(clock=clock, telemetry=telemetry),
+            supervisor=supervisor,
         )
 
 
@@ -216,7 +218,13 @@ def build_loops(
         resources=process.resources,
         fleet=process.fleet,
         mover=mover,
-        pools=PoolReporter(resources=process.resources, fleet=process.fleet, objects=objects, clock=process.clock),
+        pools=PoolReporter(
+            resources=process.resources,
+            fleet=process.fleet,
+            objects=objects,
+            clock=process.clock,
+            telemetry=process.telemetry,
+        ),
         supervisor=process.supervisor,
         tick=process.settings.tick,
     )

@@ -111,9 +111,8 @@ class ServiceLoop:
         means.board.intents[found.policy.uid] = decision.intents
         if decision.borrow:
             means.board.wanted[found.policy.uid] = (found.policy, decision.borrow)
-        means.telemetry.decided(found.policy, decision, seen)
         enforcement = await self._enforcer.enforce(found.policy, decision)
-        means.telemetry.enforced(found.policy, enforcement)
+        means.telemetry.decided(found.policy, decision, seen, enforcement)
         await self._apply(decision, seen)
         await self._hold_updates(decision, rollout)
         await self._tell(decision, seen)
@@ -183,7 +182,10 @@ class ServiceLoop:
     async def _tell(self, decision: Decision, seen: Snapshot) -> None:
         policy = self.found.policy
         told = tuple(changes(self._before, decision))
-        self._remember(decision.at, (*told, *self._loan_changes(seen)))
+        moved = self._loan_changes(seen)
+        self._remember(decision.at, (*told, *moved))
+        for reason, _ in (*told, *moved):
+            self._means.telemetry.told(policy, reason)
         if policy.mode is Mode.SHADOW:
             return  # shadow writes nothing but the status
         about = policy_ref(policy)
@@ -223,6 +225,7 @@ class ServiceLoop:
             history=self._history,
         )
         status = policy_status(this, self._status, self._means.epoch, self._changed)
+        self._means.telemetry.conditioned(policy, status.conditions)
         body = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         cleared = {key: None for key in _optional_keys() if key not in body}
         path = f"{POLICIES.replace('/imageservicepolicies', '')}/namespaces/{policy.namespace}/imageservicepolicies"

@@ -54,23 +54,44 @@ class Supervisor:
         finally:
             self.beats.pop(name, None)
 
+    def ages(self) -> dict[str, Seconds]:
+        """Since each loop last finished a pass; of several services the slowest."""
+        now = self.clock.elapsed()
+        found: dict[str, Seconds] = {}
+        for name, beat in self.beats.items():
+            kind = kind_of(name)
+            found[kind] = Seconds(max(found.get(kind, 0.0), now - beat.at))
+        return found
+
     async def _guarded(self, name: str, once: Callable[[], Awaitable[object]]) -> None:
+        began = self.clock.elapsed()
         try:
             await once()
         except Fenced:
             raise
         except Unavailable as exc:
-            self.telemetry.failures.labels(loop=name.split(" ", maxsplit=1)[0]).inc()
+            self.telemetry.failures.labels(loop=kind_of(name)).inc()
             log.warning("pass not finished", extra={"loop": name, "why": str(exc)})
         except Exception:
             # A bug in one pass must not end the loop that brings nodes home; it is counted, and shown with its trace.
-            self.telemetry.failures.labels(loop=name.split(" ", maxsplit=1)[0]).inc()
+            self.telemetry.failures.labels(loop=kind_of(name)).inc()
             log.exception("pass failed", extra={"loop": name})
+        finally:
+            self.telemetry.loop_seconds.labels(loop=kind_of(name)).observe(self.clock.elapsed() - began)
 
     def dead(self) -> tuple[str, ...]:
         """Loops that have not finished a pass for too long."""
         now = self.clock.elapsed()
         return tuple(name for name, beat in self.beats.items() if now - beat.at > _patience(beat.every))
+
+
+def kind_of(name: str) -> str:
+    """A loop's kind: services have one each, which no label may tell apart.
+
+    >>> kind_of("service serving/image-gen")
+    'service'
+    """
+    return name.split(" ", maxsplit=1)[0]
 
 
 def _patience(every: Seconds) -> float:

@@ -1,52 +1,59 @@
 """The operator's own metrics: names, help texts, units. Series start at zero; label values are bounded."""
 
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
 
 from meltguard import __version__
+from meltguard.api.conditions import Condition
+from meltguard.api.pool_status import PoolStatus
+from meltguard.controller import service_samples
 from meltguard.controller.enforcer import Enforcement
+from meltguard.controller.events import Reason
+from meltguard.controller.families import SERVICE, Samples
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import MoveStep
 from meltguard.core.policy import Policy
 from meltguard.core.seen import Snapshot
+from meltguard.core.units import Seconds
 
 ACK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 PASS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
-SERVICE = ("namespace", "policy")
-TIER = (*SERVICE, "tier")
+RELEASED = "Released"
+LOOPS = ("roll-call", "moves", "pools", "rollouts", "newcomers", "service")
 
 
-class Telemetry:
+@dataclass(slots=True)
+class Shown:
+    """What a policy's last pass left to be seen."""
+
+    policy: Policy
+    decision: Decision
+    seen: Snapshot
+    enforcement: Enforcement
+    conditions: tuple[Condition, ...] = ()
+    told: Tally[Reason] = field(default_factory=Tally)
+
+
+class Telemetry(Collector):
     """One registry for one process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._services: dict[str, Shown] = {}  # by policy uid
+        self._pools: Mapping[str, PoolStatus] = {}
+        self._loops: Callable[[], Mapping[str, Seconds]] = dict
         to = self.registry
+        to.register(self)
         build = Gauge("meltguard_build_info", "Version of the operator.", ["version"], registry=to)
         build.labels(version=__version__).set(1)
         self.leader = Gauge("meltguard_leader", "1 while this process holds the Lease.", registry=to)
         self.epoch = Gauge("meltguard_epoch", "Term of leadership that this process writes under.", registry=to)
-        self.level = Gauge("meltguard_level", "0 Normal, 1 Elevated, 2 Overloaded, 3 Critical.", SERVICE, registry=to)
-        self.pressure = Gauge("meltguard_pressure", "0.7 calm, 1.0 target, 1.5 critical.", SERVICE, registry=to)
-        self.capacity = Gauge(
-            "meltguard_capacity_units_per_second", "Image units that the GPUs can do.", SERVICE, registry=to
-        )
-        self.demand = Gauge(
-            "meltguard_demand_units_per_second",
-            "Image units asked for, refused ones included.",
-            (*SERVICE, "tier"),
-            registry=to,
-        )
-        self.limit = Gauge(
-            "meltguard_limit_units_per_second",
-            "Limit of a tier; +Inf where there is none.",
-            (*SERVICE, "tier"),
-            registry=to,
-        )
-        self.pods = Gauge("meltguard_serving_pods", "Ready serving pods.", SERVICE, registry=to)
-        self.acknowledged = Gauge(
-            "meltguard_acknowledged_pods", "Serving pods that enforce the limits in force.", SERVICE, registry=to
-        )
-        self.loans = Gauge("meltguard_loans", "Nodes on loan, by step.", (*SERVICE, "step"), registry=to)
         self.ack_seconds = Histogram(
             "meltguard_limit_ack_seconds",
             "From the begin of a push to a pod's acknowledgement.",
@@ -57,36 +64,68 @@ class Telemetry:
         self.pass_seconds = Histogram(
             "meltguard_pass_seconds", "Time of one pass over a service.", SERVICE, buckets=PASS_BUCKETS, registry=to
         )
+        self.loop_seconds = Histogram(
+            "meltguard_loop_seconds", "Time of one pass of a loop.", ["loop"], buckets=PASS_BUCKETS, registry=to
+        )
         self._count(to)
 
     def _count(self, to: CollectorRegistry) -> None:
         self.steps = Counter("meltguard_move_steps_total", "Steps that moves have entered.", ["step"], registry=to)
         self.evictions = Counter("meltguard_evictions_total", "Pods asked to leave by eviction.", registry=to)
         self.failures = Counter("meltguard_loop_failures_total", "Passes that failed.", ["loop"], registry=to)
-        for step in MoveStep:
-            self.steps.labels(step=step.value)
+        for step in (*(step.value for step in MoveStep), RELEASED):
+            self.steps.labels(step=step)
+        for loop in LOOPS:
+            self.failures.labels(loop=loop)
+            self.loop_seconds.labels(loop=loop)
 
     def text(self) -> bytes:
         """The exposition."""
         return generate_latest(self.registry)
 
-    def decided(self, policy: Policy, decision: Decision, seen: Snapshot) -> None:
-        """Show one decision."""
-        service = (policy.namespace, policy.name)
-        self.level.labels(*service).set(int(decision.level))
-        self.pressure.labels(*service).set(float("nan") if decision.pressure is None else decision.pressure)
-        self.capacity.labels(*service).set(decision.capacity or 0.0)
-        for limit in decision.limits:
-            self.demand.labels(*service, limit.tier).set(limit.demand)
-            self.limit.labels(*service, limit.tier).set(float("inf") if limit.rate is None else limit.rate)
-        steps = [node.claim.step for node in seen.loans if node.claim]
-        for step in MoveStep:
-            self.loans.labels(*service, step.value).set(steps.count(step))
+    def watch_loops(self, ages: Callable[[], Mapping[str, Seconds]]) -> None:
+        """From now on show how long ago each loop finished a pass."""
+        self._loops = ages
 
-    def enforced(self, policy: Policy, enforcement: Enforcement) -> None:
-        """Show how far the limits have come."""
+    def decided(self, policy: Policy, decision: Decision, seen: Snapshot, enforcement: Enforcement) -> None:
+        """Show one pass over a service."""
         service = (policy.namespace, policy.name)
-        self.pods.labels(*service).set(enforcement.pods)
-        self.acknowledged.labels(*service).set(enforcement.acknowledged)
+        shown = self._services.setdefault(policy.uid, Shown(policy, decision, seen, enforcement))
+        shown.policy, shown.decision, shown.seen, shown.enforcement = policy, decision, seen, enforcement
+        pushes = self.ack_seconds.labels(*service)
         for took in enforcement.ack_times:
-            self.ack_seconds.labels(*service).observe(took)
+            pushes.observe(took)
+
+    def told(self, policy: Policy, reason: Reason) -> None:
+        """Count one change that was told."""
+        shown = self._services.get(policy.uid)
+        if shown is not None:
+            shown.told[reason] += 1
+
+    def conditioned(self, policy: Policy, conditions: tuple[Condition, ...]) -> None:
+        """Show a policy's conditions."""
+        shown = self._services.get(policy.uid)
+        if shown is not None:
+            shown.conditions = conditions
+
+    def pools(self, statuses: Mapping[str, PoolStatus]) -> None:
+        """Show the pools that there are, by name."""
+        self._pools = dict(statuses)
+
+    def forget(self, policy: Policy) -> None:
+        """A policy is gone, and its series with it."""
+        self._services.pop(policy.uid, None)
+        for family in (self.ack_seconds, self.pass_seconds):
+            family.remove_by_labels({"namespace": policy.namespace, "policy": policy.name})
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        """What the last passes left."""
+        samples = Samples()
+        for shown in self._services.values():
+            service_samples.add(samples, shown)
+        for name, status in self._pools.items():
+            service_samples.add_pool(samples, name, status)
+        for loop, age in self._loops().items():
+            samples.add("loop_age_seconds", (loop,), age)
+        yield from samples.families()

@@ -70,7 +70,11 @@ def check(seen: Evidence) -> Findings:
         ladder=found,
         updated=seen.after.updated,
         lag_p99=requests.quantile(sorted(result.lag for result in seen.results), Share(0.99)),
-        broken={**_broken(seen, story, lowest), "ladderOutOfOrder": out_of_order(found)},
+        broken={
+            **_broken(seen, story, lowest),
+            "ladderOutOfOrder": out_of_order(found),
+            "queriesWithoutData": seen.silent_queries,
+        },
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from meltguard.agent.journal import JournalEntry
 from meltguard.api.quantities import parse_share
+from meltguard.clock import SystemClock
 from meltguard.core.units import Instant, Seconds, Share
 from meltguard.demo import cluster, scene
 from meltguard.demo.ack import HISTOGRAM, histogram_quantile, read_metrics
@@ -17,13 +18,13 @@ from meltguard.demo.check.evidence import Evidence, Promises, Snapshot, read_jou
 from meltguard.demo.checker import Findings, check
 from meltguard.demo.files import keep
 from meltguard.demo.install import IDENTITY
+from meltguard.demo.monitoring import METRICS_PORT, unanswered
 from meltguard.demo.report import RunFacts, report, rows, write
 from meltguard.demo.script import DEPLOYMENT, Mark
 from meltguard.demo.stage import Stage
 from meltguard.errors import Unavailable
 
 BENCH: Final = Path("build/bench/demo.json")
-METRICS_PORT: Final = 8080
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,7 @@ async def judge(stage: Stage, before: Snapshot, surge_at: Instant, marks: Sequen
         Unavailable: the API server does not answer.
     """
     after = await snapshot(stage)
+    silent = await unanswered(stage.plane.prometheus_url, (surge_at, SystemClock().now()))
     ack = await _acknowledgements(stage)
     keep(stage.files, stage.plane.audit_log, (stage.plane.logs, stage.plane.pod_logs))
     _, results = read_results(stage.files.users)
@@ -94,6 +96,7 @@ async def judge(stage: Stage, before: Snapshot, surge_at: Instant, marks: Sequen
         journals=read_journals(stage.files.journals),
         results=results,
         ack_p99=ack,
+        silent_queries=silent,
     )
     judged = Judged(found=check(evidence), facts=_facts(stage, evidence, marks), entries=evidence.entries)
     write(stage.files.report, report(judged.found, judged.facts))

@@ -19,6 +19,7 @@ from meltguard.demo import scene
 from meltguard.demo.endpoints import EndpointKeeper
 from meltguard.demo.files import RunFiles, keep, own_files
 from meltguard.demo.judge import Judged, judge, snapshot
+from meltguard.demo.monitoring import ScrapeKeeper
 from meltguard.demo.picture import Event, Story, draw
 from meltguard.demo.processes import Child, child
 from meltguard.demo.recorded import recording, traces_beside_checkout
@@ -105,12 +106,14 @@ async def _story(stage: Stage, children: ExitStack) -> Verdict:
     await start_work(stage)
     await apply_policy(stage, watch)
     keeping = asyncio.create_task(EndpointKeeper(stage.fleet, stage.files.endpoints).run())
+    scraped = asyncio.create_task(ScrapeKeeper(stage.fleet, stage.plane.prometheus_targets).run())
     try:
         before = await snapshot(stage)
         surge_at, album, marks = await _surge(stage, watch, hosts, children)
         judged = await judge(stage, before, surge_at, marks)
     finally:
         keeping.cancel()
+        scraped.cancel()
     outcome = verdict(judged.found, judged.facts)
     await asyncio.to_thread(draw, _told(judged, album), stage.files.picture)
     print_summary(judged, outcome, stage.files)

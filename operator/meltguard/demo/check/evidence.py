@@ -52,6 +52,7 @@ class Evidence:
     journals: Mapping[str, tuple[JournalEntry, ...]]  # by node
     results: tuple[Result, ...]
     ack_p99: Seconds | None  # as the operator measured it; None where it told nothing
+    silent_queries: tuple[str, ...] = ()  # of dashboard and alerts, that never found anything
 
     @property
     def entries(self) -> tuple[JournalEntry, ...]:

@@ -1,0 +1,104 @@
+"""From a policy's last pass, and a pool's status, to samples of the metric families."""
+
+from collections import Counter
+from typing import Protocol
+
+from meltguard.api.conditions import Condition, ConditionStatus
+from meltguard.api.pool_status import PoolStatus
+from meltguard.controller.conditions import refused_loan
+from meltguard.controller.enforcer import Enforcement
+from meltguard.controller.events import Reason
+from meltguard.controller.families import Samples
+from meltguard.core.decision import Decision
+from meltguard.core.fleet import MoveStep
+from meltguard.core.policy import Mode, Policy, TierState
+from meltguard.core.rollout import RolloutState
+from meltguard.core.seen import Snapshot
+
+UNKNOWN = float("nan")
+OPEN = float("inf")
+
+
+class Pass(Protocol):
+    """What is known of one service."""
+
+    policy: Policy
+    decision: Decision
+    seen: Snapshot
+    enforcement: Enforcement
+    conditions: tuple[Condition, ...]
+    told: Counter[Reason]
+
+
+def add(to: Samples, this: Pass) -> None:
+    """Everything about one policy."""
+    service = (this.policy.namespace, this.policy.name)
+    decision = this.decision
+    to.add("level", service, int(decision.level))
+    to.add("pressure", service, UNKNOWN if decision.pressure is None else decision.pressure)
+    to.one_of("mode", service, str(this.policy.mode), [str(mode) for mode in Mode])
+    to.add("capacity_units_per_second", service, decision.capacity or 0.0)
+    to.add("overrides", service, len(decision.overrides))
+    held = decision.rollouts is not None and decision.rollouts.state is RolloutState.HELD
+    to.add("rollout_held", service, float(held))
+    for feature in decision.features:
+        to.add("feature_share_ratio", (*service, feature.name), feature.share / 100.0)
+    for signal in decision.signals:
+        to.add("signal_pressure", (*service, signal.name), UNKNOWN if signal.pressure is None else signal.pressure)
+        to.add("signal_age_seconds", (*service, signal.name), signal.age)
+    _tiers(to, this, service)
+    _pods(to, this, service)
+    _loans(to, this, service)
+    _said(to, this, service)
+
+
+def _tiers(to: Samples, this: Pass, service: tuple[str, str]) -> None:
+    for limit in this.decision.limits:
+        tier = (*service, limit.tier)
+        loads = [load.tiers[limit.tier] for load in this.seen.loads if limit.tier in load.tiers]
+        to.add("demand_units_per_second", tier, limit.demand)
+        to.add("limit_units_per_second", tier, OPEN if limit.rate is None else limit.rate)
+        to.add("admitted_units_per_second", tier, sum(load.admitted for load in loads))
+        to.add("waiting_units", tier, sum(load.waiting for load in loads))
+        to.add("wait_p99_seconds", tier, max((load.wait_p99 for load in loads), default=0.0))
+        to.one_of("tier_state", tier, limit.state.value, [state.value for state in TierState])
+
+
+def _pods(to: Samples, this: Pass, service: tuple[str, str]) -> None:
+    done = this.enforcement
+    to.add("serving_pods", service, done.pods)
+    to.add("acknowledged_pods", service, done.acknowledged)
+    to.add("laggards", service, len(done.laggards))
+    to.add("quota_store_down_pods", service, done.stores_down)
+    gpus = sum(load.gpus for load in this.seen.loads)
+    busy = sum(load.busy * load.gpus for load in this.seen.loads)
+    to.add("gpu_busy_ratio", service, busy / gpus if gpus else 0.0)
+
+
+def _loans(to: Samples, this: Pass, service: tuple[str, str]) -> None:
+    claims = [node.claim for node in this.seen.loans if node.claim]
+    for step in MoveStep:
+        to.add("loans", (*service, step.value), sum(claim.step is step for claim in claims))
+    to.add("loans_overdue", service, sum(claim.due < this.decision.at for claim in claims))
+    refused = refused_loan(this.decision.rules)
+    for rule in this.decision.rules:
+        to.add("borrowing_blocked", (*service, rule.rule), float(refused is not None and rule.rule == refused.rule))
+
+
+def _said(to: Samples, this: Pass, service: tuple[str, str]) -> None:
+    for reason in Reason:
+        to.add("events_total", (*service, reason.value), this.told.get(reason, 0))
+    for one in this.conditions:
+        to.one_of("condition", (*service, one.type), one.status.value, [status.value for status in ConditionStatus])
+
+
+def add_pool(to: Samples, name: str, status: PoolStatus) -> None:
+    """Everything about one pool."""
+    nodes, books = status.nodes, status.ledger
+    if nodes is not None:
+        counts = {"total": nodes.total, "ready": nodes.ready, "lent": nodes.lent, "floor": nodes.floor}
+        for kind, count in counts.items():
+            to.add("pool_nodes", (name, kind), count)
+    to.add("pool_lendable_nodes", (name,), status.lendable or 0)
+    to.add("pool_gpu_hours_lent_total", (name,), float(status.gpu_hours_lent or 0.0))
+    to.add("pool_work_lost_gpu_hours_total", (name,), float(books.work_lost) if books is not None else 0.0)

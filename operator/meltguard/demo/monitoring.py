@@ -1,0 +1,84 @@
+"""Whether what people would look at shows anything: every query of dashboard and alerts, on the run's own data."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import aiohttp
+
+from meltguard.adapters.kubernetes_fleet import KubernetesFleet
+from meltguard.core.fleet import PodView
+from meltguard.core.units import Instant, Seconds
+from meltguard.demo.host_setup import AGENT_PORT
+from meltguard.demo.scene import OPERATOR
+from meltguard.demo.watch import is_serving
+from meltguard.errors import Unavailable
+from meltguard.monitoring.alerts import ALERTS
+from meltguard.monitoring.metrics import metrics_in
+from meltguard.monitoring.panels import panel_queries
+
+METRICS_PORT: Final = 8080
+AGENTS: Final = 8
+"""Agents that the demo's Prometheus reads, once a second each: enough for every query, and little work."""
+
+STEP: Final = Seconds(2.0)
+ANSWER_WITHIN: Final = Seconds(15.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeKeeper:
+    """Tells Prometheus where the operator and some agents are."""
+
+    fleet: KubernetesFleet
+    folder: Path
+
+    async def run(self) -> NoReturn:
+        """Keep the file until cancelled."""
+        seen = -1
+        while True:
+            seen = await self.fleet.changes.after(seen)
+            self._write()
+
+    def _write(self) -> None:
+        pods = [pod for node in self.fleet.view().nodes for pod in node.pods if pod.ready and pod.ip]
+        agents = sorted((pod for pod in pods if is_serving(pod)), key=_age)[:AGENTS]
+        groups = [
+            _group("meltguard", [f"{pod.ip}:{METRICS_PORT}" for pod in pods if pod.namespace == OPERATOR]),
+            _group("meltguard-agent", [f"{pod.ip}:{AGENT_PORT}" for pod in agents]),
+        ]
+        text, path = json.dumps(groups), self.folder / "meltguard.json"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+async def unanswered(prometheus_url: str, span: tuple[Instant, Instant]) -> tuple[str, ...]:
+    """Queries of dashboard and alerts that found nothing in all of a span.
+
+    An alert's own condition holds only when something is wrong: of those the metrics are asked for.
+
+    Raises:
+        Unavailable: Prometheus does not answer.
+    """
+    asked = [*panel_queries(), *sorted({metric for alert in ALERTS for metric in metrics_in(alert.query)})]
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN)) as session:
+        return tuple([query for query in asked if not await _has_data(session, (prometheus_url, query), span)])
+
+
+async def _has_data(session: aiohttp.ClientSession, ask: tuple[str, str], span: tuple[Instant, Instant]) -> bool:
+    url, query = ask
+    params = {"query": query, "start": f"{span[0]:.3f}", "end": f"{span[1]:.3f}", "step": f"{STEP:g}"}
+    try:
+        async with session.get(f"{url}/api/v1/query_range", params=params) as answer:
+            body: dict[str, Any] = await answer.json()
+    except (aiohttp.ClientError, TimeoutError) as exc:
+        raise Unavailable(f"Prometheus at {url} does not answer: {exc!r}; see its log") from exc
+    return bool(body.get("data", {}).get("result"))
+
+
+def _group(job: str, targets: list[str]) -> dict[str, Any]:
+    return {"targets": targets, "labels": {"job": job}}
+
+
+def _age(pod: PodView) -> str:
+    return pod.name

@@ -1,0 +1,148 @@
+"""The alert rules: when somebody must look, with the next step and a runbook each."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import yaml
+
+RUNBOOKS: Final = "docs/runbooks.md"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One rule."""
+
+    name: str
+    query: str
+    lasting: str  # how long it must hold
+    severity: str  # critical: now; warning: today; info: worth knowing
+    summary: str
+    step: str  # what to do next
+
+
+ALERTS: Final = (
+    Alert(
+        name="MeltguardNoLeader",
+        query="sum(meltguard_leader) < 1 or absent(meltguard_leader)",
+        lasting="2m",
+        severity="critical",
+        summary="No operator holds the Lease: limits hold as they are, nothing is borrowed, nothing goes home.",
+        step="kubectl get pods,lease -n meltguard-system; look at the operator's log.",
+    ),
+    Alert(
+        name="MeltguardLoopStalled",
+        query="max(meltguard_loop_age_seconds) by (loop) > 60",
+        lasting="1m",
+        severity="critical",
+        summary="Loop {{ $labels.loop }} of the operator has not finished a pass for {{ $value | humanizeDuration }}.",
+        step="The liveness probe restarts the pod; if it comes again, send the log with the last pass of that loop.",
+    ),
+    Alert(
+        name="MeltguardLoopFailing",
+        query="sum(rate(meltguard_loop_failures_total[5m])) by (loop) > 0.05",
+        lasting="5m",
+        severity="warning",
+        summary="Passes of loop {{ $labels.loop }} fail again and again.",
+        step="Look for `pass failed` and `pass not finished` in the operator's log: the API server, or a bug.",
+    ),
+    Alert(
+        name="MeltguardMetricsUnknown",
+        query='max(meltguard_condition{condition="MetricsAvailable",status="False"}) by (namespace, policy) == 1',
+        lasting="5m",
+        severity="warning",
+        summary="A signal of {{ $labels.namespace }}/{{ $labels.policy }} is unknown: nothing is borrowed for it.",
+        step="kubectl meltguard why names the signal and the problem; check the exporter and the metric source.",
+    ),
+    Alert(
+        name="MeltguardNotEnforced",
+        query="max(meltguard_laggards) by (namespace, policy) > 0",
+        lasting="5m",
+        severity="warning",
+        summary="{{ $value }} serving pods of {{ $labels.namespace }}/{{ $labels.policy }} do not take their limits.",
+        step="kubectl meltguard status POLICY lists the laggards with their cause: network, key, or clock.",
+    ),
+    Alert(
+        name="MeltguardStalled",
+        query='max(meltguard_condition{condition="Stalled",status="True"}) by (namespace, policy) == 1',
+        lasting="10m",
+        severity="warning",
+        summary="{{ $labels.namespace }}/{{ $labels.policy }} waits for a person.",
+        step="kubectl meltguard status POLICY says for what: a pool that is missing, or another writer of replicas.",
+    ),
+    Alert(
+        name="MeltguardCriticalForLong",
+        query="max(meltguard_level) by (namespace, policy) == 3",
+        lasting="30m",
+        severity="warning",
+        summary="{{ $labels.namespace }}/{{ $labels.policy }} has been Critical for half an hour.",
+        step="kubectl meltguard why POLICY: what refuses the next loan? More capacity, or lower limits by hand.",
+    ),
+    Alert(
+        name="MeltguardLoanOverdue",
+        query="max(meltguard_loans_overdue) by (namespace, policy) > 0",
+        lasting="5m",
+        severity="critical",
+        summary="{{ $value }} nodes lent to {{ $labels.namespace }}/{{ $labels.policy }} are past their return.",
+        step="kubectl meltguard loans; kubectl describe node says what holds it; or kubectl meltguard return.",
+    ),
+    Alert(
+        name="MeltguardMoveStuck",
+        query='sum(meltguard_loans{step!="Lent"}) by (namespace, policy) > 0',
+        lasting="30m",
+        severity="warning",
+        summary="A node has been on its way for {{ $labels.namespace }}/{{ $labels.policy }} for half an hour.",
+        step="kubectl meltguard loans -o wide; the Events of the node say what it waits for.",
+    ),
+    Alert(
+        name="MeltguardPoolBelowFloor",
+        query='max(meltguard_pool_nodes{kind="ready"}) by (pool) < max(meltguard_pool_nodes{kind="floor"}) by (pool)',
+        lasting="3m",
+        severity="critical",
+        summary="Pool {{ $labels.pool }} has {{ $value }} ready nodes, fewer than its floor.",
+        step="Lent nodes come home by themselves after a minute; otherwise nodes are broken: kubectl get nodes.",
+    ),
+    Alert(
+        name="MeltguardQuotaStoreDown",
+        query="max(meltguard_quota_store_down_pods) by (namespace, policy) > 0",
+        lasting="2m",
+        severity="critical",
+        summary="{{ $value }} pods of {{ $labels.namespace }}/{{ $labels.policy }} cannot count daily quotas.",
+        step="Tiers with a quota are refused meanwhile: look at the Valkey or Redis that the agents are started with.",
+    ),
+    Alert(
+        name="MeltguardOverrideForLong",
+        query="max(meltguard_overrides) by (namespace, policy) > 0",
+        lasting="12h",
+        severity="info",
+        summary="A person's override on {{ $labels.namespace }}/{{ $labels.policy }} has held for twelve hours.",
+        step="kubectl meltguard status POLICY says whose and why; kubectl meltguard override POLICY --remove ends it.",
+    ),
+    Alert(
+        name="MeltguardGpuHot",
+        query="max(DCGM_FI_DEV_GPU_TEMP) by (Hostname) > 87",
+        lasting="5m",
+        severity="warning",
+        summary="A GPU of {{ $labels.Hostname }} is at {{ $value }} C and slows itself down.",
+        step="Look at its cooling; cordon the node if it stays so. Meltguard takes the lower capacity into account.",
+    ),
+)
+
+
+def rules_yaml() -> str:
+    """The rules as Prometheus reads them."""
+    group = {"name": "meltguard", "rules": [_rule(alert) for alert in ALERTS]}
+    return yaml.safe_dump({"groups": [group]}, sort_keys=False, width=120)
+
+
+def _rule(alert: Alert) -> dict[str, object]:
+    return {
+        "alert": alert.name,
+        "expr": alert.query,
+        "for": alert.lasting,
+        "labels": {"severity": alert.severity},
+        "annotations": {
+            "summary": alert.summary,
+            "description": alert.step,
+            "runbook_url": f"{RUNBOOKS}#{alert.name.lower()}",
+        },
+    }
