@@ -38,6 +38,7 @@ class MemoryText(MessageModel):
     confirmed_at: float | None = None
     replicas_found: int | None = None
     replicas_set: int | None = None
+    replicas_before: int | None = None
     rested: dict[str, float] = Field(default_factory=dict)
     recalled: dict[str, tuple[float, int]] = Field(default_factory=dict)
     returned_at: float | None = None
@@ -80,6 +81,7 @@ def read_memory(text: str | None) -> Memory:
         confirmed_at=_instant(read.confirmed_at),
         replicas_found=read.replicas_found,
         replicas_set=read.replicas_set,
+        replicas_before=read.replicas_before,
         rested={node: Instant(at) for node, at in read.rested.items()},
         recalled={PoolName(pool): Recalled(at=Instant(at), times=n) for pool, (at, n) in read.recalled.items()},
         returned_at=_instant(read.returned_at),
@@ -109,6 +111,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         confirmed_at=_rounded_or_none(memory.confirmed_at),
         replicas_found=memory.replicas_found,
         replicas_set=memory.replicas_set,
+        replicas_before=memory.replicas_before,
         rested={node: _rounded(at) for node, at in rested.items()},
         recalled={pool: (_rounded(one.at), one.times) for pool, one in memory.recalled.items()},
         returned_at=_rounded_or_none(memory.returned_at),

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from meltguard.api.conditions import Condition, ConditionStatus
 from meltguard.api.policy_status import HistoryEntry
 from meltguard.controller.enforcer import Enforcement
-from meltguard.core.decide import scale_conflict
 from meltguard.core.decision import Decision, Outcome
 from meltguard.core.explain import signal_text
 from meltguard.core.fleet import MoveStep
 from meltguard.core.policy import Mode, Policy, TierState
+from meltguard.core.replicas import scale_conflict
 from meltguard.core.seen import Snapshot
 from meltguard.core.units import NodeName
 

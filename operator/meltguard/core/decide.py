@@ -3,17 +3,16 @@
 from dataclasses import dataclass, replace
 
 from meltguard.core import limits as law
-from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, SetReplicas, SignalPressure, TierLimit
+from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, SignalPressure, TierLimit
 from meltguard.core.explain import Measures, next_change, one_line
 from meltguard.core.features import feature_shares
-from meltguard.core.fleet import MoveStep
 from meltguard.core.level import LevelState, next_level
 from meltguard.core.loan_rules import Shortage, are_used, confirming
 from meltguard.core.loans import arriving_gpus, choose_loans, missing_gpus
 from meltguard.core.measure import Measured, all_signals, measure
-from meltguard.core.policy import Level, Mode, Policy, TierState
-from meltguard.core.pools import lent_to
+from meltguard.core.policy import Level, Policy, TierState
 from meltguard.core.pressure import assess, highest, predicted_wait
+from meltguard.core.replicas import replicas
 from meltguard.core.rest import noted
 from meltguard.core.returns import Ebb, breach_since, returns, spare_since
 from meltguard.core.rollout import rollouts
@@ -80,7 +79,7 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
 
 def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
     policy, seen, level, top = parts.ebb.policy, parts.ebb.seen, parts.level, parts.top
-    replicas, found, asked = _replicas(policy, memory, seen)
+    pods = replicas(policy, memory, seen)
     ways = returns(parts.ebb, parts.spare)
     updates = rollouts(policy, level.level, seen, now)
     measures = Measures(features=parts.features, rollouts=updates, tiers=parts.tiers)
@@ -92,8 +91,6 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         breach_since=parts.ebb.breach_since,
         recalled=noted(memory, ways.recalling, now),
         returned_at=memory.returned_at if ways.calm is None else now,
-        replicas_found=found,
-        replicas_set=asked,
     )
     return Decision(
         at=now,
@@ -109,11 +106,11 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         rollouts=updates,
         borrow=parts.loans.taken,
         intents=ways.intents,
-        replicas=replicas,
+        replicas=pods.change,
         rules=parts.loans.rules,
         why=one_line(policy, (level.level, top), measures, seen),
         next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
-        memory=left,
+        memory=pods.remembered(left),
     )
 
 
@@ -226,27 +223,3 @@ def _ebb(
         now=now,
         breach_since=breach_since(seen, memory, now),
     )
-
-
-def _replicas(policy: Policy, memory: Memory, seen: Snapshot) -> tuple[SetReplicas | None, int | None, int | None]:
-    """Found at the first loan, plus the GPUs that are lent. Another writer's number is left alone."""
-    lent = lent_to(policy.uid, seen.loans)
-    if seen.workload is None or policy.mode is Mode.SHADOW or (not seen.loans and memory.replicas_found is None):
-        return None, memory.replicas_found, memory.replicas_set
-    found = memory.replicas_found if memory.replicas_found is not None else seen.workload.replicas
-    wanted = found + sum(node.gpus // policy.gpus_per_pod for node in lent)
-    asked = memory.replicas_set if memory.replicas_set is not None else found
-    if seen.workload.replicas not in {asked, wanted}:
-        return None, found, asked  # an autoscaler or a person sets it: ScaleConflict, hands off
-    if not seen.loans and seen.workload.replicas == found:
-        return None, None, None
-    change = SetReplicas(replicas=wanted) if seen.workload.replicas != wanted else None
-    return change, found, wanted
-
-
-def scale_conflict(memory: Memory, seen: Snapshot) -> bool:
-    """Whether someone else sets the workload's replicas while nodes are lent."""
-    if seen.workload is None or memory.replicas_set is None:
-        return False
-    lent_steps = any(node.claim and node.claim.step is MoveStep.LENT for node in seen.loans)
-    return lent_steps and seen.workload.replicas != memory.replicas_set

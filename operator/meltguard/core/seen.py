@@ -138,6 +138,7 @@ class Memory:
     confirmed_at: Instant | None = None  # the platform last said that the GPUs are used
     replicas_found: int | None = None  # of the workload, before the first loan
     replicas_set: int | None = None  # what we last asked for
+    replicas_before: int | None = None  # what stood there then, until the workload was seen to follow
     rested: Mapping[str, Instant] = field(default_factory=dict)  # node name to when it came home
     recalled: Mapping[PoolName, Recalled] = field(default_factory=dict)
     returned_at: Instant | None = None  # a node last went home because the service was calm

@@ -1,0 +1,55 @@
+"""How many serving pods the workload is asked for: those it had before the first loan, plus one for each lent GPU."""
+
+from dataclasses import dataclass, replace
+
+from meltguard.core.decision import SetReplicas
+from meltguard.core.fleet import MoveStep
+from meltguard.core.policy import Mode, Policy
+from meltguard.core.pools import lent_to
+from meltguard.core.seen import Memory, Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicas:
+    """What to ask for now, and what to remember."""
+
+    change: SetReplicas | None
+    found: int | None  # before the first loan
+    asked: int | None  # last
+    before: int | None  # what was there when that was asked, until the workload has been seen to follow
+
+    def remembered(self, memory: Memory) -> Memory:
+        """For the next decision."""
+        return replace(memory, replicas_found=self.found, replicas_set=self.asked, replicas_before=self.before)
+
+
+def replicas(policy: Policy, memory: Memory, seen: Snapshot) -> Replicas:
+    """Found at the first loan, plus the GPUs that are lent. Another writer's number is left alone.
+
+    A write may have failed: what stood there when we asked is no other writer's number, until we have seen ours.
+    """
+    if seen.workload is None or policy.mode is Mode.SHADOW or (not seen.loans and memory.replicas_found is None):
+        return Replicas(
+            change=None, found=memory.replicas_found, asked=memory.replicas_set, before=memory.replicas_before
+        )
+    now = seen.workload.replicas
+    found = memory.replicas_found if memory.replicas_found is not None else now
+    wanted = found + sum(node.gpus // policy.gpus_per_pod for node in lent_to(policy.uid, seen.loans))
+    asked = memory.replicas_set if memory.replicas_set is not None else found
+    before = memory.replicas_before if memory.replicas_before is not None and now != asked else asked
+    if now not in {asked, before, wanted}:
+        return Replicas(change=None, found=found, asked=asked, before=before)  # ScaleConflict: hands off
+    if not seen.loans and now == found:
+        return Replicas(change=None, found=None, asked=None, before=None)
+    if now == wanted:
+        return Replicas(change=None, found=found, asked=wanted, before=wanted)
+    return Replicas(change=SetReplicas(replicas=wanted), found=found, asked=wanted, before=now)
+
+
+def scale_conflict(memory: Memory, seen: Snapshot) -> bool:
+    """Whether someone else sets the workload's replicas while nodes are lent."""
+    if seen.workload is None or memory.replicas_set is None:
+        return False
+    lent_steps = any(node.claim and node.claim.step is MoveStep.LENT for node in seen.loans)
+    ours = {memory.replicas_set, memory.replicas_before}
+    return lent_steps and seen.workload.replicas not in ours
