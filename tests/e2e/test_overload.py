@@ -3,155 +3,19 @@
 import asyncio
 import json
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
 
 from faults import world
 from faults.evidence import Deed, read_deeds
-from faults.ground import Ground, Operators, ground
 from faults.promises import IDENTITY
-from faults.rest import path_of
-from faults.scenario import CALM, NODES, OVERLOAD
+from faults.scenario import CALM
 from meltguard.clock import SystemClock
 from meltguard.localcluster.plane import Plane
-from support.fake_apiserver import serving
-from support.promql import heat, vector
+from support.overload import an_overload, until
 
 pytestmark = pytest.mark.plane
-
-SHAPE = world.Shape(busy=True, floor=1)
-LOOK = 0.2
-Json = dict[str, Any]
-
-
-@dataclass
-class Source:
-    """A Prometheus that can fall ill in every way."""
-
-    mood: str = "well"
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Any query, about the two inference nodes."""
-        if self.mood == "unreachable":
-            assert request.transport is not None
-            request.transport.abort()
-            return web.Response()
-        if self.mood == "empty":
-            return web.json_response(vector())
-        value = "NaN" if self.mood == "NaN" else 0.9  # of the second spelling, a ratio
-        age = 600.0 if self.mood == "stale" else 1.0
-        series = [
-            pair for name in ("inference-1", "inference-2") for pair in heat(value, age, Hostname=name, UUID=name)
-        ]
-        return web.json_response(vector(*series))
-
-
-@dataclass
-class Overload:
-    """The ground, the source, and a policy that is applied on it."""
-
-    ground: Ground
-    source: Source
-
-    async def apply(self, mode: str = "Enforce", **spec: Any) -> None:
-        """The policy, with a platform signal that must confirm loans."""
-        policy = world.a_policy(world.Shape(busy=True, floor=1, mode=mode))
-        policy["spec"]["metrics"]["signals"].append(
-            {"name": "utilization", "preset": "gpu-utilization", "use": "Confirm"}
-        )
-        policy["spec"]["tiers"] = [{"name": "free", "floor": "2%", "onLevel": {"Elevated": "Delay"}}]
-        policy["spec"] |= spec
-        await self.ground.admin.apply(policy)
-
-    async def status(self) -> Json:
-        """The policy's."""
-        found = await self.ground.admin.get(path_of(world.a_policy(SHAPE)))
-        status: Json = (found or {}).get("status") or {}
-        return status
-
-    async def condition(self, kind: str) -> Json:
-        """One of its conditions."""
-        conditions = (await self.status()).get("conditions", [])
-        return next((one for one in conditions if one["type"] == kind), {})
-
-    async def claims(self) -> list[str]:
-        """Nodes that bear one."""
-        nodes = await self.ground.admin.items(NODES)
-        return [node["metadata"]["name"] for node in nodes if "meltguard.io/loan" in node["metadata"]["annotations"]]
-
-    async def limit(self) -> float | None:
-        """The free tier's rate; None while there is none."""
-        limits = (await self.status()).get("limits", [])
-        rate = next((one.get("rate") for one in limits if one["tier"] == "free"), None)
-        return None if rate in {None, "none"} else float(rate.removesuffix("/m"))
-
-    async def limited(self) -> bool:
-        """Whether the free tier is."""
-        return await self.limit() is not None
-
-    async def is_blocked(self) -> bool:
-        """Whether a wanted loan is refused."""
-        return (await self.condition("BorrowingBlocked")).get("status") == "True"
-
-    async def decided_again(self, times: int) -> None:
-        """So many more decisions were written down."""
-        for _ in range(times):
-            before = (await self.status()).get("decision", {}).get("at")
-            await until(lambda at=before: self._decided_after(at), 30.0)  # type: ignore[misc] # bound now
-
-    async def _decided_after(self, at: str | None) -> bool:
-        return (await self.status()).get("decision", {}).get("at") != at
-
-    async def end(self) -> None:
-        """Calm, and everything home."""
-        self.source.mood = "well"
-        self.ground.agents.ask(CALM)
-        self.ground.agents.waiting = 0.0
-        await self.ground.admin.delete(path_of(world.a_policy(SHAPE)))
-        await until(self._at_rest, 60.0)
-
-    async def _at_rest(self) -> bool:
-        return not await self.claims() and not await self.status()
-
-
-async def until(holds: Callable[[], Awaitable[object]], within: float) -> None:
-    """Look until it holds."""
-    ends = time.monotonic() + within
-    while not await holds():
-        assert time.monotonic() < ends, f"not within {within} s"
-        await asyncio.sleep(LOOK)  # the API server tells nobody of what is not there yet
-
-
-@asynccontextmanager
-async def an_overload(plane: Plane, directory: Path) -> AsyncIterator[Overload]:
-    """Operators, pools, busy research nodes and a service that is asked for more than it can do."""
-    source = Source()
-    async with serving(source.answer) as url, ground(plane, Operators(directory=directory)) as found:
-        config = directory / "config.yaml"
-        config.write_text(config.read_text().replace(plane.prometheus_url, url))
-        for name in world.research_names(uuid.uuid4().hex[:6], 3):
-            await found.admin.apply(world.a_node(name, "research"))
-            await found.admin.create(world.a_job(name))
-        for pool in world.pools(SHAPE):
-            await found.admin.apply(pool)
-        found.operator.open()
-        await found.operator.up()
-        await until(lambda: _both_serve(found), 60.0)
-        found.agents.ask(OVERLOAD)
-        found.agents.waiting = 1.2
-        yield Overload(found, source)
-
-
-async def _both_serve(found: Ground) -> bool:
-    await asyncio.sleep(0)
-    return len(found.agents) == 2
 
 
 @pytest.fixture

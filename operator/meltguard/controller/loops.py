@@ -64,10 +64,10 @@ class HolderLoops:
             service.wake.set()
 
     def policy_released(self, uid: str, since: str) -> bool:
-        """Agents released and no node claimed for it; or waited long enough."""
+        """Agents released, replicas as before, and no node claimed for it; or waited long enough."""
         service = self.services.get(uid)
         claimed = any(node.claim and node.claim.policy_uid == uid for node in self.fleet.view().nodes)
-        if service is not None and service.released and not claimed:
+        if service is not None and service.released and service.settled and not claimed:
             return True
         return self._overdue(since)
 

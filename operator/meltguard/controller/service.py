@@ -26,11 +26,12 @@ from meltguard.controller.status import policy_status
 from meltguard.controller.telemetry import Telemetry
 from meltguard.controller.telling import Said, changes, loan_changes
 from meltguard.core.decide import decide
-from meltguard.core.decision import Decision
+from meltguard.core.decision import Decision, SetReplicas
 from meltguard.core.fleet import Claim
 from meltguard.core.granting import baseline_for
 from meltguard.core.policy import Level, Mode, TierState
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.replicas import replicas
+from meltguard.core.seen import Memory, Snapshot, Workload
 from meltguard.core.units import Epoch, Instant, NodeName, Seconds, UnitsPerSecond
 from meltguard.errors import Conflict, InvalidInput
 from meltguard.ports import Clock, LimitSink
@@ -93,6 +94,7 @@ class ServiceLoop:
         self._history = found.status.history
         self._baseline: Baseline | None = None
         self.released = False
+        self.settled = False  # nothing is left to take back from the workload
 
     async def run_once(self) -> None:
         """One pass."""
@@ -140,6 +142,7 @@ class ServiceLoop:
     async def _release(self) -> None:
         """The policy is being deleted: tell the agents once; its nodes go home by the mover."""
         self._means.board.forget(self.found.policy.uid)
+        await self._take_pods_back()
         if self.released:
             return
         await self._means.rollouts.let_go(self.found, workload_ref(self.found))
@@ -148,17 +151,34 @@ class ServiceLoop:
         text = "the agents were released" if not unheard else f"{len(unheard)} agents did not hear of the release"
         await self._means.events.say(policy_ref(self.found.policy), Reason.RELEASED, text)
 
+    async def _take_pods_back(self) -> None:
+        """The workload has as many pods as before the first loan once the last node is home."""
+        seen, _ = await self._means.observer.observe(self.found, self._book)
+        reference = workload_ref(self.found)
+        scale = None if reference is None else await self._means.objects.read_scale(reference)
+        if scale is None:
+            self.settled = True  # there is no workload: nothing to take back from
+            return
+        seen = replace(seen, workload=Workload(replicas=scale.wanted))
+        pods = replicas(replace(self.found.policy, mode=Mode.ENFORCE), self._memory, seen)
+        self._memory = pods.remembered(self._memory)
+        self.settled = pods.found is None
+        await self._scale(pods.change, seen)
+
     async def _apply(self, decision: Decision, seen: Snapshot) -> None:
         if self.found.policy.mode is not Mode.SHADOW:
             await self._write_baseline(decision, seen)
+        await self._scale(decision.replicas, seen)
+
+    async def _scale(self, change: SetReplicas | None, seen: Snapshot) -> None:
         reference = workload_ref(self.found)
-        if decision.replicas is None or reference is None:
+        if change is None or reference is None:
             return
         read = await self._means.objects.read_scale(reference)
         if read is None or seen.workload is None or read.wanted != seen.workload.replicas:
             return  # someone wrote it since: decided anew at the next pass
         try:
-            await self._means.objects.set_replicas(reference, decision.replicas.replicas, read)
+            await self._means.objects.set_replicas(reference, change.replicas, read)
         except Conflict as exc:
             log.info("replicas not set", extra={"policy": self.found.policy.key, "why": str(exc)})
 

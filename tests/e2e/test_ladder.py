@@ -1,0 +1,125 @@
+"""The ladder on the real control plane: features and updates give way first, and come back exactly as they were."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults import world
+from faults.rest import path_of
+from faults.scenario import CALM, OVERLOAD
+from meltguard.api.rollout_mark import ROLLOUT_HELD
+from meltguard.localcluster.plane import Plane
+from support.overload import Overload, an_overload, until
+
+pytestmark = pytest.mark.plane
+
+Json = dict[str, Any]
+LADDER = {
+    "features": [{"name": "edit", "rollout": {"Normal": "100%", "Elevated": "50%", "Overloaded": "10%"}}],
+    "rollouts": {"holdAt": "Elevated"},
+}
+
+
+async def deployment(overload: Overload) -> Json:
+    found = await overload.ground.admin.get(path_of(world.deployment()))
+    assert found is not None
+    return found
+
+
+def marked(found: Json) -> bool:
+    return ROLLOUT_HELD in found["metadata"].get("annotations", {})
+
+
+async def held(overload: Overload) -> bool:
+    found = await deployment(overload)
+    return marked(found) and bool(found["spec"].get("paused"))
+
+
+async def state(overload: Overload) -> str:
+    return str((await overload.status()).get("rollouts", {}).get("state", ""))
+
+
+async def told(overload: Overload) -> list[str]:
+    """Reasons of the policy's Events, in the order of their posting."""
+    events = await overload.ground.admin.items(f"/apis/events.k8s.io/v1/namespaces/{world.SERVING}/events")
+    ours = [event for event in events if event["regarding"].get("kind") == "ImageServicePolicy"]
+    return [event["reason"] for event in sorted(ours, key=lambda event: event["eventTime"])]
+
+
+def owned(found: Json) -> Json:
+    """What people wrote; replicas are the loans' matter."""
+    spec = {key: value for key, value in found["spec"].items() if key != "replicas"}
+    return {"spec": spec, "labels": found["metadata"].get("labels", {})}
+
+
+async def test_features_and_updates_give_way_first_and_come_back_as_they_were(
+    lone_plane: Plane, tmp_path: Path
+) -> None:
+    async with an_overload(lone_plane, tmp_path) as overload:
+        before = owned(await deployment(overload))
+        await overload.apply(**LADDER)
+        await until(lambda: held(overload), 60.0)
+        await until(overload.limited, 60.0)
+        status = await overload.status()
+        assert status["rollouts"]["state"] == "Held"
+        assert "rollouts.holdAt Elevated" in status["rollouts"]["cause"]
+        assert status["rollouts"]["liftsWhen"] == "the level falls below Elevated"
+        (feature,) = status["features"]
+        assert feature["rollout"] in {"50%", "10%", "0%"}
+        assert feature["since"]
+        assert "updates held" in status["why"]
+        reasons = await told(overload)
+        assert reasons.index("FeatureSlowed") < reasons.index("TierLimited")
+        assert reasons.index("RolloutHeld") < reasons.index("TierLimited")
+
+        async def resumed() -> bool:
+            found = await deployment(overload)
+            return not marked(found) and await state(overload) == "Free"
+
+        overload.ground.agents.ask(CALM)
+        overload.ground.agents.waiting = 0.0
+        await until(resumed, 90.0)
+        assert owned(await deployment(overload)) == before
+        assert {"FeatureRestored", "RolloutResumed", "LevelChanged"} <= set(await told(overload))
+        history = [entry["reason"] for entry in (await overload.status())["history"]]
+        assert {"FeatureSlowed", "RolloutHeld", "TierLimited", "RolloutResumed"} <= set(history)
+        assert history.index("RolloutResumed") < history.index("RolloutHeld"), "the newest first"
+        await overload.end()
+
+
+async def test_a_person_who_resumes_is_obeyed_and_nothing_stays_held_without_its_policy(
+    lone_plane: Plane, tmp_path: Path
+) -> None:
+    async with an_overload(lone_plane, tmp_path) as overload:
+        admin, path = overload.ground.admin, path_of(world.deployment())
+
+        async def in_state(wanted: str) -> bool:
+            return await state(overload) == wanted
+
+        await overload.apply(**LADDER)
+        await until(lambda: held(overload), 60.0)
+        await admin.merge(path, {"spec": {"paused": None}})
+        await until(lambda: in_state("LeftAlone"), 30.0)
+        await overload.decided_again(2)
+        assert not (await deployment(overload))["spec"].get("paused")
+        assert "RolloutLeftAlone" in await told(overload)
+
+        async def unmarked() -> bool:
+            return not marked(await deployment(overload))
+
+        overload.ground.agents.ask(CALM)
+        overload.ground.agents.waiting = 0.0
+        await until(unmarked, 90.0)
+        overload.ground.agents.ask(OVERLOAD)
+        overload.ground.agents.waiting = 1.2
+        await until(lambda: held(overload), 60.0)
+        await overload.end()
+        assert not (await deployment(overload))["spec"].get("paused"), "a deleted policy holds nothing"
+
+        mark = {"policy": "serving/gone", "uid": "nobody", "since": "2026-11-23T10:00:00Z"}
+        stray = {"annotations": {ROLLOUT_HELD: json.dumps(mark)}, "labels": {ROLLOUT_HELD: "true"}}
+        await admin.merge(path, {"metadata": stray, "spec": {"paused": True}})
+        await until(unmarked, 90.0)
+        assert not (await deployment(overload))["spec"].get("paused"), "a mark of nobody's is swept up"
