@@ -142,8 +142,8 @@ class ServiceLoop:
     async def _release(self) -> None:
         """The policy is being deleted: tell the agents once; its nodes go home by the mover."""
         self._means.board.forget(self.found.policy.uid)
-        await self._take_pods_back()
         if self.released:
+            await self._take_pods_back()
             return
         await self._means.rollouts.let_go(self.found, workload_ref(self.found))
         unheard = await self._enforcer.release(self.found.policy)
@@ -155,9 +155,12 @@ class ServiceLoop:
         """The workload has as many pods as before the first loan once the last node is home."""
         seen, _ = await self._means.observer.observe(self.found, self._book)
         reference = workload_ref(self.found)
-        scale = None if reference is None else await self._means.objects.read_scale(reference)
+        try:
+            scale = None if reference is None else await self._means.objects.read_scale(reference)
+        except InvalidInput:
+            scale = None
         if scale is None:
-            self.settled = True  # there is no workload: nothing to take back from
+            self.settled = True  # there is no workload that could have more pods than before
             return
         seen = replace(seen, workload=Workload(replicas=scale.wanted))
         pods = replicas(replace(self.found.policy, mode=Mode.ENFORCE), self._memory, seen)
