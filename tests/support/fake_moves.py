@@ -59,7 +59,8 @@ class FakeMoves:
     async def enter(self, node: NodeView, claim: Claim, epoch: Epoch) -> None:
         """As the port says."""
         with self.line.write():
-            present = await self._tested(node, epoch, fresh=claim.step is MoveStep.CLAIMED)
+            fresh = claim.step is MoveStep.CLAIMED or CLAIM_ANNOTATION not in node.annotations
+            present = await self._tested(node, epoch, fresh=fresh)
             shaped = _shaped(present, shape_at(node, claim))
             marks = {CLAIM_ANNOTATION: write_claim(claim), EPOCH_ANNOTATION: str(epoch)}
             self.fleet.put(replace(shaped, claim=claim, annotations={**shaped.annotations, **marks}))

@@ -17,7 +17,7 @@ PatchOp = dict[str, Any]
 def enter_patch(node: NodeView, claim: Claim, epoch: Epoch) -> list[PatchOp]:
     """Write the claim with its new step, and that step's effect, or nothing at all."""
     return [
-        *_tests(node, fresh=claim.step is MoveStep.CLAIMED),
+        *_tests(node, fresh=claim.step is MoveStep.CLAIMED or CLAIM_ANNOTATION not in node.annotations),
         *_shape_ops(node, shape_at(node, claim)),
         _set_annotation(CLAIM_ANNOTATION, write_claim(claim)),
         _set_annotation(EPOCH_ANNOTATION, str(epoch)),

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     DRAIN_BLOCKED = "DrainBlocked"
     MOVE_UNDONE = "MoveUndone"
     MOVE_BLOCKED = "MoveBlocked"
+    CLAIM_RESTORED = "ClaimRestored"
     RELEASED = "PolicyReleased"
     SCALE_CONFLICT = "ScaleConflict"
     FEATURE_SLOWED = "FeatureSlowed"
@@ -64,6 +65,7 @@ ACTIONS: Mapping[Reason, str] = {
     Reason.DRAIN_BLOCKED: "Drain",
     Reason.MOVE_UNDONE: "Return",
     Reason.MOVE_BLOCKED: "Move",
+    Reason.CLAIM_RESTORED: "Move",
     Reason.RELEASED: "Release",
     Reason.SCALE_CONFLICT: "Scale",
     Reason.FEATURE_SLOWED: "Limit",
@@ -80,6 +82,7 @@ WARNINGS = frozenset(
         Reason.DRAIN_BLOCKED,
         Reason.MOVE_UNDONE,
         Reason.MOVE_BLOCKED,
+        Reason.CLAIM_RESTORED,
         Reason.BORROWING_REFUSED,
         Reason.METRICS_UNKNOWN,
         Reason.SCALE_CONFLICT,

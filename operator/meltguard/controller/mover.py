@@ -8,6 +8,7 @@ from typing import Protocol
 from meltguard.controller.claimer import Claimer, pledged_before
 from meltguard.controller.events import EventLog, Reason, node_ref, policy_ref
 from meltguard.controller.leavers import Leavers
+from meltguard.controller.lost_claims import Known, LostClaims
 from meltguard.controller.resources import CustomResources
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.decision import Borrow
@@ -16,6 +17,7 @@ from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
 from meltguard.core.loan_words import home_words, lent_words, recalled_words
 from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Notify, Release, Scene, Wait, Wanted, Withdraw
 from meltguard.core.moves import next_action
+from meltguard.core.node_shape import is_home
 from meltguard.core.policy import Policy
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid
 from meltguard.errors import Conflict, Fenced, MeltguardError, Unavailable
@@ -74,6 +76,7 @@ class Mover:
     epoch: Epoch
     board: Board = field(default_factory=Board)
     marked: set[PodUid] = field(default_factory=set)  # pods that were told to leave first
+    lost: LostClaims = field(default_factory=LostClaims)
 
     async def run_once(self) -> int:
         """Take what is due; how many nodes are under a claim. Conflicts are read anew at the next pass.
@@ -82,12 +85,37 @@ class Mover:
             Fenced: another leader is at work.
             ExceptionGroup: bugs, each met at one node; all the others had their turn.
         """
-        claimed = [node for node in self.fleet.view().nodes if node.claim is not None]
+        nodes = self.fleet.view().nodes
+        for name, known in tuple(self.lost.look(nodes)):
+            await self._put_back(name, known)
+        claimed = [node for node in nodes if node.claim is not None]
         bugs = [bug for node in claimed if (bug := await self._turn(node)) is not None]
         await self._borrow()
         if bugs:
             raise ExceptionGroup("some nodes could not be looked at", bugs)
         return len(claimed)
+
+    async def _put_back(self, name: NodeName, known: Known) -> None:
+        """Somebody took a claim off, and the node is still as the move left it: once it is put back, never twice."""
+        claim = known.claim
+        try:
+            node = await self.fleet.fresh(name)
+            if node is None or node.uid != known.uid or node.claim is not None or node.claim_problem:
+                return
+            if is_home(node, claim):
+                self.lost.forget(name)
+                return
+            if claim.move_id in self.lost.restored:
+                self.lost.forget(name)
+                await self._blocked(node, f"its claim was taken off twice; bring it home to {claim.home} by hand")
+                return
+            await self.moves.enter(node, claim, self.epoch)
+        except (Conflict, Unavailable) as exc:
+            log.info("claim not put back", extra={"node": name, "why": str(exc)})
+            return
+        self.lost.restored.add(claim.move_id)
+        text = f"{name}: its claim was taken off, and is put back: it is how the node knows its way home"
+        await self.events.say(node_ref(name), Reason.CLAIM_RESTORED, text)
 
     async def _turn(self, node: NodeView) -> Exception | None:
         """One node's turn: what is wrong with it must not keep another from coming home."""
@@ -176,6 +204,7 @@ class Mover:
         """Into the lender's books first: a loan written down twice counts once, one that is lost never comes back."""
         await self.books.close(node, claim)
         await self.moves.release(node, claim, self.epoch)
+        self.lost.released(claim)
         self.board.came_home(node.name, claim.policy_uid, self.clock.now())
         self.telemetry.steps.labels(step="Released").inc()
         await self.events.say(node_ref(node.name), Reason.NODE_RETURNED, home_words(node.name, claim.home))
@@ -188,6 +217,7 @@ class Mover:
                 self.marked.add(pod.uid)
 
     async def _entered(self, node: NodeView, claim: Claim) -> None:
+        self.lost.known[node.name] = Known(uid=node.uid, claim=claim)
         self.telemetry.steps.labels(step=claim.step.value).inc()
         log.info("node step", extra={"node": node.name, "step": claim.step.value, "policy": claim.policy})
         words = {

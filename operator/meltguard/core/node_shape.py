@@ -63,3 +63,11 @@ def restore_taints(present: tuple[Taint, ...], claim: Claim) -> tuple[Taint, ...
     back = tuple(taint for taint in claim.prior.taints if taint in ours_off or taint in present)
     added = tuple(taint for taint in present if taint not in claim.prior.taints and taint not in ours_on)
     return back + added
+
+
+def is_home(node: NodeView, claim: Claim) -> bool:
+    """Whether a node is as it was before this move, in all that the move changes."""
+    labels = all(node.labels.get(key) == value for key, value in claim.prior.labels.items())
+    marks = all(node.annotations.get(key) == claim.prior.annotations.get(key) for key in OWNER_MARKS)
+    shaped = node.taints == restore_taints(node.taints, claim) and node.unschedulable == claim.prior.unschedulable
+    return labels and marks and shaped
