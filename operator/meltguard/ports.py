@@ -52,6 +52,18 @@ class Fleet(Protocol):
         ...
 
 
+class Census(Protocol):
+    """Counts a pool's nodes."""
+
+    async def members(self, labels: Mapping[str, str]) -> tuple[NodeView, ...]:
+        """The nodes that carry these labels, without their pods, read anew with a quorum.
+
+        Raises:
+            Unavailable: the API server did not answer.
+        """
+        ...
+
+
 class NodeMoves(Protocol):
     """Takes one step of a node's move. Every call is safe to repeat."""
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from aiohttp import web
@@ -22,7 +22,7 @@ from meltguard.clock import SystemClock
 from meltguard.core.fleet import CLAIM_ANNOTATION, NodeView
 from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import Unavailable
-from meltguard.ports import Fleet
+from meltguard.ports import Census, Fleet
 from support.eventually import eventually
 from support.fake_apiserver import FakeApiServer, serving, write_kubeconfig
 from support.fakes import FakeFleet
@@ -50,11 +50,15 @@ class Line:
     mend: Callable[[], object]
 
 
+class Counting(Fleet, Census, Protocol):
+    """Both ports: whoever knows the nodes can count them."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """A fleet and the cluster behind it. Names are the test's own: the cluster may hold other tests' objects."""
 
-    fleet: Fleet
+    fleet: "Counting"
     put_node: Callable[[str, Json], Awaitable[None]]
     put_pod: Callable[[str, Json], Awaitable[None]]
     remove_node: Callable[[str], Awaitable[None]]
@@ -236,3 +240,16 @@ async def test_cut_off_the_view_stays_and_a_fresh_read_says_so(setting: Setting,
     with pytest.raises(Unavailable):
         await setting.fleet.fresh(NodeName(name))
     assert setting.seen(name) is not None
+
+
+async def test_a_count_is_of_the_nodes_that_carry_the_labels_and_the_truth(setting: Setting, name: str) -> None:
+    labels = {"pool": name}
+    await setting.put_node(name, a_node({"pool": name, "rack": "r1"}))
+    await setting.put_node(f"{name}-other", a_node({"pool": "else"}))
+    assert [node.name for node in await setting.fleet.members(labels)] == [name]
+    await setting.put_node(name, a_node({"pool": name}, {CLAIM_ANNOTATION: "garbage"}))
+    (counted,) = await setting.fleet.members(labels)
+    assert counted.claim_problem
+    setting.cut_off()
+    with pytest.raises(Unavailable):
+        await setting.fleet.members(labels)

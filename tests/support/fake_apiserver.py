@@ -138,7 +138,9 @@ class FakeApiServer:
         spot = spot_of(request.path)
         node = request.query.get("fieldSelector", "").removeprefix("spec.nodeName=")
         right = key[:2] == (spot.base, spot.plural) and spot.namespace in {"", key[2]}
-        return right and (not node or body.get("spec", {}).get("nodeName") == node)
+        wanted = dict(pair.split("=", 1) for pair in request.query.get("labelSelector", "").split(",") if pair)
+        labelled = wanted.items() <= (body["metadata"].get("labels") or {}).items()
+        return right and labelled and (not node or body.get("spec", {}).get("nodeName") == node)
 
     async def _watch(self, request: web.Request, spot: Spot) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from meltguard.core.fleet import FleetView, Guards, NodeView, PodView, pledged_pods
@@ -100,6 +101,14 @@ class FakeFleet:
         if self.away:
             raise Unavailable(f"GET node {node}: no answer")
         return self.nodes.get(node)
+
+    async def members(self, labels: Mapping[str, str]) -> tuple[NodeView, ...]:
+        """The truth, unless cut off; without pods."""
+        await asyncio.sleep(0)
+        if self.away:
+            raise Unavailable("LIST nodes: no answer")
+        found = (node for node in self.nodes.values() if labels.items() <= node.labels.items())
+        return tuple(replace(node, pods=()) for node in sorted(found, key=lambda node: node.name))
 
     async def guards(self, namespaces: frozenset[str]) -> Guards:
         """The truth of these namespaces, unless cut off."""

@@ -70,7 +70,7 @@ class Ground:
             resources=self.resources,
             fleet=self.fleet,
             moves=self.moves,
-            claimer=Claimer(resources=self.resources, fleet=self.fleet, clock=self.clock),
+            claimer=Claimer(resources=self.resources, fleet=self.fleet, census=self.fleet, clock=self.clock),
             leavers=Leavers(pods=self.pods, events=events, telemetry=telemetry),
             books=self.books,
             pods=self.pods,

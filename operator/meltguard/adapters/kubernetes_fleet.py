@@ -1,6 +1,7 @@
 """The cluster as the decision sees it: nodes and pods mirrored together, and one node read anew before a write."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, NoReturn
 
@@ -100,6 +101,11 @@ class KubernetesFleet:
             return read_node(body, bound.items)
         except msgspec.DecodeError as exc:
             raise Unavailable(f"node {node} cannot be read ({exc}); report this with the node's YAML") from exc
+
+    async def members(self, labels: Mapping[str, str]) -> tuple[NodeView, ...]:
+        """The nodes that carry these labels, without their pods, read anew with a quorum. Raises as `fresh`."""
+        query = {"labelSelector": ",".join(f"{key}={value}" for key, value in sorted(labels.items()))}
+        return tuple((await read_all(self._api, NODES, read_node, query)).items)
 
     async def guards(self, namespaces: frozenset[str]) -> Guards:
         """Budgets and Jobs of these namespaces, read anew with a quorum. Raises as `fresh`."""

@@ -14,7 +14,7 @@ from meltguard.core.policy import Lending, Policy, Pool
 from meltguard.core.pools import assign
 from meltguard.core.preflight import obstacles
 from meltguard.core.units import Instant
-from meltguard.ports import Clock, Fleet
+from meltguard.ports import Census, Clock, Fleet
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class Claimer:
 
     resources: CustomResources
     fleet: Fleet
+    census: Census
     clock: Clock
 
     async def prepare(self, policy: Policy, borrow: Borrow, taken: Sequence[NodeView]) -> Ready | str:
@@ -47,8 +48,12 @@ class Claimer:
             return "the node or one of the pools is gone"
         home, to = pools[borrow.home], pools[borrow.to]
         now = self.clock.now()
-        if why := self._unwilling(node, home, list(pools.values()), (taken, now)):
+        every, others = list(pools.values()), self._others(node, taken)
+        if why := _unwilling(node, home, every, (others, now)):
             return why
+        counted = _counted_anew(others, await self.census.members(home.labels), home)
+        if why := _unwilling(node, home, every, (counted, now)):
+            return why  # the mirror was behind: a floor is never left to a hint
         lending = home.lending
         if lending is None:
             return f"pool {home.name} does not lend"
@@ -57,21 +62,6 @@ class Claimer:
         drain = _drain(lending, borrow, now)
         at = (now, Instant(now + lending.max_duration))
         return Ready(node=node, claim=new_claim(node, (policy.key, policy.uid), (home, to), at, drain))
-
-    def _unwilling(self, node: NodeView, home: Pool, pools: list[Pool], at: tuple[Sequence[NodeView], Instant]) -> str:
-        """Why the lender does not give this node now."""
-        taken, now = at
-        lender = assign(pools, [*self._others(node, taken), node])[home.name]
-        if why := unfit(node):
-            return f"it {why}"
-        if node.uid not in {member.uid for member in lender.members}:
-            return f"it is no longer a node of pool {home.name}"
-        if len(lender.at_home) - 1 < lender.floor:
-            return f"it is needed for the floor of pool {home.name}"
-        if home.lending is not None and len(lender.lent) >= home.lending.max_loans:
-            return f"pool {home.name} has all {home.lending.max_loans} loans out"
-        hours = lending_hours(home.lending.windows if home.lending else (), now)
-        return "" if hours.open else f"pool {home.name}: {hours.why}"
 
     async def _occupied(self, node: NodeView, lending: Lending, taken: Sequence[NodeView], now: Instant) -> str:
         """Why the node's pods cannot all go; nothing is claimed that cannot be emptied."""
@@ -88,6 +78,37 @@ class Claimer:
         """Every other node, those just claimed as they are now."""
         fresh = {other.name: other for other in taken}
         return [fresh.get(other.name, other) for other in self.fleet.view().nodes if other.name != node.name]
+
+
+def _unwilling(node: NodeView, home: Pool, pools: list[Pool], at: tuple[Sequence[NodeView], Instant]) -> str:
+    """Why the lender does not give this node now; `at` is (every other node, now)."""
+    others, now = at
+    lender = assign(pools, [*others, node])[home.name]
+    if why := unfit(node):
+        return f"it {why}"
+    if node.uid not in {member.uid for member in lender.members}:
+        return f"it is no longer a node of pool {home.name}"
+    if len(lender.at_home) - 1 < lender.floor:
+        return f"it is needed for the floor of pool {home.name}"
+    if home.lending is not None and len(lender.lent) >= home.lending.max_loans:
+        return f"pool {home.name} has all {home.lending.max_loans} loans out"
+    hours = lending_hours(home.lending.windows if home.lending else (), now)
+    return "" if hours.open else f"pool {home.name}: {hours.why}"
+
+
+def _counted_anew(others: Sequence[NodeView], members: Sequence[NodeView], home: Pool) -> list[NodeView]:
+    """The other nodes with the lender's as they are now; one that left the pool or the cluster counts no more.
+
+    A claim that was written in this very pass is not older than the count.
+    """
+    anew = {member.name: member for member in members}
+    return [
+        replace(anew[other.name], pods=other.pods, claim=anew[other.name].claim or other.claim)
+        if other.name in anew
+        else other
+        for other in others
+        if other.name in anew or not home.labels.items() <= other.labels.items()
+    ]
 
 
 def _earlier(one: Claim, other: Claim) -> bool:

@@ -238,7 +238,7 @@ def _mover(
         resources=process.resources,
         fleet=process.fleet,
         moves=KubernetesMoves(api),
-        claimer=Claimer(resources=process.resources, fleet=process.fleet, clock=process.clock),
+        claimer=Claimer(resources=process.resources, fleet=process.fleet, census=process.fleet, clock=process.clock),
         leavers=Leavers(pods=objects, events=events, telemetry=process.telemetry),
         books=Ledger(api=api, clock=process.clock),
         pods=objects,

@@ -130,3 +130,18 @@ async def test_a_crash_at_any_write_leads_to_the_same_end(
     assert now == before
     assert len(ground.pods.evicted) == len(set(ground.pods.evicted))
     assert all(not pod.notice for node in ground.fleet.nodes.values() for pod in node.pods if not pod.terminating)
+
+
+async def test_a_floor_is_never_left_to_a_view_that_is_behind() -> None:
+    """Two of four nodes break, and the mirror does not know: the count before the claim does."""
+    ground = Ground()
+    assert ground.resources.lent[1].pool.lending is not None
+    floor = ground.resources.lent[1].pool.lending.floor
+    ground.fleet.seen = ground.fleet.view()
+    healthy = sorted(ground.fleet.nodes)[:floor]
+    for name in set(ground.fleet.nodes) - set(healthy):
+        ground.fleet.put(replace(ground.fleet.nodes[name], ready=False))
+    ground.want(*healthy[:1])
+    await ground.passes(1)
+    assert ground.moves.steps == []
+    assert any("needed for the floor" in text for _, _, text in ground.posts.said)
