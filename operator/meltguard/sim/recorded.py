@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from meltguard.core.units import Share
-from meltguard.demo.fitted import from_figures, shipped
-from meltguard.demo.recording import BATCH_CLASSES, Recording, batch_class
-from meltguard.demo.spread import Envelope, Rows
 from meltguard.errors import InvalidInput
+from meltguard.sim.fitted import from_figures, shipped
+from meltguard.sim.recording import BATCH_CLASSES, Recording, batch_class
+from meltguard.sim.spread import Envelope, Rows
 
 REQUESTS: Final = "image-requests-gentd26.csv.gz"
 MODEL_LOADS: Final = "model-load-gentd26.csv.gz"
@@ -21,7 +21,7 @@ BEFORE_PEAK, AFTER_PEAK = 125, 110
 """Minutes around the recorded flash crowd's peak: from the last quiet one to a level that a smaller pool can bear."""
 
 FOLDERS_UP: Final = 4
-"""From this file to the folder that holds the checkout: operator/meltguard/demo/ lie in it."""
+"""From this file to the folder that holds the checkout: operator/meltguard/sim/ lie in it."""
 
 REQUEST_COLUMNS: Final = ("gmt_create", "groupId", "predict_status", "exec_time_seconds", "num_images_per_prompt")
 
@@ -44,7 +44,7 @@ class Request(NamedTuple):
 def traces_beside_checkout() -> Path | None:
     """The folder with the traces; None where this package is not in a checkout that has one beside it."""
     parents = Path(__file__).resolve().parents
-    folder = parents[4] / "shared" / "traces" if len(parents) > 4 else None  # noqa: PLR2004 - operator/meltguard/demo/
+    folder = parents[4] / "shared" / "traces" if len(parents) > 4 else None  # noqa: PLR2004 - operator/meltguard/sim/
     return (
         folder if folder and all((folder / name).is_file() for name in (REQUESTS, MODEL_LOADS, FLASH_CROWD)) else None
     )
