@@ -1,6 +1,6 @@
 """What happened to every request, and what the limits were: the figures of a run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from meltguard.core.policy import Level
@@ -17,12 +17,8 @@ class TierSums:
     done: int = 0
     offered_units: float = 0.0
     done_units: float = 0.0
-    waits: list[tuple[Seconds, Seconds]] = field(default_factory=list)  # (when it came, how long it waited)
-
-    def wait_at(self, share: Share) -> Seconds:
-        """The wait that this share of the admitted did not exceed; 0 where none was."""
-        waits = sorted(wait for _, wait in self.waits)
-        return waits[min(len(waits) - 1, int(share * len(waits)))] if waits else Seconds(0.0)
+    waits: list[tuple[Seconds, Seconds]] = field(default_factory=list)  # of the admitted: when it came, its wait
+    turned_away: list[Seconds] = field(default_factory=list)  # when the refused came
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +37,16 @@ class Sample:
     hottest: float  # degrees Celsius
 
 
+def quantile(values: Iterable[float], share: Share) -> float:
+    """The value that this share does not exceed; 0 where there is none.
+
+    >>> quantile([3.0, 1.0, 2.0], Share(0.5))
+    2.0
+    """
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
 @dataclass(slots=True)
 class Ledger:
     """All of it."""
@@ -49,9 +55,9 @@ class Ledger:
     samples: list[Sample] = field(default_factory=list)
     waiting: int = 0  # at the end
 
-    def busy(self, spans: Iterable[tuple[Seconds, Seconds]]) -> Share:
-        """The busy share of the ready pods' GPUs within these spans."""
-        inside = [one for one in self.samples if any(start <= one.at < end for start, end in spans)]
+    def busy(self, when: Callable[[Sample], bool]) -> Share:
+        """The busy share of the ready pods' GPUs at the ticks that are asked for."""
+        inside = [one for one in self.samples if when(one)]
         there = sum(one.gpus * one.span for one in inside)
         return Share(sum(one.busy for one in inside) / there if there else 0.0)
 
@@ -61,8 +67,8 @@ def reversals(
 ) -> int:
     """How often a tier's limit turned back within `within` seconds of moving the other way.
 
-    A move counts once the limit has gone `least` from where it last turned, so that the many small steps of one fall are
-    one move; no limit counts as a limit of `unlimited`.
+    A move counts once the limit has gone `least` from where it last turned, so that the many small steps of one fall
+    are one move; no limit counts as a limit of `unlimited`.
     """
     turns = 0
     direction, extreme, moved_at = 0, None, Seconds(0.0)

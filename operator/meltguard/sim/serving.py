@@ -60,7 +60,7 @@ class Serving:
     def _send(self, request: Request, at: Seconds) -> None:
         pods = self._fleet.ready()
         if not pods:
-            self._ledger.tiers[request.tier].refused += 1
+            self._refuse(request)
             return
         least = min(pod.open for pod in pods)
         pod = self._chance.choice([pod for pod in pods if pod.open == least])
@@ -75,7 +75,7 @@ class Serving:
                 self._schedule(end, lambda then: self._give_up(request.number, then))
                 self._advance(pod, at)
             case Placed.REFUSED:
-                self._ledger.tiers[request.tier].refused += 1
+                self._refuse(request)
 
     def _start(self, pod: Pod, request: Request, at: Seconds) -> None:
         sums = self._ledger.tiers[request.tier]
@@ -121,4 +121,9 @@ class Serving:
     def _turned_away(self, number: int) -> None:
         stay = self._stays.pop(number)
         stay.pod.open -= 1
-        self._ledger.tiers[stay.request.tier].refused += 1
+        self._refuse(stay.request)
+
+    def _refuse(self, request: Request) -> None:
+        sums = self._ledger.tiers[request.tier]
+        sums.refused += 1
+        sums.turned_away.append(request.at)

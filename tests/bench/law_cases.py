@@ -1,0 +1,229 @@
+"""The surges that laws are compared on: four shapes, the same for every law, drawn anew for every seed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from heapq import merge
+from pathlib import Path
+from typing import Final
+
+from meltguard.core.policy import Level, Mode, Policy, Signal, SignalKind, SignalUse, Tier, TierState
+from meltguard.core.units import Celsius, Gpus, Seconds, Share, TierName, Units, UnitsPerSecond
+from meltguard.sim.changes import Change, Heat, Loan, Loss
+from meltguard.sim.fitted import from_figures, shipped
+from meltguard.sim.recorded import VIRAL, FLASH_CROWD, flash_crowd, read_numbers, viral
+from meltguard.sim.recording import Recording
+from meltguard.sim.requests import Asked, Crowd, Request, alike, crowded, mean_gpu_seconds, numbered
+from meltguard.sim.spread import Envelope, seeded
+from meltguard.sim.world import Setting
+
+FREE, PLUS, PRO = TierName("free"), TierName("plus"), TierName("pro")
+USERS: Final = ((FREE, Share(0.90)), (PLUS, Share(0.08)), (PRO, Share(0.02)))
+LADDER: Final = {Level.ELEVATED: TierState.DELAY, Level.OVERLOADED: TierState.REJECT}
+"""Without Suspend: a suspended tier has no limit that laws could differ in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One shape."""
+
+    name: str
+    says: str
+    policy: Policy
+    nodes: int
+    gpus_per_node: Gpus
+    until: Seconds
+    load: Callable[[Seconds], float]  # offered GPU time, in GPUs
+    units_a_gpu_second: float  # over all requests
+    paid_units: Callable[[Seconds], float]  # offered a second by all but the lowest tier
+    requests: Callable[[int], Iterator[Request]]  # by seed
+    changes: Callable[[int], tuple[Change, ...]]
+
+    @property
+    def gpus(self) -> int:
+        """That the service owns."""
+        return self.nodes * self.gpus_per_node
+
+    @property
+    def nominal(self) -> UnitsPerSecond:
+        """What they do."""
+        return UnitsPerSecond(self.gpus * self.units_a_gpu_second)
+
+    def setting(self, seed: int) -> Setting:
+        """One run's."""
+        return Setting(
+            policy=self.policy,
+            nodes=self.nodes,
+            gpus_per_node=self.gpus_per_node,
+            requests=lambda: self.requests(seed),
+            until=self.until,
+            changes=self.changes(seed),
+        )
+
+
+def cases(traces: Path | None) -> tuple[Case, ...]:
+    """Those of the textbook, of recorded people, and, where the traces are, of recorded surges."""
+    made = [textbook(), stepped()]
+    if traces is not None:
+        made.append(flash(flash_crowd(read_numbers(traces / FLASH_CROWD, "requests"))))
+        made.append(went_viral(viral(read_numbers(traces / VIRAL, "value"))))
+    return tuple(made)
+
+
+def a_policy(tiers: tuple[Tier, ...], gpus_per_pod: int, wait_target: float) -> Policy:
+    """Without loans of its own: nodes come and go as the case says, for every law alike."""
+    waits = {"calm": wait_target / 4, "target": wait_target, "critical": 3 * wait_target}
+    return Policy(
+        namespace="serving",
+        name="image-gen",
+        uid="rehearsed",
+        mode=Mode.ENFORCE,
+        gpus_per_pod=Gpus(gpus_per_pod),
+        stale_after=Seconds(60.0),
+        dwell=Seconds(60.0),
+        signals=(
+            Signal(name="wait", kind=SignalKind.AGENT_WAIT, use=SignalUse.DRIVE, **waits),
+            Signal(name="heat", kind=SignalKind.GPU_TEMPERATURE, use=SignalUse.DRIVE, calm=72, target=84, critical=92),
+        ),
+        tiers=tiers,
+        capacity=None,
+        features=(),
+        overrides=(),
+    )
+
+
+def a_tier(name: TierName, priority: int, max_wait: float) -> Tier:
+    """The lowest has the ladder, and a floor."""
+    return Tier(
+        name=name,
+        priority=priority,
+        weight=1,
+        floor=Share(0.0 if priority else 0.02),
+        max_rate=None,
+        quota=None,
+        max_wait=Seconds(max_wait),
+        shed_status=503,
+        message="",
+        on_level={} if priority else LADDER,
+    )
+
+
+def textbook() -> Case:
+    """Section 3.7 of the reference."""
+
+    def free(at: Seconds) -> float:
+        return 30.0 if 300 <= at < 1500 else 3.0
+
+    def requests(seed: int) -> Iterator[Request]:
+        streams = (
+            Asked(tier=FREE, rate=free, most=30.0, seconds=Seconds(6.0)),
+            Asked(tier=PRO, rate=lambda _: 6.0, most=6.0, seconds=Seconds(6.0)),
+        )
+        return numbered(merge(*(alike(one, Seconds(1800.0), seed) for one in streams)))
+
+    return Case(
+        name="reference",
+        says="64 GPUs x 6 s images, paid 6/s, free 3, 30, 3/s; 20 of 64 GPUs lost for 300 s",
+        policy=a_policy((a_tier(FREE, 0, 30.0), a_tier(PRO, 10, 60.0)), 4, 4.0),
+        nodes=16,
+        gpus_per_node=Gpus(4),
+        until=Seconds(1800.0),
+        load=lambda at: 6.0 * (6.0 + free(at)),
+        units_a_gpu_second=1 / 6.0,
+        paid_units=lambda _: 6.0,
+        requests=requests,
+        changes=lambda _: (Loss(nodes=(0, 1, 2, 3, 4), since=Seconds(700.0), until=Seconds(1000.0)),),
+    )
+
+
+def stepped() -> Case:
+    """A step of recorded people, with everything that can happen to the nodes."""
+    shape = Envelope((0.0, 0.1499, 0.15, 0.75, 0.7501, 1.0), (0.25, 0.25, 1.0, 1.0, 0.25, 0.25))
+
+    def changes(seed: int) -> tuple[Change, ...]:
+        lost = Loss(nodes=(0, 1), since=Seconds(1200.0), until=Seconds(1500.0))
+        hot = Heat(node=3, since=Seconds(1700.0), until=Seconds(2300.0), loaded=Celsius(91.0))
+        return (lost, hot, *loans(seed, 2, Seconds(640.0), Seconds(3000.0)))
+
+    says = "recorded people, step of 0.55 to 2.2 times the GPUs; 2 of 8 nodes lost for 300 s, one hot, 2 lent"
+    return people("step", says, (shape, 2.2, 0.0, 3600.0), changes)
+
+
+def flash(shape: Envelope) -> Case:
+    """The flash crowd of a football match, in an hour instead of four."""
+
+    def changes(seed: int) -> tuple[Change, ...]:
+        return loans(seed, 2, Seconds(1200.0), Seconds(3000.0))
+
+    says = "WorldCup98's flash crowd in an hour, up to 2.5 times the GPUs; 2 nodes lent"
+    return people("flash crowd", says, (shape, 2.5, 0.0, 3600.0), changes)
+
+
+def went_viral(shape: Envelope) -> Case:
+    """A brand's mentions, two hours around the spike."""
+
+    def changes(seed: int) -> tuple[Change, ...]:
+        return loans(seed, 3, Seconds(3500.0), Seconds(5400.0))
+
+    says = "NAB's mentions of KO, two hours, up to 6.5 times the GPUs within five minutes; 3 nodes lent"
+    return people("viral", says, (shape, 6.0, 0.5, 7200.0), changes)
+
+
+def loans(seed: int, count: int, claimed: Seconds, until: Seconds) -> tuple[Change, ...]:
+    """Nodes whose models load as recorded."""
+    chance = seeded(seed, "loads")
+    load = recorded_people().model_load
+    return tuple(
+        Loan(claimed=Seconds(claimed + 2 * i), load=Seconds(load.at(Share(chance.random()))), until=until)
+        for i in range(count)
+    )
+
+
+def people(
+    name: str,
+    says: str,
+    shape: tuple[Envelope, float, float, float],
+    changes: Callable[[int], tuple[Change, ...]],
+) -> Case:
+    """64 GPUs for people as recorded; `shape` is (envelope, peak, base, length)."""
+    envelope, peak, base, length = shape
+    recording, nodes, gpus = recorded_people(), 8, Gpus(8)
+    crowd = Crowd(
+        recording=recording,
+        shares=USERS,
+        gpus=Gpus(nodes * gpus),
+        load=envelope,
+        length=Seconds(length),
+        peak=peak,
+        base=base,
+    )
+    units = mean_images(recording) / mean_gpu_seconds(recording)
+    paid = sum(share for tier, share in USERS if tier != FREE)
+
+    def load(at: Seconds) -> float:
+        return nodes * gpus * (base + peak * envelope.at(Share(at / length)))
+
+    return Case(
+        name=name,
+        says=says,
+        policy=a_policy((a_tier(FREE, 0, 60.0), a_tier(PLUS, 10, 120.0), a_tier(PRO, 20, 120.0)), gpus, 15.0),
+        nodes=nodes,
+        gpus_per_node=gpus,
+        until=Seconds(length),
+        load=load,
+        units_a_gpu_second=units,
+        paid_units=lambda at: paid * units * load(at),
+        requests=lambda seed: numbered(crowded(crowd, seed)),
+        changes=changes,
+    )
+
+
+@cache
+def recorded_people() -> Recording:
+    """The figures that ship with the package, so that every checkout measures the same."""
+    return from_figures(shipped())
+
+
+def mean_images(recording: Recording) -> Units:
+    """Of a request."""
+    return Units(sum(size * share for size, share in recording.images.items()) / sum(recording.images.values()))
