@@ -206,7 +206,7 @@ def people(
     return Case(
         name=name,
         says=says,
-        policy=a_policy((a_tier(FREE, 0, 60.0), a_tier(PLUS, 10, 120.0), a_tier(PRO, 20, 120.0)), gpus, 15.0),
+        policy=a_policy((a_tier(FREE, 0, 60.0), a_tier(PLUS, 10, 120.0), a_tier(PRO, 20, 120.0)), gpus, 18.0),
         nodes=nodes,
         gpus_per_node=gpus,
         until=Seconds(length),

@@ -6,7 +6,6 @@ from dataclasses import replace
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision, TierLimit
 from meltguard.core.demand import total_load
-from meltguard.core.limits import TierNeed, divide
 from meltguard.core.policy import Policy, TierState
 from meltguard.core.seen import Held, Memory, Snapshot
 from meltguard.core.tiers import tier_state
@@ -40,16 +39,17 @@ class Rival:
 
 
 class Aimd:
-    """One budget for the service: times 0.7 while the GPUs or their queue are full, else half a unit a second more.
+    """The lowest class's limit: times 0.7 while the GPUs or their queue are full, else half a unit a second more.
 
     The step (5 s at a wait target of 4 s) and the half unit (for 64 GPUs of 6 s an image) scale with the service, as our
-    own constants do. The budget is divided as ours is, so the paid tiers come first.
+    own constants do. It lies between the class's floor and what the service's own GPUs do.
     """
 
     DOWN, UP, FULL = 0.7, 0.5 / 10.67, 0.95
 
     def __init__(self, policy: Policy, nominal: UnitsPerSecond) -> None:
-        self._policy, self._nominal, self._budget = policy, nominal, 2.0 * nominal
+        self._policy, self._nominal, self._rate = policy, nominal, nominal
+        self._lowest = min(policy.tiers, key=lambda tier: tier.priority)
         self._next = 0.0
 
     def __call__(self, decision: Decision, seen: Snapshot) -> Rates:
@@ -58,11 +58,10 @@ class Aimd:
             load = total_load(seen.loads, self._policy.tiers)
             wait = max((one.value or 0.0 for one in decision.signals if one.unit == "s"), default=0.0)
             full = load.busy > self.FULL or wait > self._policy.wait_target
-            grown = self._budget * self.DOWN if full else self._budget + self.UP * self._nominal
-            self._budget = min(2.0 * self._nominal, grown)
-        demand = {limit.tier: limit.demand for limit in decision.limits}
-        needs = [TierNeed(tier=tier, demand=demand[tier.name], suspended=False) for tier in self._policy.tiers]
-        return divide(needs, UnitsPerSecond(self._budget))
+            changed = self._rate * self.DOWN if full else self._rate + self.UP * self._nominal
+            least = self._lowest.floor * self._nominal
+            self._rate = UnitsPerSecond(max(least, min(self._nominal, changed)))
+        return {tier.name: self._rate if tier is self._lowest else None for tier in self._policy.tiers}
 
 
 class OnOff:

@@ -113,10 +113,10 @@ class RehearsedDoor:
             done=Units(meter.units_done),
             in_flight=Units(max(0.0, meter.units_in_flight)),
             quota_store="unused",
-            tiers={name: self._tier(name) for name in self._tally.tiers},
+            tiers={name: self._tier(name, at) for name in self._tally.tiers},
         )
 
-    def _tier(self, name: TierName) -> TierCounters:
+    def _tier(self, name: TierName, at: Seconds) -> TierCounters:
         counts = self._tally.tier(name)
         return TierCounters(
             offered=Units(counts.offered_units),
@@ -124,6 +124,8 @@ class RehearsedDoor:
             waiting=Units(max(0.0, self._gate.line.units(name))),
             refused=sum(counts.refused.values()),
             wait_p99=Seconds(0.0),  # the law does not go by it, and sorting waits at every look is slow
+            for_gpu=self._gate.waiting_for_gpu(name, at),
+            rate=self._gate.rate_of(name),
         )
 
     def _entered(self, number: int, slot: Slot, wait: Seconds, at: Seconds) -> None:

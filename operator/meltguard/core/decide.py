@@ -17,7 +17,7 @@ from meltguard.core.pressure import assess, highest, predicted_wait
 from meltguard.core.rest import noted
 from meltguard.core.returns import Ebb, breach_since, returns, spare_since
 from meltguard.core.seen import Memory, Snapshot
-from meltguard.core.tiers import Law, active_overrides, limit_tiers
+from meltguard.core.tiers import Law, Limited, active_overrides, limit_tiers
 from meltguard.core.units import Gpus, Instant, Percent, Pressure, Seconds, UnitsPerSecond
 
 LONGEST_SPAN = Seconds(10.0)
@@ -56,9 +56,9 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
     signals = all_signals(policy, platform, measured)
     top = highest(signals)
     level = _level(policy, memory, top.pressure if top else None, now)
-    trim = _trim(policy, memory, measured, span)
-    spendable = _budget(measured, trim, policy)
-    tiers, held = limit_tiers(policy, level.level, _law(measured, spendable, span, now), memory.limits)
+    spendable = _budget(measured, memory.trim, policy)
+    limited = limit_tiers(policy, level.level, _law(measured, spendable, span, now), memory.limits)
+    tiers, trim = limited.limits, _trim(policy, memory, (measured, limited), span)
     ebb = _ebb(policy, memory, seen, (measured, level.level, tiers, now))
     parts = Parts(
         signals=signals,
@@ -71,7 +71,7 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
         ebb=ebb,
         spare=spare_since(ebb),
     )
-    return _concluded(parts, replace(memory, trim=trim, limits=held), now)
+    return _concluded(parts, replace(memory, trim=trim, limits=limited.held), now)
 
 
 def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
@@ -145,13 +145,15 @@ def _level(policy: Policy, memory: Memory, pressure: Pressure | None, now: Insta
     return LevelState(level=max(forced), since=since, risen=after.risen, calm_since=None)
 
 
-def _trim(policy: Policy, memory: Memory, measured: Measured, span: Seconds) -> float:
+def _trim(policy: Policy, memory: Memory, found: tuple[Measured, Limited], span: Seconds) -> float:
+    measured, limited = found
     wait = predicted_wait(measured.backlog, measured.capacity)
     if wait is None or not measured.answers:
         return memory.trim
-    unmet = any(held.rate is not None for held in memory.limits.values())
     count = law.steps(span, policy.wait_target)
-    return law.trimmed(memory.trim, (wait, policy.wait_target), (unmet, measured.load.busy), count)
+    if all(held.rate is None for held in limited.held.values()):
+        return law.forgotten(memory.trim, count)
+    return law.trimmed(memory.trim, (wait, policy.wait_target), (limited.keeps_out, measured.load.busy), count)
 
 
 def _budget(measured: Measured, trim: float, policy: Policy) -> UnitsPerSecond | None:

@@ -12,7 +12,10 @@ TICK = Seconds(5.0)
 """The gains below are per this much time; other spans take the equivalent share."""
 
 DEMAND_UP, DEMAND_DOWN = 0.5, 0.1
-"""Fast up, slow down, as Kubernetes' API priority and fairness smooths seat demand."""
+"""Fast up for what is more than chance, else slow both ways: an average that only climbs fast reads chance as demand."""
+
+CHANCE = 0.15
+"""A rise of more than this share of the capacity is no chance any more."""
 
 EVIDENCE = 100.0
 """Image units after which what was known before counts for a third."""
@@ -30,6 +33,7 @@ class ServiceLoad:
     done: UnitsPerSecond
     offered: Mapping[TierName, UnitsPerSecond]
     waiting: Mapping[TierName, Units]
+    for_gpu: Mapping[TierName, Units | None]  # of those: held back by busy GPUs alone; None: not every pod says so
     age: Seconds  # of the oldest answer
 
 
@@ -43,6 +47,7 @@ def total_load(loads: Sequence[PodLoad], tiers: Sequence[Tier]) -> ServiceLoad:
         done=UnitsPerSecond(sum(load.done for load in loads)),
         offered={tier.name: UnitsPerSecond(_offered(loads, tier.name)) for tier in tiers},
         waiting={tier.name: Units(_waiting(loads, tier.name)) for tier in tiers},
+        for_gpu={tier.name: _for_gpu(loads, tier.name) for tier in tiers},
         age=Seconds(max((load.age for load in loads), default=0.0)),
     )
 
@@ -53,6 +58,12 @@ def _offered(loads: Sequence[PodLoad], tier: TierName) -> float:
 
 def _waiting(loads: Sequence[PodLoad], tier: TierName) -> float:
     return sum(load.tiers[tier].waiting for load in loads if tier in load.tiers)
+
+
+def _for_gpu(loads: Sequence[PodLoad], tier: TierName) -> Units | None:
+    said = [load.tiers[tier].for_gpu for load in loads if tier in load.tiers]
+    known = [units for units in said if units is not None]
+    return Units(sum(known)) if len(known) == len(said) else None
 
 
 def gain_over(gain: float, span: Seconds) -> float:
@@ -69,6 +80,15 @@ def smoothed(before: float | None, now: float, gains: tuple[float, float], span:
     if before is None:
         return now
     return before + gain_over(gains[0] if now > before else gains[1], span) * (now - before)
+
+
+def demand_after(
+    before: float | None, now: float, capacity: UnitsPerSecond | None, span: Seconds
+) -> UnitsPerSecond:
+    """A tier's demand after `span` in which `now` was offered a second."""
+    chance = CHANCE * (capacity or 0.0)
+    rising = DEMAND_UP if before is None or now > before + chance else DEMAND_DOWN
+    return UnitsPerSecond(smoothed(before, now, (rising, DEMAND_DOWN), span))
 
 
 def learned_rate(

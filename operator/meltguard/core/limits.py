@@ -13,18 +13,25 @@ from meltguard.core.units import Seconds, Share, TierName, Units, UnitsPerSecond
 UTILIZATION = 0.98
 """Share of the capacity that is given out: the rest absorbs chance."""
 
-DRAIN_TARGETS = 11.0
-"""A backlog above target is worked off over this many wait targets: exponentially, not all at once."""
+FILL = 0.5
+"""The law keeps this share of the wait target waiting for the GPUs, so that none of them ever waits for work."""
 
-TRIM_DOWN, TRIM_UP = 0.1, 0.02
-TRIM_LEAST, TRIM_MOST = 0.5, 2.0
-BUSY_ENOUGH = Share(0.97)
+DRAIN_TARGETS = 11.0
+"""A backlog beside that is worked off, or built up, over this many wait targets: exponentially, not all at once."""
+
+TRIM_DOWN, TRIM_UP = 0.1, 0.5
+"""Of the excess wait, and of the idle share: what one step takes off the trim, or adds to it."""
+
+TRIM_LEAST, TRIM_MOST, TRIM_FORGETS = 0.5, 2.0, 0.02
 
 SCALE_TARGETS = 1.25
 """One step of the law (5 s at W* = 4 s) in wait targets."""
 
 RISE_SHARE, RISE_OF_BUDGET = 0.10, 0.02
 """A limit rises by at most this share of itself, or of the budget, whichever is more, in one step."""
+
+RISE_OF_IDLE = 1.0
+"""Or by this share of what idle GPUs could do."""
 
 LIFT_ABOVE_DEMAND = 1.25
 """A limit that stands this far above its tier's demand is lifted."""
@@ -47,31 +54,42 @@ def steps(span: Seconds, wait_target: Seconds) -> float:
     return float(max(0.0, span) / (SCALE_TARGETS * wait_target))
 
 
-def trimmed(trim: float, wait: tuple[float, Seconds], state: tuple[bool, Share], count: float) -> float:
-    """The feedback trim after `count` steps. `wait` is (W, W*), `state` (demand is unmet, busy share).
+def idle_share(busy: Share) -> float:
+    """The share of the GPUs' time that should be used and is not."""
+    return max(0.0, UTILIZATION - busy)
 
-    Above target it falls with the excess; it rises only while demand is unmet and GPUs are idle; else it is frozen
-    (anti-windup).
+
+def trimmed(trim: float, wait: tuple[float, Seconds], state: tuple[bool, Share], count: float) -> float:
+    """The feedback trim after `count` steps. `wait` is (W, W*), `state` (limits keep demand out, busy share).
+
+    Above target it falls with the excess; it rises only while limits that have come to rest keep demand out and GPUs
+    are idle all the same, and the more the more are; else it is frozen (anti-windup).
     """
     predicted, target = wait
-    unmet, busy = state
+    kept_out, busy = state
     if predicted > target:
         factor = max(0.5, 1.0 - TRIM_DOWN * (predicted - target) / target)
         return max(TRIM_LEAST, trim * float(factor**count))
-    if unmet and busy < BUSY_ENOUGH:
-        return min(TRIM_MOST, trim + TRIM_UP * count)
+    if kept_out:
+        return min(TRIM_MOST, trim * (1.0 + TRIM_UP * idle_share(busy)) ** count)
     return trim
 
 
-def budget(capacity: UnitsPerSecond, trim: float, backlog: Units, wait_target: Seconds) -> UnitsPerSecond:
-    """B = 0.98 g C - (backlog - C W*)+ / (11 W*), at least 0.
+def forgotten(trim: float, count: float) -> float:
+    """The trim after `count` steps without any limit: what it made up for may be over."""
+    change = TRIM_FORGETS * count
+    return trim + max(-change, min(change, 1.0 - trim))
 
-    >>> budget(UnitsPerSecond(10.0), 1.0, Units(40.0), Seconds(4.0))
+
+def budget(capacity: UnitsPerSecond, trim: float, backlog: Units, wait_target: Seconds) -> UnitsPerSecond:
+    """B = 0.98 g C - (backlog - C W* / 2) / (11 W*), at least 0.
+
+    >>> budget(UnitsPerSecond(10.0), 1.0, Units(20.0), Seconds(4.0))
     9.8
-    >>> round(budget(UnitsPerSecond(10.0), 1.0, Units(84.0), Seconds(4.0)), 2)
+    >>> round(budget(UnitsPerSecond(10.0), 1.0, Units(64.0), Seconds(4.0)), 2)
     8.8
     """
-    excess = max(0.0, backlog - capacity * wait_target)
+    excess = backlog - FILL * capacity * wait_target
     return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / (DRAIN_TARGETS * wait_target)))
 
 
@@ -139,15 +157,18 @@ def eased(
     before: UnitsPerSecond | None,
     wanted: UnitsPerSecond | None,
     need: TierNeed,
-    step: tuple[float, UnitsPerSecond],
+    step: tuple[float, UnitsPerSecond, UnitsPerSecond],
 ) -> UnitsPerSecond | None:
-    """The limit that may follow `before`: down at once, up slowly. `step` is (steps of the law, budget)."""
+    """The limit that may follow `before`: down at once, up slowly, but as fast as GPUs stand idle.
+
+    `step` is (steps of the law, budget, what idle GPUs could do).
+    """
     if before is None:
         return wanted
     if wanted is not None and wanted <= before:
         return wanted
-    count, available = step
-    rise = max(before * ((1.0 + RISE_SHARE) ** count - 1.0), RISE_OF_BUDGET * available * count)
+    count, available, idle = step
+    rise = max(before * ((1.0 + RISE_SHARE) ** count - 1.0), RISE_OF_BUDGET * available * count, RISE_OF_IDLE * idle * count)
     risen = before + rise
     if wanted is not None:
         return UnitsPerSecond(min(wanted, risen))

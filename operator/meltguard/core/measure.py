@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from meltguard.core.decision import SignalPressure
-from meltguard.core.demand import DEMAND_DOWN, DEMAND_UP, TICK, ServiceLoad, learned_rate, smoothed, total_load
+from meltguard.core.demand import TICK, ServiceLoad, demand_after, learned_rate, total_load
 from meltguard.core.limits import steps
 from meltguard.core.policy import Policy, SignalKind
 from meltguard.core.pressure import CRITICAL, TARGET, assess, demand_pressure, predicted_wait
@@ -40,7 +40,7 @@ def measure(
     per_gpu = learned_rate(memory.units_per_gpu, load, elapsed, guess)
     heat = _heat(policy, platform, memory.heat)
     capacity = UnitsPerSecond(per_gpu * load.gpus * heat) if per_gpu and load.gpus else None
-    demand = _demand(memory, load, span) if answers else dict(memory.demand)
+    demand = _demand(memory, load, capacity, span) if answers else dict(memory.demand)
     return Measured(
         load=load,
         demand=demand,
@@ -52,11 +52,11 @@ def measure(
     )
 
 
-def _demand(memory: Memory, load: ServiceLoad, span: Seconds) -> dict[TierName, UnitsPerSecond]:
-    gains = (DEMAND_UP, DEMAND_DOWN)
+def _demand(
+    memory: Memory, load: ServiceLoad, capacity: UnitsPerSecond | None, span: Seconds
+) -> dict[TierName, UnitsPerSecond]:
     return {
-        name: UnitsPerSecond(smoothed(memory.demand.get(name), offered, gains, span))
-        for name, offered in load.offered.items()
+        name: demand_after(memory.demand.get(name), offered, capacity, span) for name, offered in load.offered.items()
     }
 
 
@@ -71,17 +71,20 @@ def _heat(policy: Policy, platform: tuple[SignalPressure, ...], before: Share) -
 
 
 def _gpu_backlog(policy: Policy, memory: Memory, load: ServiceLoad) -> Units:
-    """Units that wait for a GPU.
+    """Units that wait for a GPU: what waits for its tier's rate waits by design.
 
-    A limited tier's requests wait for their rate, by design; only the top class's queue counts even when limited.
+    Agents tell the two apart. Where one does not say, a limited tier is taken to wait for its rate, the top class never.
     """
     top = max(tier.priority for tier in policy.tiers)
-    counted = (
-        tier.name
-        for tier in policy.tiers
-        if tier.priority == top or tier.name not in memory.limits or memory.limits[tier.name].rate is None
-    )
-    return Units(sum(load.waiting.get(name, 0.0) for name in counted))
+    total = 0.0
+    for tier in policy.tiers:
+        said = load.for_gpu.get(tier.name)
+        free = tier.name not in memory.limits or memory.limits[tier.name].rate is None
+        if said is not None:
+            total += said
+        elif free or tier.priority == top:
+            total += load.waiting.get(tier.name, 0.0)
+    return Units(total)
 
 
 def all_signals(policy: Policy, platform: tuple[SignalPressure, ...], measured: Measured) -> tuple[SignalPressure, ...]:

@@ -1,15 +1,19 @@
 """From level, overrides and the law to what each tier may have now."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from meltguard.core.decision import TierLimit
 from meltguard.core.demand import ServiceLoad
-from meltguard.core.limits import FREE_BELOW, TierNeed, divide, eased, steps
+from meltguard.core.limits import FREE_BELOW, TierNeed, divide, eased, idle_share, steps
 from meltguard.core.policy import Level, Override, Policy, Tier, TierState
 from meltguard.core.pressure import predicted_wait
 from meltguard.core.seen import Held
 from meltguard.core.units import Instant, Seconds, TierName, Units, UnitsPerSecond
+
+
+Rates = Mapping[TierName, UnitsPerSecond | None]
+"""Every tier's rate; None is no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +45,27 @@ def tier_state(tier: Tier, level: Level, overrides: tuple[Override, ...]) -> tup
     return state, f"level {at.label} asks for {state} on tier {tier.name}"
 
 
-def limit_tiers(
-    policy: Policy, level: Level, law: Law, held: Mapping[TierName, Held]
-) -> tuple[tuple[TierLimit, ...], dict[TierName, Held]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limited:
     """Every tier's limit now, and what to remember of it."""
+
+    limits: tuple[TierLimit, ...]
+    held: Mapping[TierName, Held]
+    keeps_out: bool  # limits that have risen as far as the budget lets them keep demand out
+
+
+def limit_tiers(policy: Policy, level: Level, law: Law, held: Mapping[TierName, Held]) -> Limited:
+    """Every tier's limit after `held`."""
     overrides = active_overrides(policy, law.now)
     states = {tier.name: tier_state(tier, level, overrides) for tier in policy.tiers}
-    rates = _rates(policy, states, law, held)
+    suspended = frozenset(name for name, (state, _) in states.items() if state is TierState.SUSPEND)
+    needs = [
+        TierNeed(tier=tier, demand=law.demand.get(tier.name, UnitsPerSecond(0.0)), suspended=tier.name in suspended)
+        for tier in policy.tiers
+    ]
+    before = {tier.name: held[tier.name].rate if tier.name in held else None for tier in policy.tiers}
+    wanted = before if law.budget is None else divide(needs, law.budget)
+    rates = _rates(policy, needs, (before, wanted), law)
     limits: list[TierLimit] = []
     kept: dict[TierName, Held] = {}
     for tier in policy.tiers:
@@ -59,27 +77,25 @@ def limit_tiers(
         since = (before.since if before and before.since is not None else law.now) if limited else None
         kept[tier.name] = Held(rate=rates[tier.name], since=since, cause=limit.cause)
         limits.append(_since(limit, since))
-    return tuple(limits), kept
+    return Limited(limits=tuple(limits), held=kept, keeps_out=_keeps_out(needs, rates, wanted))
+
+
+def _keeps_out(needs: Sequence[TierNeed], rates: Rates, wanted: Rates) -> bool:
+    finite = [(need, rate, wanted[need.tier.name]) for need in needs if (rate := rates[need.tier.name]) is not None]
+    rising = any(goal is None or goal > rate for _, rate, goal in finite)
+    return not rising and any(need.demand > rate for need, rate, _ in finite if not need.suspended)
 
 
 def _rates(
-    policy: Policy,
-    states: Mapping[TierName, tuple[TierState, str]],
-    law: Law,
-    held: Mapping[TierName, Held],
+    policy: Policy, needs: Sequence[TierNeed], change: tuple[Rates, Rates], law: Law
 ) -> dict[TierName, UnitsPerSecond | None]:
-    before = {tier.name: held[tier.name].rate if tier.name in held else None for tier in policy.tiers}
-    suspended = {name for name, (state, _) in states.items() if state is TierState.SUSPEND}
+    before, wanted = change
     if law.budget is None:
-        return {name: UnitsPerSecond(0.0) if name in suspended else rate for name, rate in before.items()}
-    needs = [
-        TierNeed(tier=tier, demand=law.demand.get(tier.name, UnitsPerSecond(0.0)), suspended=tier.name in suspended)
-        for tier in policy.tiers
-    ]
-    wanted = divide(needs, law.budget)
+        return {need.tier.name: UnitsPerSecond(0.0) if need.suspended else before[need.tier.name] for need in needs}
     count = steps(law.span, policy.wait_target)
+    idle = UnitsPerSecond(idle_share(law.load.busy) * (law.capacity or 0.0))
     eased_limits = {
-        need.tier.name: eased(before[need.tier.name], wanted[need.tier.name], need, (count, law.budget))
+        need.tier.name: eased(before[need.tier.name], wanted[need.tier.name], need, (count, law.budget, idle))
         for need in needs
     }
     return {
