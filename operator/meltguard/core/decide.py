@@ -159,7 +159,7 @@ def _trim(policy: Policy, memory: Memory, found: tuple[Measured, Limited], span:
 def _budget(measured: Measured, trim: float, policy: Policy) -> UnitsPerSecond | None:
     if measured.capacity is None or not measured.answers:
         return None
-    return law.budget(measured.capacity, trim, measured.backlog, policy.wait_target)
+    return law.budget(measured.capacity, trim, (measured.backlog, measured.load.busy), policy.wait_target)
 
 
 def _law(measured: Measured, spendable: UnitsPerSecond | None, span: Seconds, now: Instant) -> Law:
@@ -167,6 +167,7 @@ def _law(measured: Measured, spendable: UnitsPerSecond | None, span: Seconds, no
         budget=spendable,
         capacity=measured.capacity,
         load=measured.load,
+        backlog=measured.backlog,
         demand=measured.demand,
         span=span,
         now=now,

@@ -14,10 +14,10 @@ TICK = Seconds(5.0)
 DEMAND_UP, DEMAND_DOWN = 0.5, 0.1
 """Fast up for what is more than chance, else slow both ways: an average that only climbs fast reads chance as demand."""
 
-CHANCE = 0.15
+CHANCE = 0.25
 """A rise of more than this share of the capacity is no chance any more."""
 
-EVIDENCE = 100.0
+EVIDENCE = 600.0
 """Image units after which what was known before counts for a third."""
 
 MIN_DONE = 5.0

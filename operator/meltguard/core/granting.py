@@ -14,7 +14,8 @@ LEASE_TTL = Seconds(120.0)
 SAFE_SHARE = 0.8
 """Without the operator, the tiers together may have this share of what the GPUs last did."""
 
-BURST_TARGETS = 0.5
+LEAST_BURST = 4.0
+BURST_TARGETS = 1.0
 """A tier's bucket holds its rate for this many wait targets, and one image unit at least.
 
 Less would lose what a small pod's few requests do not fetch at once, and with it the GPUs' time.
@@ -66,7 +67,7 @@ def _lease(tier: Tier, limit: TierLimit, rates: tuple[UnitsPerSecond | None, Uni
         priority=tier.priority,
         state=limit.state,
         rate=rate,
-        burst=max(1.0, drains * BURST_TARGETS * wait_target),
+        burst=max(LEAST_BURST, drains * BURST_TARGETS * wait_target),
         concurrency=None,
         queue=queue_bound(drains, tier.max_wait),
         max_wait=tier.max_wait,

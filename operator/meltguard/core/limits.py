@@ -19,25 +19,13 @@ FILL = 0.5
 DRAIN_TARGETS = 11.0
 """A backlog beside that is worked off, or built up, over this many wait targets: exponentially, not all at once."""
 
-TRIM_DOWN, TRIM_UP = 0.1, 0.5
+TRIM_DOWN, TRIM_UP = 0.03, 0.2
 """Of the excess wait, and of the idle share: what one step takes off the trim, or adds to it."""
 
 TRIM_LEAST, TRIM_MOST, TRIM_FORGETS = 0.5, 2.0, 0.02
 
 SCALE_TARGETS = 1.25
 """One step of the law (5 s at W* = 4 s) in wait targets."""
-
-RISE_SHARE, RISE_OF_BUDGET = 0.10, 0.02
-"""A limit rises by at most this share of itself, or of the budget, whichever is more, in one step."""
-
-RISE_OF_IDLE = 1.0
-"""Or by this share of what idle GPUs could do."""
-
-LIFT_ABOVE_DEMAND = 1.25
-"""A limit that stands this far above its tier's demand is lifted."""
-
-FREE_BELOW = 0.9
-"""No limit begins while demand is below this share of the budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +69,18 @@ def forgotten(trim: float, count: float) -> float:
     return trim + max(-change, min(change, 1.0 - trim))
 
 
-def budget(capacity: UnitsPerSecond, trim: float, backlog: Units, wait_target: Seconds) -> UnitsPerSecond:
-    """B = 0.98 g C - (backlog - C W* / 2) / (11 W*), at least 0.
+def budget(capacity: UnitsPerSecond, trim: float, load: tuple[Units, Share], wait_target: Seconds) -> UnitsPerSecond:
+    """B = 0.98 g C - (backlog - C W* / 2) / (11 W*) + what idle GPUs could do, at least 0. `load` is (backlog, busy).
 
-    >>> budget(UnitsPerSecond(10.0), 1.0, Units(20.0), Seconds(4.0))
+    >>> budget(UnitsPerSecond(10.0), 1.0, (Units(20.0), Share(1.0)), Seconds(4.0))
     9.8
-    >>> round(budget(UnitsPerSecond(10.0), 1.0, Units(64.0), Seconds(4.0)), 2)
+    >>> round(budget(UnitsPerSecond(10.0), 1.0, (Units(64.0), Share(1.0)), Seconds(4.0)), 2)
     8.8
     """
+    backlog, busy = load
     excess = backlog - FILL * capacity * wait_target
-    return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / (DRAIN_TARGETS * wait_target)))
+    unused = idle_share(busy) * capacity
+    return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / (DRAIN_TARGETS * wait_target) + unused))
 
 
 def divide(needs: Sequence[TierNeed], available: UnitsPerSecond) -> dict[TierName, UnitsPerSecond | None]:
@@ -101,10 +91,10 @@ def divide(needs: Sequence[TierNeed], available: UnitsPerSecond) -> dict[TierNam
     """
     limits: dict[TierName, UnitsPerSecond | None] = {}
     floors = {need.tier.name: _floor(need, available) for need in needs}
-    left = available - sum(min(floors[need.tier.name], _asked(need)) for need in needs)
+    left = available - sum(min(floors[need.tier.name], asked(need)) for need in needs)
     for priority in sorted({need.tier.priority for need in needs}, reverse=True):
         group = [need for need in needs if need.tier.priority == priority]
-        wanted = sum(max(0.0, _asked(need) - floors[need.tier.name]) for need in group)
+        wanted = sum(max(0.0, asked(need) - floors[need.tier.name]) for need in group)
         if wanted <= left:
             limits |= {need.tier.name: None for need in group}
             left -= wanted
@@ -115,7 +105,8 @@ def divide(needs: Sequence[TierNeed], available: UnitsPerSecond) -> dict[TierNam
     return limits
 
 
-def _asked(need: TierNeed) -> float:
+def asked(need: TierNeed) -> float:
+    """Units a second that the tier may be given at most."""
     if need.suspended:
         return 0.0
     return min(need.demand, need.tier.max_rate) if need.tier.max_rate is not None else need.demand
@@ -129,7 +120,7 @@ def _shared_out(
     group: Sequence[TierNeed], floors: Mapping[TierName, float], left: float
 ) -> dict[TierName, UnitsPerSecond | None]:
     """Weighted max-min: every tier may have its floor and `share` times its weight; `share` spends what is left."""
-    share = water_level([(_asked(n) - floors[n.tier.name], float(n.tier.weight)) for n in group], left)
+    share = water_level([(asked(n) - floors[n.tier.name], float(n.tier.weight)) for n in group], left)
     return {n.tier.name: UnitsPerSecond(floors[n.tier.name] + share * n.tier.weight) for n in group}
 
 
@@ -152,24 +143,3 @@ def water_level(wants: Sequence[tuple[float, float]], amount: float) -> float:
             break
     return max((want / weight for want, weight in ordered), default=0.0)
 
-
-def eased(
-    before: UnitsPerSecond | None,
-    wanted: UnitsPerSecond | None,
-    need: TierNeed,
-    step: tuple[float, UnitsPerSecond, UnitsPerSecond],
-) -> UnitsPerSecond | None:
-    """The limit that may follow `before`: down at once, up slowly, but as fast as GPUs stand idle.
-
-    `step` is (steps of the law, budget, what idle GPUs could do).
-    """
-    if before is None:
-        return wanted
-    if wanted is not None and wanted <= before:
-        return wanted
-    count, available, idle = step
-    rise = max(before * ((1.0 + RISE_SHARE) ** count - 1.0), RISE_OF_BUDGET * available * count, RISE_OF_IDLE * idle * count)
-    risen = before + rise
-    if wanted is not None:
-        return UnitsPerSecond(min(wanted, risen))
-    return None if risen >= LIFT_ABOVE_DEMAND * _asked(need) else UnitsPerSecond(risen)

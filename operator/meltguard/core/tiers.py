@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from meltguard.core.decision import TierLimit
 from meltguard.core.demand import ServiceLoad
-from meltguard.core.limits import FREE_BELOW, TierNeed, divide, eased, idle_share, steps
+from meltguard.core.limits import TierNeed, divide, idle_share, steps
+from meltguard.core.motion import STILL, Motion, moved
 from meltguard.core.policy import Level, Override, Policy, Tier, TierState
 from meltguard.core.pressure import predicted_wait
 from meltguard.core.seen import Held
@@ -23,6 +24,7 @@ class Law:
     budget: UnitsPerSecond | None  # None: capacity is not learned; no limit begins, none is lifted
     capacity: UnitsPerSecond | None
     load: ServiceLoad
+    backlog: Units  # that waits for a GPU
     demand: Mapping[TierName, UnitsPerSecond]
     span: Seconds  # since the last decision
     now: Instant
@@ -77,12 +79,12 @@ def limit_tiers(policy: Policy, level: Level, law: Law, held: Mapping[TierName, 
         since = (before.since if before and before.since is not None else law.now) if limited else None
         kept[tier.name] = Held(rate=rates[tier.name], since=since, cause=limit.cause)
         limits.append(_since(limit, since))
-    return Limited(limits=tuple(limits), held=kept, keeps_out=_keeps_out(needs, rates, wanted))
+    return Limited(limits=tuple(limits), held=kept, keeps_out=_keeps_out(needs, rates, wanted, law.budget or 0.0))
 
 
-def _keeps_out(needs: Sequence[TierNeed], rates: Rates, wanted: Rates) -> bool:
+def _keeps_out(needs: Sequence[TierNeed], rates: Rates, wanted: Rates, budget: float) -> bool:
     finite = [(need, rate, wanted[need.tier.name]) for need in needs if (rate := rates[need.tier.name]) is not None]
-    rising = any(goal is None or goal > rate for _, rate, goal in finite)
+    rising = any(goal is None or goal > rate + STILL * budget for _, rate, goal in finite)
     return not rising and any(need.demand > rate for need, rate, _ in finite if not need.suspended)
 
 
@@ -92,35 +94,24 @@ def _rates(
     before, wanted = change
     if law.budget is None:
         return {need.tier.name: UnitsPerSecond(0.0) if need.suspended else before[need.tier.name] for need in needs}
-    count = steps(law.span, policy.wait_target)
-    idle = UnitsPerSecond(idle_share(law.load.busy) * (law.capacity or 0.0))
-    eased_limits = {
-        need.tier.name: eased(before[need.tier.name], wanted[need.tier.name], need, (count, law.budget, idle))
-        for need in needs
-    }
     return {
-        need.tier.name: _own_backlog(policy, need, (before[need.tier.name], eased_limits[need.tier.name]), law)
+        need.tier.name: moved(before[need.tier.name], wanted[need.tier.name], need, _motion(policy, need, law))
         for need in needs
     }
 
 
-def _own_backlog(
-    policy: Policy, need: TierNeed, change: tuple[UnitsPerSecond | None, UnitsPerSecond | None], law: Law
-) -> UnitsPerSecond | None:
-    """A limit may fall only while requests of at least its tier's priority wait longer than the target.
-
-    So an old reading can never cut the paid tiers first: in a pod their requests go first, their wait is short.
-    A whole service that is asked for less than nine tenths of its budget limits nobody anew.
-    """
-    before, after = change
-    if need.suspended or after is None or (before is not None and after >= before):
-        return after
-    if before is None and sum(law.demand.values()) < FREE_BELOW * (law.budget or 0.0):
-        return before
+def _motion(policy: Policy, need: TierNeed, law: Law) -> Motion:
     upward = (t.name for t in policy.tiers if t.priority >= need.tier.priority)
-    backlog = Units(sum(law.load.waiting.get(name, 0.0) for name in upward))
-    wait = predicted_wait(backlog, law.capacity)
-    return after if wait is None or wait > policy.wait_target else before
+    own = Units(sum(law.load.waiting.get(name, 0.0) for name in upward))
+    return Motion(
+        steps=steps(law.span, policy.wait_target),
+        budget=law.budget or UnitsPerSecond(0.0),
+        demand=UnitsPerSecond(sum(law.demand.values())),
+        idle=UnitsPerSecond(idle_share(law.load.busy) * (law.capacity or 0.0)),
+        own_wait=predicted_wait(own, law.capacity),
+        gpu_wait=predicted_wait(law.backlog, law.capacity),
+        target=policy.wait_target,
+    )
 
 
 def _overridden(

@@ -1,0 +1,85 @@
+"""How a tier's limit moves from where it is to where the budget wants it: seldom, slowly up, down as fast as needed."""
+
+from dataclasses import dataclass
+
+from meltguard.core.limits import FILL, TierNeed, asked
+from meltguard.core.units import Seconds, UnitsPerSecond
+
+STILL = 0.03
+"""A limit stays while it is nearer than this share of the budget to where it should be: chance moves nothing."""
+
+STEP_SHARE, STEP_OF_BUDGET = 0.10, 0.02
+"""A limit moves by at most this share of itself, or of the budget, whichever is more, in one step of the law."""
+
+RISE_OF_IDLE = 1.0
+"""It may also rise by this share of what idle GPUs could do."""
+
+AT_ONCE, HASTE = 2.0, 10.0
+"""What waits for GPUs, in wait targets, from which a limit falls at once; below, a target too long is ten steps in one."""
+
+LIFT_ABOVE_DEMAND = 1.25
+"""A limit that stands this far above its tier's demand is lifted."""
+
+FREE_BELOW = 0.9
+"""No limit begins while demand is below this share of the budget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Motion:
+    """What bounds one move of one tier's limit."""
+
+    steps: float  # of the law, since the last decision
+    budget: UnitsPerSecond
+    demand: UnitsPerSecond  # of all tiers
+    idle: UnitsPerSecond  # what idle GPUs could do
+    own_wait: float | None  # seconds, of what waits in this tier and those above; None: capacity is not known
+    gpu_wait: float | None  # seconds, of what waits for GPUs
+    target: Seconds
+
+
+def moved(
+    before: UnitsPerSecond | None, wanted: UnitsPerSecond | None, need: TierNeed, motion: Motion
+) -> UnitsPerSecond | None:
+    """The limit that follows `before` on the way to `wanted`; None is no limit.
+
+    A limit begins, or falls, only while requests of at least its tier's priority wait: so an old reading can never cut
+    the paid tiers first, for in a pod their requests go first and wait little.
+    """
+    if need.suspended:
+        return UnitsPerSecond(0.0)
+    if before is None:
+        return wanted if _begins(motion) else None
+    if wanted is None:
+        risen = before + _rise(before, motion)
+        return None if risen >= AT_ONCE, HASTE = 2.0, 10.0
+"""What waits for GPUs, in wait targets, from which a limit falls at once; below, a target too long is ten steps in one."""
+
+LIFT_ABOVE_DEMAND * asked(need) else UnitsPerSecond(risen)
+    still = STILL * motion.budget
+    if wanted > before + still:
+        return UnitsPerSecond(min(wanted - still, before + _rise(before, motion)))
+    if wanted < before - still:
+        return UnitsPerSecond(max(wanted + still, before - _fall(before, motion)))
+    return before
+
+
+def _begins(motion: Motion) -> bool:
+    """A service that is asked for less than nine tenths of its budget limits nobody anew."""
+    waits = motion.own_wait is None or motion.own_wait > motion.target
+    return waits and motion.demand >= FREE_BELOW * motion.budget
+
+
+def _step(before: float, motion: Motion) -> float:
+    return max(before * ((1.0 + STEP_SHARE) ** motion.steps - 1.0), STEP_OF_BUDGET * motion.budget * motion.steps)
+
+
+def _rise(before: float, motion: Motion) -> float:
+    return max(_step(before, motion), RISE_OF_IDLE * motion.idle * motion.steps)
+
+
+def _fall(before: float, motion: Motion) -> float:
+    """In steps while its own line is long, the faster the longer what waits for GPUs; at once from twice the target."""
+    if motion.own_wait is not None and motion.own_wait <= FILL * motion.target:
+        return 0.0
+    late = motion.gpu_wait / motion.target if motion.gpu_wait is not None else AT_ONCE
+    return before if late >= AT_ONCE else _step(before, motion) * max(1.0, HASTE * (late - 1.0))
