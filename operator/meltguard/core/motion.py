@@ -51,10 +51,7 @@ def moved(
         return wanted if _begins(motion) else None
     if wanted is None:
         risen = before + _rise(before, motion)
-        return None if risen >= AT_ONCE, HASTE = 2.0, 10.0
-"""What waits for GPUs, in wait targets, from which a limit falls at once; below, a target too long is ten steps in one."""
-
-LIFT_ABOVE_DEMAND * asked(need) else UnitsPerSecond(risen)
+        return None if risen >= LIFT_ABOVE_DEMAND * asked(need) else UnitsPerSecond(risen)
     still = STILL * motion.budget
     if wanted > before + still:
         return UnitsPerSecond(min(wanted - still, before + _rise(before, motion)))
@@ -81,5 +78,5 @@ def _fall(before: float, motion: Motion) -> float:
     """In steps while its own line is long, the faster the longer what waits for GPUs; at once from twice the target."""
     if motion.own_wait is not None and motion.own_wait <= FILL * motion.target:
         return 0.0
-    late = motion.gpu_wait / motion.target if motion.gpu_wait is not None else AT_ONCE
+    late = AT_ONCE if motion.gpu_wait is None else motion.gpu_wait / motion.target
     return before if late >= AT_ONCE else _step(before, motion) * max(1.0, HASTE * (late - 1.0))
