@@ -17,6 +17,12 @@ RISE_OF_IDLE = 1.0
 AT_ONCE, HASTE = 2.0, 10.0
 """What waits for GPUs, in wait targets, from which a limit falls at once; below, a target too long is ten steps in one."""
 
+REST = Seconds(60.0)
+"""A limit turns at most once in this time; more often would be hunting."""
+
+MUCH_IDLE = 0.2
+"""But it does where what stands idle is more than this share of the budget."""
+
 LIFT_ABOVE_DEMAND = 1.25
 """A limit that stands this far above its tier's demand is lifted."""
 
@@ -35,6 +41,24 @@ class Motion:
     own_wait: float | None  # seconds, of what waits in this tier and those above; None: capacity is not known
     gpu_wait: float | None  # seconds, of what waits for GPUs
     target: Seconds
+    rising: bool = True  # the way the limit last moved
+    turned_ago: Seconds | None = None  # since it moved the other way; None: it never moved
+
+    @property
+    def may_rise(self) -> bool:
+        """A limit that turned down does not turn up again for a while, unless that idles many GPUs."""
+        return self.rising or self._rested or self.idle > MUCH_IDLE * self.budget
+
+    @property
+    def may_fall(self) -> bool:
+        """A limit that turned up does not turn down again for a while, unless the GPUs fall far behind."""
+        return (
+            not self.rising or self._rested or self.gpu_wait is None or self.gpu_wait >= AT_ONCE * self.target
+        )
+
+    @property
+    def _rested(self) -> bool:
+        return self.turned_ago is None or self.turned_ago >= REST
 
 
 def moved(
@@ -49,13 +73,13 @@ def moved(
         return UnitsPerSecond(0.0)
     if before is None:
         return wanted if _begins(motion) else None
-    if wanted is None:
+    if wanted is None and motion.may_rise:
         risen = before + _rise(before, motion)
         return None if risen >= LIFT_ABOVE_DEMAND * asked(need) else UnitsPerSecond(risen)
     still = STILL * motion.budget
-    if wanted > before + still:
+    if wanted is not None and wanted > before + still and motion.may_rise:
         return UnitsPerSecond(min(wanted - still, before + _rise(before, motion)))
-    if wanted < before - still:
+    if wanted is not None and wanted < before - still and motion.may_fall:
         return UnitsPerSecond(max(wanted + still, before - _fall(before, motion)))
     return before
 
@@ -63,7 +87,7 @@ def moved(
 def _begins(motion: Motion) -> bool:
     """A service that is asked for less than nine tenths of its budget limits nobody anew."""
     waits = motion.own_wait is None or motion.own_wait > motion.target
-    return waits and motion.demand >= FREE_BELOW * motion.budget
+    return waits and motion.may_fall and motion.demand >= FREE_BELOW * motion.budget
 
 
 def _step(before: float, motion: Motion) -> float:

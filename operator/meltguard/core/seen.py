@@ -88,6 +88,8 @@ class Held:
     rate: UnitsPerSecond | None
     since: Instant | None  # when the present limitation began; None while there is none
     cause: str = ""
+    rising: bool = True  # the way it last moved; lifted is up, begun is down
+    turned: Instant | None = None  # it moved the other way before then; None: it never moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """From level, overrides and the law to what each tier may have now."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meltguard.core.decision import TierLimit
 from meltguard.core.demand import ServiceLoad
@@ -15,6 +15,9 @@ from meltguard.core.units import Instant, Seconds, TierName, Units, UnitsPerSeco
 
 Rates = Mapping[TierName, UnitsPerSecond | None]
 """Every tier's rate; None is no limit."""
+
+
+UNLIMITED = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +68,8 @@ def limit_tiers(policy: Policy, level: Level, law: Law, held: Mapping[TierName, 
         TierNeed(tier=tier, demand=law.demand.get(tier.name, UnitsPerSecond(0.0)), suspended=tier.name in suspended)
         for tier in policy.tiers
     ]
-    before = {tier.name: held[tier.name].rate if tier.name in held else None for tier in policy.tiers}
-    wanted = before if law.budget is None else divide(needs, law.budget)
-    rates = _rates(policy, needs, (before, wanted), law)
+    wanted = _wanted(needs, law, held)
+    rates = _rates(policy, needs, (held, wanted), law)
     limits: list[TierLimit] = []
     kept: dict[TierName, Held] = {}
     for tier in policy.tiers:
@@ -77,9 +79,18 @@ def limit_tiers(policy: Policy, level: Level, law: Law, held: Mapping[TierName, 
         before = held.get(tier.name)
         limited = bool(limit.cause)
         since = (before.since if before and before.since is not None else law.now) if limited else None
-        kept[tier.name] = Held(rate=rates[tier.name], since=since, cause=limit.cause)
+        kept[tier.name] = _kept(before, Held(rate=rates[tier.name], since=since, cause=limit.cause), law.now)
         limits.append(_since(limit, since))
     return Limited(limits=tuple(limits), held=kept, keeps_out=_keeps_out(needs, rates, wanted, law.budget or 0.0))
+
+
+def _kept(before: Held | None, after: Held, now: Instant) -> Held:
+    """What is remembered: also which way the limit goes, and since when."""
+    last = before or Held(rate=None, since=None)
+    was, rate = (UNLIMITED if one.rate is None else one.rate for one in (last, after))
+    if rate == was or (rate > was) == last.rising:
+        return replace(after, rising=last.rising, turned=last.turned)
+    return replace(after, rising=rate > was, turned=now)
 
 
 def _keeps_out(needs: Sequence[TierNeed], rates: Rates, wanted: Rates, budget: float) -> bool:
@@ -88,19 +99,28 @@ def _keeps_out(needs: Sequence[TierNeed], rates: Rates, wanted: Rates, budget: f
     return not rising and any(need.demand > rate for need, rate, _ in finite if not need.suspended)
 
 
+def _wanted(needs: Sequence[TierNeed], law: Law, held: Mapping[TierName, Held]) -> Rates:
+    if law.budget is not None:
+        return divide(needs, law.budget)
+    return {need.tier.name: held[need.tier.name].rate if need.tier.name in held else None for need in needs}
+
+
 def _rates(
-    policy: Policy, needs: Sequence[TierNeed], change: tuple[Rates, Rates], law: Law
+    policy: Policy, needs: Sequence[TierNeed], change: tuple[Mapping[TierName, Held], Rates], law: Law
 ) -> dict[TierName, UnitsPerSecond | None]:
-    before, wanted = change
+    held, wanted = change
+    before = {need.tier.name: held[need.tier.name].rate if need.tier.name in held else None for need in needs}
     if law.budget is None:
         return {need.tier.name: UnitsPerSecond(0.0) if need.suspended else before[need.tier.name] for need in needs}
     return {
-        need.tier.name: moved(before[need.tier.name], wanted[need.tier.name], need, _motion(policy, need, law))
+        need.tier.name: moved(
+            before[need.tier.name], wanted[need.tier.name], need, _motion(policy, need, law, held.get(need.tier.name))
+        )
         for need in needs
     }
 
 
-def _motion(policy: Policy, need: TierNeed, law: Law) -> Motion:
+def _motion(policy: Policy, need: TierNeed, law: Law, held: Held | None) -> Motion:
     upward = (t.name for t in policy.tiers if t.priority >= need.tier.priority)
     own = Units(sum(law.load.waiting.get(name, 0.0) for name in upward))
     return Motion(
@@ -111,6 +131,8 @@ def _motion(policy: Policy, need: TierNeed, law: Law) -> Motion:
         own_wait=predicted_wait(own, law.capacity),
         gpu_wait=predicted_wait(law.backlog, law.capacity),
         target=policy.wait_target,
+        rising=held is None or held.rising,
+        turned_ago=None if held is None or held.turned is None else Seconds(law.now - held.turned),
     )
 
 

@@ -65,21 +65,19 @@ class Ledger:
 def reversals(
     samples: Sequence[Sample], tier: TierName, least: UnitsPerSecond, within: Seconds, unlimited: UnitsPerSecond
 ) -> int:
-    """How often a tier's limit turned back within `within` seconds of moving the other way.
+    """How often a tier's limit changed direction within `within` seconds of the change of direction before.
 
-    A move counts once the limit has gone `least` from where it last turned, so that the many small steps of one fall
-    are one move; no limit counts as a limit of `unlimited`.
+    A limit has changed direction once it has gone `least` back from where it had come to, so that the many small steps
+    of one fall are one; no limit counts as a limit of `unlimited`.
     """
-    turns = 0
-    direction, extreme, moved_at = 0, None, Seconds(0.0)
+    turns, rising, farthest = 0, True, unlimited
+    turned_at: Seconds | None = None
     for one in samples:
         value = min(unlimited, one.rates.get(tier, unlimited))
-        if extreme is None:
-            extreme = value
-        gone = value - extreme
-        if direction * gone > 0:
-            extreme, moved_at = value, one.at
-        elif abs(gone) >= least:
-            turns += direction != 0 and one.at - moved_at <= within
-            direction, extreme, moved_at = (1 if gone > 0 else -1), value, one.at
+        gone = value - farthest if rising else farthest - value
+        if gone >= 0:
+            farthest = value
+        elif -gone >= least:
+            turns += turned_at is not None and one.at - turned_at <= within
+            rising, farthest, turned_at = not rising, value, one.at
     return turns
