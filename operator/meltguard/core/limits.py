@@ -19,7 +19,10 @@ FILL = 0.5
 DRAIN_TARGETS = 11.0
 """A backlog beside that is worked off, or built up, over this many wait targets: exponentially, not all at once."""
 
-TRIM_DOWN, TRIM_UP = 0.03, 0.2
+DRAIN_LEAST = Seconds(80.0)
+"""But not over less time than this: a limit turns at most once a minute, and must be up again when the queue is gone."""
+
+TRIM_DOWN, TRIM_UP = 0.01, 0.2
 """Of the excess wait, and of the idle share: what one step takes off the trim, or adds to it."""
 
 TRIM_LEAST, TRIM_MOST, TRIM_FORGETS = 0.5, 2.0, 0.02
@@ -79,8 +82,9 @@ def budget(capacity: UnitsPerSecond, trim: float, load: tuple[Units, Share], wai
     """
     backlog, busy = load
     excess = backlog - FILL * capacity * wait_target
+    drain = max(DRAIN_LEAST, DRAIN_TARGETS * wait_target)
     unused = idle_share(busy) * capacity
-    return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / (DRAIN_TARGETS * wait_target) + unused))
+    return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / drain + unused))
 
 
 def divide(needs: Sequence[TierNeed], available: UnitsPerSecond) -> dict[TierName, UnitsPerSecond | None]:
