@@ -186,7 +186,7 @@ class Gate:
         if not rated and rule.state is TierState.REJECT and rule.rate is not None:
             self._rates[rule.name].take(wish.units, at)  # it is within the rate and waits for a GPU only
             rated = True
-        ticket = Ticket(wish.tier, wish.units, at, rated)
+        ticket = Ticket(wish.tier, wish.units, at, rated or not _binds(rule))
         self.line.push(ticket)
         self._order = sorted(self.line.tiers(), key=self._priority, reverse=True)
         return ticket

@@ -22,7 +22,7 @@ DRAIN_TARGETS = 11.0
 DRAIN_LEAST = Seconds(80.0)
 """But not over less time than this: a limit turns at most once a minute, and must be up again when the queue is gone."""
 
-TRIM_DOWN, TRIM_UP = 0.01, 0.2
+TRIM_DOWN, TRIM_UP = 0.01, 0.3
 """Of the excess wait, and of the idle share: what one step takes off the trim, or adds to it."""
 
 TRIM_LEAST, TRIM_MOST, TRIM_FORGETS = 0.5, 2.0, 0.02
@@ -83,7 +83,7 @@ def budget(capacity: UnitsPerSecond, trim: float, load: tuple[Units, Share], wai
     backlog, busy = load
     excess = backlog - FILL * capacity * wait_target
     drain = max(DRAIN_LEAST, DRAIN_TARGETS * wait_target)
-    unused = idle_share(busy) * capacity
+    unused = 0.0 * idle_share(busy) * capacity
     return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / drain + unused))
 
 

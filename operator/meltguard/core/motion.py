@@ -11,13 +11,13 @@ STILL = 0.03
 STEP_SHARE, STEP_OF_BUDGET = 0.10, 0.02
 """A limit moves by at most this share of itself, or of the budget, whichever is more, in one step of the law."""
 
-RISE_OF_IDLE = 1.0
+RISE_OF_IDLE = 0.5
 """It may also rise by this share of what idle GPUs could do."""
 
 AT_ONCE, HASTE = 2.0, 10.0
 """What waits for GPUs, in wait targets, from which a limit falls at once; below, a target too long is ten steps in one."""
 
-REST = Seconds(60.0)
+REST = Seconds(75.0)
 """A limit turns at most once in this time; more often would be hunting."""
 
 MUCH_IDLE = 0.2

@@ -67,17 +67,17 @@ def reversals(
 ) -> int:
     """How often a tier's limit changed direction within `within` seconds of the change of direction before.
 
-    A limit has changed direction once it has gone `least` back from where it had come to, so that the many small steps
-    of one fall are one; no limit counts as a limit of `unlimited`.
+    A change counts once the limit has gone `least` back from its farthest point, so that the many small steps of one
+    fall are one; it happened when the limit left that point. No limit counts as a limit of `unlimited`.
     """
-    turns, rising, farthest = 0, True, unlimited
+    turns, rising, farthest, left_at = 0, True, unlimited, Seconds(0.0)
     turned_at: Seconds | None = None
     for one in samples:
         value = min(unlimited, one.rates.get(tier, unlimited))
         gone = value - farthest if rising else farthest - value
         if gone >= 0:
-            farthest = value
+            farthest, left_at = value, one.at
         elif -gone >= least:
-            turns += turned_at is not None and one.at - turned_at <= within
-            rising, farthest, turned_at = not rising, value, one.at
+            turns += turned_at is not None and left_at - turned_at < within
+            rising, farthest, turned_at, left_at = not rising, value, left_at, one.at
     return turns
