@@ -118,7 +118,8 @@ def _remembered(memory: Memory, measured: Measured, level: LevelState, now: Inst
         calm_since=level.calm_since,
         decided_at=now,
         agents_at=now if measured.answers else memory.agents_at,
-        units_per_gpu=measured.per_gpu,
+        units_per_gpu=measured.pace.rate,
+        evidence=measured.pace.evidence,
         heat=measured.heat,
         demand=measured.demand,
     )

@@ -1,11 +1,11 @@
 """From the pods' rates to the service's demand, and to what a GPU can do."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Tier
+from meltguard.core.seen import SOME_EVIDENCE
 from meltguard.core.units import Gpus, Seconds, Share, TierName, Units, UnitsPerSecond
 
 TICK = Seconds(5.0)
@@ -17,11 +17,24 @@ DEMAND_UP, DEMAND_DOWN = 0.5, 0.1
 CHANCE = 0.25
 """A rise of more than this share of the capacity is no chance any more."""
 
-EVIDENCE = 600.0
-"""Image units after which what was known before counts for a third."""
+EVIDENCE = Units(600.0)
+"""Image units after which what was known before counts for a third: requests differ by size, a few say little."""
 
-MIN_DONE = 5.0
-"""Image units that must have been completed before a first estimate is formed."""
+MIN_DONE = Units(5.0)
+"""Image units that must have been completed before a first estimate counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What a busy GPU does, as far as is known."""
+
+    rate: UnitsPerSecond | None  # image units a second; None: nothing is known
+    evidence: Units  # image units that it was learned from, at most EVIDENCE
+
+    @property
+    def trusted(self) -> UnitsPerSecond | None:
+        """The rate, once enough was completed."""
+        return self.rate if self.evidence >= MIN_DONE else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,21 +104,21 @@ def demand_after(
     return UnitsPerSecond(smoothed(before, now, (rising, DEMAND_DOWN), span))
 
 
-def learned_rate(
-    before: UnitsPerSecond | None, load: ServiceLoad, span: Seconds, first_guess: UnitsPerSecond | None
-) -> UnitsPerSecond | None:
-    """Image units that one busy GPU completes in a second, learned by evidence: the units completed in `span`.
+def learned(before: Pace, load: ServiceLoad, span: Seconds, first_guess: UnitsPerSecond | None) -> Pace:
+    """What one busy GPU completes in a second, learned by evidence: the image units completed in `span`.
 
-    The same gain up and down, so that chance does not pull the estimate to one side; and at any load,
-    because only busy time counts: an estimate that was learned only under load could never mend itself once it was so
-    low that the limits it led to kept the GPUs idle.
+    A mean at first, later an average over the last EVIDENCE units. The same gain up and down, so that chance does not
+    pull the estimate to one side; and at any load, because only busy time counts: an estimate that was learned only
+    under load could never mend itself once it was so low that the limits it led to kept the GPUs idle.
     """
+    known = before if before.rate is not None else Pace(rate=first_guess, evidence=SOME_EVIDENCE)
     busy_gpus = load.busy * load.gpus
-    known = before if before is not None else first_guess
     if busy_gpus <= 0 or load.done <= 0:
-        return known
+        return known if known.rate is not None else before
     measured = load.done / busy_gpus
     completed = load.done * span
-    if known is None:
-        return UnitsPerSecond(measured) if completed >= MIN_DONE else None
-    return UnitsPerSecond(known + (1.0 - math.exp(-completed / EVIDENCE)) * (measured - known))
+    if known.rate is None:
+        return Pace(rate=UnitsPerSecond(measured), evidence=Units(completed)) if completed > 0 else before
+    weight = completed / (known.evidence + completed)
+    rate = UnitsPerSecond(known.rate + weight * (measured - known.rate))
+    return Pace(rate=rate, evidence=Units(min(EVIDENCE, known.evidence + completed)))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from meltguard.core.decision import SignalPressure
-from meltguard.core.demand import TICK, ServiceLoad, demand_after, learned_rate, total_load
+from meltguard.core.demand import TICK, Pace, ServiceLoad, demand_after, learned, total_load
 from meltguard.core.limits import steps
 from meltguard.core.policy import Policy, SignalKind
 from meltguard.core.pressure import CRITICAL, TARGET, assess, demand_pressure, predicted_wait
@@ -22,6 +22,7 @@ class Measured:
     load: ServiceLoad
     demand: Mapping[TierName, UnitsPerSecond]
     per_gpu: UnitsPerSecond | None
+    pace: Pace  # the same before it is trusted
     capacity: UnitsPerSecond | None  # of the GPUs that answered, derated
     backlog: Units  # that waits for a GPU, not for its tier's rate
     heat: Share
@@ -37,7 +38,8 @@ def measure(
     load = total_load(seen.loads, policy.tiers)
     answers = bool(seen.loads)
     guess = policy.capacity.units_per_gpu if policy.capacity else None
-    per_gpu = learned_rate(memory.units_per_gpu, load, elapsed, guess)
+    pace = learned(Pace(rate=memory.units_per_gpu, evidence=memory.evidence), load, elapsed, guess)
+    per_gpu = pace.trusted
     heat = _heat(policy, platform, memory.heat)
     capacity = UnitsPerSecond(per_gpu * load.gpus * heat) if per_gpu and load.gpus else None
     demand = _demand(memory, load, capacity, span) if answers else dict(memory.demand)
@@ -45,6 +47,7 @@ def measure(
         load=load,
         demand=demand,
         per_gpu=per_gpu,
+        pace=pace,
         capacity=capacity,
         backlog=_gpu_backlog(policy, memory, load),
         heat=heat,

@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from meltguard.core.fleet import Claim, Guards, NodeView, PodView
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
-from meltguard.core.units import Instant, NodeName, PoolName, Seconds, Share, TierName, UnitsPerSecond
+from meltguard.core.units import Instant, NodeName, PoolName, Seconds, Share, TierName, Units, UnitsPerSecond
+
+
+SOME_EVIDENCE: Final = Units(20.0)
+"""Image units: what a first guess of a GPU's rate is worth, or a rate of which nothing else is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +108,7 @@ class Memory:
     decided_at: Instant | None = None
     agents_at: Instant | None = None  # when an agent last answered
     units_per_gpu: UnitsPerSecond | None = None  # learned: units a busy GPU completes in a second
+    evidence: Units = SOME_EVIDENCE  # that it was learned from
     trim: float = 1.0
     heat: Share = Share(1.0)  # derating by temperature; held while the temperature is unknown
     demand: Mapping[TierName, UnitsPerSecond] = field(default_factory=dict)
