@@ -104,7 +104,9 @@ class ServiceLoop:
         if decision.borrow:
             means.board.wanted[found.policy.uid] = (found.policy, decision.borrow)
         means.telemetry.decided(found.policy, decision, seen)
-        enforcement = await self._enforcer.enforce(found.policy, decision)
+        enforcement = (
+            self._enforcer.waiting() if decision.learning else await self._enforcer.enforce(found.policy, decision)
+        )
         means.telemetry.enforced(found.policy, enforcement)
         await self._apply(decision, seen)
         await self._tell(decision, seen)
@@ -140,7 +142,7 @@ class ServiceLoop:
         await self._means.events.say(policy_ref(self.found.policy), Reason.RELEASED, text)
 
     async def _apply(self, decision: Decision, seen: Snapshot) -> None:
-        if self.found.policy.mode is not Mode.SHADOW:
+        if self.found.policy.mode is not Mode.SHADOW and not decision.learning:
             await self._write_baseline(decision, seen)
         reference = workload_ref(self.found)
         if decision.replicas is None or reference is None:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from meltguard.core import limits as law
+from meltguard.core.adoption import adopted, is_learning
 from meltguard.core.decision import Borrow, Decision, Outcome, SetReplicas, SignalPressure, TierLimit
-from meltguard.core.explain import next_change, one_line
+from meltguard.core.explain import LEARNING, next_change, one_line
 from meltguard.core.fleet import MoveStep
 from meltguard.core.level import LevelState, next_level
 from meltguard.core.loan_rules import Shortage, are_used, confirming
@@ -46,10 +47,13 @@ class Parts:
     loans: LoanChoice
     ebb: Ebb
     spare: Instant | None
+    learning: bool
 
 
 def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Decision:
     """One pass over one service: level, limits, loans, returns, and the words for all of them. Pure."""
+    learning = is_learning(memory, seen, now)
+    memory = memory if learning else adopted(policy, memory, seen, now)
     span = _span(memory, now)
     platform = assess(policy, seen.readings)
     measured = measure(policy, memory, seen, (platform, span))
@@ -70,6 +74,7 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
         loans=_borrow(policy, memory, seen, (signals, measured, top, now)),
         ebb=ebb,
         spare=spare_since(ebb),
+        learning=learning,
     )
     return _concluded(parts, replace(memory, trim=trim, limits=limited.held), now)
 
@@ -103,9 +108,10 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         intents=ways.intents,
         replicas=replicas,
         rules=parts.loans.rules,
-        why=one_line(policy, (level.level, top), parts.tiers, seen),
+        why=LEARNING if parts.learning else one_line(policy, (level.level, top), parts.tiers, seen),
         next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
-        memory=left,
+        memory=replace(left, decided_at=None) if parts.learning else left,
+        learning=parts.learning,
     )
 
 

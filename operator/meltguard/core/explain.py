@@ -8,6 +8,9 @@ from meltguard.core.seen import Snapshot
 from meltguard.core.units import Instant
 
 
+LEARNING = "just started: reading what the pods hold; nothing is issued yet"
+
+
 def one_line(
     policy: Policy, level: tuple[Level, SignalPressure | None], tiers: tuple[TierLimit, ...], seen: Snapshot
 ) -> str:

@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 from meltguard.core.decision import SignalPressure
 from meltguard.core.demand import TICK, Pace, ServiceLoad, demand_after, learned, total_load
+from meltguard.core.heat import heat_of
 from meltguard.core.limits import steps
 from meltguard.core.policy import Policy, SignalKind
-from meltguard.core.pressure import CRITICAL, TARGET, assess, demand_pressure, predicted_wait
+from meltguard.core.pressure import assess, demand_pressure, predicted_wait
 from meltguard.core.seen import Memory, Reading, Snapshot
 from meltguard.core.units import Seconds, Share, TierName, Units, UnitsPerSecond
-
-HEAT_DERATING = 0.5
-"""At its critical temperature a service is trusted with this much less: clocks fall silently while it looks busy."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
@@ -38,10 +35,10 @@ def measure(
     load = total_load(seen.loads, policy.tiers)
     answers = bool(seen.loads)
     guess = policy.capacity.units_per_gpu if policy.capacity else None
-    pace = learned(Pace(rate=memory.units_per_gpu, evidence=memory.evidence), load, elapsed, guess)
+    heat = heat_of(policy, platform, seen, memory.heat)
+    pace = learned(_pace(memory), total_load(heat.cool, policy.tiers), elapsed, guess)
     per_gpu = pace.trusted
-    heat = _heat(policy, platform, memory.heat)
-    capacity = UnitsPerSecond(per_gpu * load.gpus * heat) if per_gpu and load.gpus else None
+    capacity = UnitsPerSecond(per_gpu * load.gpus * heat.share) if per_gpu and load.gpus else None
     demand = _demand(memory, load, capacity, span) if answers else dict(memory.demand)
     return Measured(
         load=load,
@@ -50,9 +47,13 @@ def measure(
         pace=pace,
         capacity=capacity,
         backlog=_gpu_backlog(policy, memory, load),
-        heat=heat,
+        heat=heat.share,
         answers=answers,
     )
+
+
+def _pace(memory: Memory) -> Pace:
+    return Pace(rate=memory.units_per_gpu, evidence=memory.evidence if memory.units_per_gpu else Units(0.0))
 
 
 def _demand(
@@ -61,16 +62,6 @@ def _demand(
     return {
         name: demand_after(memory.demand.get(name), offered, capacity, span) for name, offered in load.offered.items()
     }
-
-
-def _heat(policy: Policy, platform: tuple[SignalPressure, ...], before: Share) -> Share:
-    """1 up to the target temperature, falling to a half at the critical one; unknown leaves it as it was."""
-    hot = {signal.name for signal in policy.signals if signal.kind is SignalKind.GPU_TEMPERATURE}
-    known = [signal.pressure for signal in platform if signal.name in hot and signal.pressure is not None]
-    if not known:
-        return before
-    over = min(1.0, max(0.0, (max(known) - TARGET) / (CRITICAL - TARGET)))
-    return Share(1.0 - HEAT_DERATING * over)
 
 
 def _gpu_backlog(policy: Policy, memory: Memory, load: ServiceLoad) -> Units:

@@ -23,6 +23,7 @@ class Reading:
     value: float | None
     age: Seconds
     problem: str = ""
+    by_node: Mapping[NodeName, float] = field(default_factory=dict)  # where the nodes can be told apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class Fleet:
         self._per_pod, self._per_node, self._doors = gpus_per_pod, gpus_per_node, doors
         self._nodes: dict[NodeName, list[Pod]] = {}
         self._busy: dict[PodUid, float] = {}
-        self._measured: tuple[Seconds, float, float] | None = None  # (when, hottest, per cent used)
+        self._measured: tuple[Seconds, dict[NodeName, float], float] | None = None  # (when, heat by node, per cent used)
 
     def all(self) -> Iterator[Pod]:
         """Every pod that ever was."""
@@ -146,9 +146,17 @@ class Fleet:
         if self._measured is None or at - self._measured[0] >= SCRAPE:
             gpus = self.gpus()
             used = 100.0 * sum(len(pod.running) for pod in self.ready()) / gpus if gpus else 0.0
-            self._measured = (at, self.hottest(), used)
-        taken, heat, used = self._measured
-        values = {SignalKind.GPU_TEMPERATURE: heat, SignalKind.GPU_UTILIZATION: used}
+            self._measured = (at, self._heats(), used)
+        taken, heats, used = self._measured
         age = Seconds(at - taken + LATEST)
-        named = ((signal.name, values.get(signal.kind)) for signal in policy.signals)
-        return tuple(Reading(signal=name, value=value, age=age) for name, value in named if value is not None)
+        return tuple(
+            Reading(signal=signal.name, value=max(heats.values(), default=0.0), age=age, by_node=heats)
+            if signal.kind is SignalKind.GPU_TEMPERATURE
+            else Reading(signal=signal.name, value=used, age=age)
+            for signal in policy.signals
+            if signal.kind in {SignalKind.GPU_TEMPERATURE, SignalKind.GPU_UTILIZATION}
+        )
+
+    def _heats(self) -> dict[NodeName, float]:
+        pods = [(node, pod.temperature) for node, pods in self._nodes.items() for pod in pods if pod.ready]
+        return {node: max(heat for of, heat in pods if of == node) for node, _ in pods}

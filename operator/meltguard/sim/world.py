@@ -120,6 +120,8 @@ class World:
             fleet_age=Seconds(0.0),
         )
         self._decision = steering(seen, Instant(DAWN + at))
+        if self._decision.learning:
+            return
         for uid, grant in self._pusher.due(self._decision, list(ready), loads):
             self._serving.obey(ready[uid], grant, at)
 
