@@ -19,7 +19,7 @@ FILL = 0.5
 DRAIN_TARGETS = 11.0
 """A backlog beside that is worked off, or built up, over this many wait targets: exponentially, not all at once."""
 
-DRAIN_LEAST = Seconds(80.0)
+DRAIN_LEAST = Seconds(120.0)
 """But not over less time than this: a limit turns at most once a minute, and must be up again when the queue is gone."""
 
 TRIM_DOWN, TRIM_UP = 0.01, 0.3

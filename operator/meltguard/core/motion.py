@@ -17,7 +17,7 @@ RISE_OF_IDLE = 0.5
 AT_ONCE, HASTE = 2.0, 10.0
 """What waits for GPUs, in wait targets, from which a limit falls at once; below, a target too long is ten steps in one."""
 
-REST = Seconds(90.0)
+REST = Seconds(120.0)
 """A limit turns at most once in this time, so that what pods are told turns at most once a minute."""
 
 MUCH_IDLE = 0.2
