@@ -76,7 +76,7 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
         spare=spare_since(ebb),
         learning=learning,
     )
-    return _concluded(parts, replace(memory, trim=trim, limits=limited.held), now)
+    return _concluded(parts, replace(memory, trim=trim, limits=memory.limits if learning else limited.held), now)
 
 
 def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
