@@ -166,7 +166,7 @@ def _trim(policy: Policy, memory: Memory, found: tuple[Measured, Limited], span:
 def _budget(measured: Measured, trim: float, policy: Policy) -> UnitsPerSecond | None:
     if measured.capacity is None or not measured.answers:
         return None
-    return law.budget(measured.capacity, trim, (measured.backlog, measured.load.busy), policy.wait_target)
+    return law.budget(measured.capacity, trim, measured.backlog, policy.wait_target)
 
 
 def _law(measured: Measured, spendable: UnitsPerSecond | None, span: Seconds, now: Instant) -> Law:

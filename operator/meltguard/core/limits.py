@@ -72,19 +72,17 @@ def forgotten(trim: float, count: float) -> float:
     return trim + max(-change, min(change, 1.0 - trim))
 
 
-def budget(capacity: UnitsPerSecond, trim: float, load: tuple[Units, Share], wait_target: Seconds) -> UnitsPerSecond:
-    """B = 0.98 g C - (backlog - C W* / 2) / (11 W*) + what idle GPUs could do, at least 0. `load` is (backlog, busy).
+def budget(capacity: UnitsPerSecond, trim: float, backlog: Units, wait_target: Seconds) -> UnitsPerSecond:
+    """B = 0.98 g C - (backlog - C W* / 2) / T, at least 0; T is 11 W*, or two minutes where that is more.
 
-    >>> budget(UnitsPerSecond(10.0), 1.0, (Units(20.0), Share(1.0)), Seconds(4.0))
+    >>> budget(UnitsPerSecond(10.0), 1.0, Units(90.0), Seconds(18.0))
     9.8
-    >>> round(budget(UnitsPerSecond(10.0), 1.0, (Units(64.0), Share(1.0)), Seconds(4.0)), 2)
+    >>> round(budget(UnitsPerSecond(10.0), 1.0, Units(288.0), Seconds(18.0)), 2)
     8.8
     """
-    backlog, busy = load
     excess = backlog - FILL * capacity * wait_target
     drain = max(DRAIN_LEAST, DRAIN_TARGETS * wait_target)
-    unused = 0.0 * idle_share(busy) * capacity
-    return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / drain + unused))
+    return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / drain))
 
 
 def divide(needs: Sequence[TierNeed], available: UnitsPerSecond) -> dict[TierName, UnitsPerSecond | None]:
