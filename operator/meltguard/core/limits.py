@@ -22,8 +22,11 @@ DRAIN_TARGETS = 11.0
 DRAIN_LEAST = Seconds(120.0)
 """But not over less time than this: a limit turns at most once a minute, and must be up again when the queue is gone."""
 
-TRIM_DOWN, TRIM_UP = 0.01, 0.3
-"""Of the excess wait, and of the idle share: what one step takes off the trim, or adds to it."""
+TRIM_UP, TRIM_BACK, TRIM_DOWN = 0.3, 0.3, 0.002
+"""What one step adds to the trim, of the idle share; takes back of that, of the excess wait; and takes off a trim of 1.
+
+The last is small: a queue says that too much was let in, seldom that the capacity, which is measured, is less.
+"""
 
 TRIM_LEAST, TRIM_MOST, TRIM_FORGETS = 0.5, 2.0, 0.02
 
@@ -59,8 +62,10 @@ def trimmed(trim: float, wait: tuple[float, Seconds], state: tuple[bool, Share],
     predicted, target = wait
     kept_out, busy = state
     if predicted > target:
-        factor = max(0.5, 1.0 - TRIM_DOWN * (predicted - target) / target)
-        return max(TRIM_LEAST, trim * float(factor**count))
+        excess = (predicted - target) / target
+        risen = 1.0 + (max(trim, 1.0) - 1.0) * max(0.0, 1.0 - TRIM_BACK * excess) ** count
+        factor = max(0.5, 1.0 - TRIM_DOWN * excess)
+        return risen if trim > 1.0 else max(TRIM_LEAST, trim * float(factor**count))
     if kept_out:
         return min(TRIM_MOST, trim * (1.0 + TRIM_UP * idle_share(busy)) ** count)
     return trim

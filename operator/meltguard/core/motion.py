@@ -11,7 +11,7 @@ STILL = 0.03
 STEP_SHARE, STEP_OF_BUDGET = 0.10, 0.02
 """A limit moves by at most this share of itself, or of the budget, whichever is more, in one step of the law."""
 
-RISE_OF_IDLE = 0.5
+RISE_OF_IDLE = 1.0
 """It may also rise by this share of what idle GPUs could do."""
 
 AT_ONCE, HASTE = 2.0, 10.0
@@ -21,7 +21,7 @@ REST = Seconds(120.0)
 """A limit turns at most once in this time, so that what pods are told turns at most once a minute."""
 
 MUCH_IDLE = 0.2
-"""But it does where what stands idle is more than this share of the budget."""
+"""What stands idle, as a share of the budget, for which a limit turns up at once; half of it halves the rest."""
 
 LIFT_ABOVE_DEMAND = 1.25
 """A limit that stands this far above its tier's demand is lifted."""
@@ -46,19 +46,19 @@ class Motion:
 
     @property
     def may_rise(self) -> bool:
-        """A limit that turned down does not turn up again for a while, unless that idles many GPUs."""
-        return self.rising or self._rested or self.idle > MUCH_IDLE * self.budget
+        """A limit that turned down does not turn up again for a while; the more GPUs idle, the sooner."""
+        return self.rising or self._rested(self.idle / (MUCH_IDLE * self.budget) if self.budget > 0 else 0.0)
 
     @property
     def may_fall(self) -> bool:
-        """A limit that turned up does not turn down again for a while, unless the GPUs fall far behind."""
-        return (
-            not self.rising or self._rested or self.gpu_wait is None or self.gpu_wait >= AT_ONCE * self.target
-        )
+        """A limit that turned up does not turn down again for a while; the longer GPUs are waited for, the sooner."""
+        if not self.rising or self.gpu_wait is None:
+            return True
+        return self._rested((self.gpu_wait / self.target - 1.0) / (AT_ONCE - 1.0))
 
-    @property
-    def _rested(self) -> bool:
-        return self.turned_ago is None or self.turned_ago >= REST
+    def _rested(self, urgency: float) -> bool:
+        """Whether the last turn is long enough ago; `urgency` 0 asks for the whole rest, 1 for none."""
+        return self.turned_ago is None or self.turned_ago >= REST * (1.0 - min(1.0, max(0.0, urgency)))
 
 
 def moved(
