@@ -11,7 +11,7 @@ from meltguard.core.policy import Level, Mode, Policy, Signal, SignalKind, Signa
 from meltguard.core.units import Celsius, Gpus, Seconds, Share, TierName, Units, UnitsPerSecond
 from meltguard.sim.changes import Change, Heat, Loan, Loss
 from meltguard.sim.fitted import from_figures, shipped
-from meltguard.sim.recorded import VIRAL, FLASH_CROWD, flash_crowd, read_numbers, viral
+from meltguard.sim.recorded import FLASH_CROWD, VIRAL, flash_crowd, read_numbers, viral
 from meltguard.sim.recording import Recording
 from meltguard.sim.requests import Asked, Crowd, Request, alike, crowded, mean_gpu_seconds, numbered
 from meltguard.sim.spread import Envelope, seeded
@@ -21,6 +21,29 @@ FREE, PLUS, PRO = TierName("free"), TierName("plus"), TierName("pro")
 USERS: Final = ((FREE, Share(0.90)), (PLUS, Share(0.08)), (PRO, Share(0.02)))
 LADDER: Final = {Level.ELEVATED: TierState.DELAY, Level.OVERLOADED: TierState.REJECT}
 """Without Suspend: a suspended tier has no limit that laws could differ in."""
+
+
+CLAIMED: Final = 30.0
+"""Seconds from the moment that more is asked for than the GPUs do until more nodes are claimed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Offered GPU time over a run, in multiples of what the service's own GPUs give."""
+
+    load: Envelope
+    peak: float
+    base: float
+    length: Seconds
+
+    def at(self, time: Seconds) -> float:
+        """The multiple at a time."""
+        return self.base + self.peak * self.load.at(Share(time / self.length))
+
+    def exceeded(self) -> Seconds:
+        """When it first is more than the GPUs do."""
+        times = (Seconds(float(second)) for second in range(int(self.length)))
+        return next(time for time in times if self.at(time) > 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,38 +161,37 @@ def textbook() -> Case:
 
 def stepped() -> Case:
     """A step of recorded people, with everything that can happen to the nodes."""
-    shape = Envelope((0.0, 0.1499, 0.15, 0.75, 0.7501, 1.0), (0.25, 0.25, 1.0, 1.0, 0.25, 0.25))
-
-    def changes(seed: int) -> tuple[Change, ...]:
-        lost = Loss(nodes=(0, 1), since=Seconds(1200.0), until=Seconds(1500.0))
-        hot = Heat(node=3, since=Seconds(1700.0), until=Seconds(2300.0), loaded=Celsius(91.0))
-        return (lost, hot, *loans(seed, 2, Seconds(640.0), Seconds(3000.0)))
-
+    shape = Shape(
+        load=Envelope((0.0, 0.1499, 0.15, 0.75, 0.7501, 1.0), (0.25, 0.25, 1.0, 1.0, 0.25, 0.25)),
+        peak=2.2,
+        base=0.0,
+        length=Seconds(3600.0),
+    )
+    lost = Loss(nodes=(0, 1), since=Seconds(1200.0), until=Seconds(1500.0))
+    hot = Heat(node=3, since=Seconds(1700.0), until=Seconds(2300.0), loaded=Celsius(91.0))
     says = "recorded people, step of 0.55 to 2.2 times the GPUs; 2 of 8 nodes lost for 300 s, one hot, 2 lent"
-    return people("step", says, (shape, 2.2, 0.0, 3600.0), changes)
+    return people(
+        "step", says, shape, lambda seed: (lost, hot, *loans(seed, 2, shape.exceeded() + CLAIMED, Seconds(3000.0)))
+    )
 
 
 def flash(shape: Envelope) -> Case:
     """The flash crowd of a football match, in an hour instead of four."""
-
-    def changes(seed: int) -> tuple[Change, ...]:
-        return loans(seed, 2, Seconds(1200.0), Seconds(3000.0))
-
+    shaped = Shape(load=shape, peak=2.5, base=0.0, length=Seconds(3600.0))
     says = "WorldCup98's flash crowd in an hour, up to 2.5 times the GPUs; 2 nodes lent"
-    return people("flash crowd", says, (shape, 2.5, 0.0, 3600.0), changes)
+    return people(
+        "flash crowd", says, shaped, lambda seed: loans(seed, 2, shaped.exceeded() + CLAIMED, Seconds(3000.0))
+    )
 
 
 def went_viral(shape: Envelope) -> Case:
     """A brand's mentions, two hours around the spike."""
-
-    def changes(seed: int) -> tuple[Change, ...]:
-        return loans(seed, 3, Seconds(3500.0), Seconds(5400.0))
-
+    shaped = Shape(load=shape, peak=6.0, base=0.5, length=Seconds(7200.0))
     says = "NAB's mentions of KO, two hours, up to 6.5 times the GPUs within five minutes; 3 nodes lent"
-    return people("viral", says, (shape, 6.0, 0.5, 7200.0), changes)
+    return people("viral", says, shaped, lambda seed: loans(seed, 3, shaped.exceeded() + CLAIMED, Seconds(5400.0)))
 
 
-def loans(seed: int, count: int, claimed: Seconds, until: Seconds) -> tuple[Change, ...]:
+def loans(seed: int, count: int, claimed: float, until: Seconds) -> tuple[Change, ...]:
     """Nodes whose models load as recorded."""
     chance = seeded(seed, "loads")
     load = recorded_people().model_load
@@ -179,29 +201,23 @@ def loans(seed: int, count: int, claimed: Seconds, until: Seconds) -> tuple[Chan
     )
 
 
-def people(
-    name: str,
-    says: str,
-    shape: tuple[Envelope, float, float, float],
-    changes: Callable[[int], tuple[Change, ...]],
-) -> Case:
-    """64 GPUs for people as recorded; `shape` is (envelope, peak, base, length)."""
-    envelope, peak, base, length = shape
+def people(name: str, says: str, shape: Shape, changes: Callable[[int], tuple[Change, ...]]) -> Case:
+    """64 GPUs for people as recorded."""
     recording, nodes, gpus = recorded_people(), 8, Gpus(8)
     crowd = Crowd(
         recording=recording,
         shares=USERS,
         gpus=Gpus(nodes * gpus),
-        load=envelope,
-        length=Seconds(length),
-        peak=peak,
-        base=base,
+        load=shape.load,
+        length=shape.length,
+        peak=shape.peak,
+        base=shape.base,
     )
     units = mean_images(recording) / mean_gpu_seconds(recording)
     paid = sum(share for tier, share in USERS if tier != FREE)
 
     def load(at: Seconds) -> float:
-        return nodes * gpus * (base + peak * envelope.at(Share(at / length)))
+        return nodes * gpus * shape.at(at)
 
     return Case(
         name=name,
@@ -209,7 +225,7 @@ def people(
         policy=a_policy((a_tier(FREE, 0, 60.0), a_tier(PLUS, 10, 120.0), a_tier(PRO, 20, 120.0)), gpus, 18.0),
         nodes=nodes,
         gpus_per_node=gpus,
-        until=Seconds(length),
+        until=shape.length,
         load=load,
         units_a_gpu_second=units,
         paid_units=lambda at: paid * units * load(at),

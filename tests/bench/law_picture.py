@@ -8,7 +8,7 @@ import matplotlib as mpl
 
 mpl.use("agg")
 
-from matplotlib import pyplot
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from bench.law_cases import FREE, Case
@@ -21,7 +21,7 @@ SMOOTH: Final = 15
 
 def draw(path: Path, shown: Sequence[tuple[Case, Mapping[str, Sequence[Sample]]]]) -> None:
     """Seed 1 of every shape: the load and the busy share above, the free tier's limit below."""
-    figure, axes = pyplot.subplots(2, len(shown), figsize=(5.2 * len(shown), 7.0), sharex="col", squeeze=False)
+    figure, axes = plt.subplots(2, len(shown), figsize=(5.2 * len(shown), 7.0), sharex="col", squeeze=False)
     for column, (case, laws) in enumerate(shown):
         _busy(axes[0][column], case, laws)
         _limits(axes[1][column], case, laws)
@@ -29,7 +29,7 @@ def draw(path: Path, shown: Sequence[tuple[Case, Mapping[str, Sequence[Sample]]]
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def _busy(axes: Axes, case: Case, laws: Mapping[str, Sequence[Sample]]) -> None:

@@ -1,4 +1,4 @@
-"""Other ways to set the tiers' limits. Each keeps everything of ours but the rates: levels, queues, pushes, priority."""
+"""Other ways to set the tiers' limits. Each keeps all of ours but the rates: levels, queues, pushes, priority."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,6 +22,7 @@ class Rival:
         self._policy, self._law, self._memory = policy, law, Memory()
 
     def __call__(self, seen: Snapshot, now: Instant) -> Decision:
+        """One pass."""
         decision = decide(self._policy, self._memory, seen, now)
         rates = self._law(decision, seen)
         limits = tuple(self._limit(limit, rates[limit.tier], decision) for limit in decision.limits)
@@ -41,8 +42,8 @@ class Rival:
 class Aimd:
     """The lowest class's limit: times 0.7 while the GPUs or their queue are full, else half a unit a second more.
 
-    The step (5 s at a wait target of 4 s) and the half unit (for 64 GPUs of 6 s an image) scale with the service, as our
-    own constants do. It lies between the class's floor and what the service's own GPUs do.
+    The step (5 s at a wait target of 4 s) and the half unit (for 64 GPUs of 6 s an image) scale with the service, as
+    our own constants do. It lies between the class's floor and what the service's own GPUs do.
     """
 
     DOWN, UP, FULL = 0.7, 0.5 / 10.67, 0.95
@@ -53,6 +54,7 @@ class Aimd:
         self._next = 0.0
 
     def __call__(self, decision: Decision, seen: Snapshot) -> Rates:
+        """The rates now."""
         if decision.at >= self._next:
             self._next = decision.at + 1.25 * self._policy.wait_target
             load = total_load(seen.loads, self._policy.tiers)
@@ -74,6 +76,7 @@ class OnOff:
         self._lowest = min(tier.priority for tier in policy.tiers)
 
     def __call__(self, decision: Decision, seen: Snapshot) -> Rates:
+        """The rates now."""
         del decision
         full = total_load(seen.loads, self._policy.tiers).busy > self.FULL
         return {
@@ -83,13 +86,13 @@ class OnOff:
 
 
 class Static:
-    """The lowest class has what the service's own GPUs do beyond the others' mean demand in the surge; known beforehand."""
+    """The lowest class has what the service's GPUs do beyond the others' mean demand in overload, known beforehand."""
 
     def __init__(self, policy: Policy, left: UnitsPerSecond) -> None:
         self._policy, self._left = policy, left
         self._lowest = min(tier.priority for tier in policy.tiers)
 
     def __call__(self, decision: Decision, seen: Snapshot) -> Rates:
+        """The rates now."""
         del decision, seen
         return {tier.name: self._left if tier.priority == self._lowest else None for tier in self._policy.tiers}
-

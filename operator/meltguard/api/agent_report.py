@@ -38,7 +38,7 @@ class TierReport(MessageModel):
     """Now in the queue."""
     waiting_units: Amount = 0.0
     waiting_for_gpu_units: Amount | None = None
-    """The part of `waiting_units` that only a busy GPU holds back, not the tier's rate; None: the agent does not say."""
+    """The part of `waiting_units` that busy GPUs alone hold back, not the tier's rate; None: the agent does not say."""
     rate: Amount | None = None
     """Image units a second that this pod lets in now; None: no rate holds the tier back."""
     oldest_wait: Amount = 0.0

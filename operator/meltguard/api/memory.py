@@ -102,10 +102,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         trim=round(memory.trim, 4),
         heat=round(memory.heat, 4),
         demand={name: round(rate, 4) for name, rate in memory.demand.items()},
-        limits={
-            name: _held_text(held, most_cause)
-            for name, held in memory.limits.items()
-        },
+        limits={name: _held_text(held, most_cause) for name, held in memory.limits.items()},
         short_since=_rounded_or_none(memory.short_since),
         spare_since=_rounded_or_none(memory.spare_since),
         breach_since={pool: _rounded(at) for pool, at in memory.breach_since.items()},

@@ -12,7 +12,7 @@ TICK = Seconds(5.0)
 """The gains below are per this much time; other spans take the equivalent share."""
 
 DEMAND_UP, DEMAND_DOWN = 0.5, 0.1
-"""Fast up for what is more than chance, else slow both ways: an average that only climbs fast reads chance as demand."""
+"""Fast up for more than chance, else slow both ways: an average that climbs fast at every chance reads it as demand."""
 
 CHANCE = 0.25
 """A rise of more than this share of the capacity is no chance any more."""
@@ -95,9 +95,7 @@ def smoothed(before: float | None, now: float, gains: tuple[float, float], span:
     return before + gain_over(gains[0] if now > before else gains[1], span) * (now - before)
 
 
-def demand_after(
-    before: float | None, now: float, capacity: UnitsPerSecond | None, span: Seconds
-) -> UnitsPerSecond:
+def demand_after(before: float | None, now: float, capacity: UnitsPerSecond | None, span: Seconds) -> UnitsPerSecond:
     """A tier's demand after `span` in which `now` was offered a second."""
     chance = CHANCE * (capacity or 0.0)
     rising = DEMAND_UP if before is None or now > before + chance else DEMAND_DOWN

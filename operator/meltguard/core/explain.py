@@ -7,7 +7,6 @@ from meltguard.core.policy import Level, Mode, Policy, TierState
 from meltguard.core.seen import Snapshot
 from meltguard.core.units import Instant
 
-
 LEARNING = "just started: reading what the pods hold; nothing is issued yet"
 
 

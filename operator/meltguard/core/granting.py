@@ -53,12 +53,17 @@ def grant_for(
         level=decision.level,
         why=decision.why,
         pods=pods,
-        tiers=tuple(_lease(tier, by_tier[tier.name], (rates.get(tier.name), per_pod), (pods, policy.wait_target)) for tier in policy.tiers),
+        tiers=tuple(
+            _lease(tier, by_tier[tier.name], (rates.get(tier.name), per_pod), (pods, policy.wait_target))
+            for tier in policy.tiers
+        ),
         features=decision.features,
     )
 
 
-def _lease(tier: Tier, limit: TierLimit, rates: tuple[UnitsPerSecond | None, UnitsPerSecond], service: tuple[int, Seconds]) -> TierGrant:
+def _lease(
+    tier: Tier, limit: TierLimit, rates: tuple[UnitsPerSecond | None, UnitsPerSecond], service: tuple[int, Seconds]
+) -> TierGrant:
     pods, wait_target = service
     rate, per_pod = rates
     drains = per_pod if rate is None else rate

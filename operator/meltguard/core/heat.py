@@ -48,5 +48,7 @@ def heat_of(policy: Policy, platform: tuple[SignalPressure, ...], seen: Snapshot
 
 def _node_share(known: Sequence[tuple[Signal, Reading]], node: NodeName | None) -> Share:
     """By the node's own hottest GPU; by the service's where the node is not told apart."""
-    values = [(signal, reading.by_node.get(node, reading.value) if node else reading.value) for signal, reading in known]
+    values = [
+        (signal, reading.by_node.get(node, reading.value) if node else reading.value) for signal, reading in known
+    ]
     return min(derated(scaled(value, signal)) for signal, value in values if value is not None)

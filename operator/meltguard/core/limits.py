@@ -19,8 +19,12 @@ FILL = 0.5
 DRAIN_TARGETS = 11.0
 """A backlog beside that is worked off, or built up, over this many wait targets: exponentially, not all at once."""
 
-DRAIN_LEAST = Seconds(120.0)
-"""But not over less time than this: a limit turns at most once a minute, and must be up again when the queue is gone."""
+REST, REST_TARGETS = Seconds(120.0), 30.0
+"""A limit that turned turns again after this long, or so many wait targets, whichever is less.
+
+So what pods are told turns at most once a minute. A backlog is not worked off faster: the limit must be up again when
+the queue is gone.
+"""
 
 TRIM_UP, TRIM_BACK, TRIM_DOWN = 0.3, 0.3, 0.002
 """What one step adds to the trim, of the idle share; takes back of that, of the excess wait; and takes off a trim of 1.
@@ -48,6 +52,15 @@ def steps(span: Seconds, wait_target: Seconds) -> float:
     return float(max(0.0, span) / (SCALE_TARGETS * wait_target))
 
 
+def rest(wait_target: Seconds) -> Seconds:
+    """How long a limit that turned goes on before it may turn again.
+
+    >>> [rest(Seconds(target)) for target in (1.0, 4.0, 18.0)]
+    [30.0, 120.0, 120.0]
+    """
+    return Seconds(min(REST, REST_TARGETS * wait_target))
+
+
 def idle_share(busy: Share) -> float:
     """The share of the GPUs' time that should be used and is not."""
     return max(0.0, UTILIZATION - busy)
@@ -63,11 +76,11 @@ def trimmed(trim: float, wait: tuple[float, Seconds], state: tuple[bool, Share],
     kept_out, busy = state
     if predicted > target:
         excess = (predicted - target) / target
-        risen = 1.0 + (max(trim, 1.0) - 1.0) * max(0.0, 1.0 - TRIM_BACK * excess) ** count
-        factor = max(0.5, 1.0 - TRIM_DOWN * excess)
-        return risen if trim > 1.0 else max(TRIM_LEAST, trim * float(factor**count))
+        kept = float(max(0.0, 1.0 - TRIM_BACK * excess) ** count)
+        lowered = float(max(0.5, 1.0 - TRIM_DOWN * excess) ** count)
+        return 1.0 + (trim - 1.0) * kept if trim > 1.0 else max(TRIM_LEAST, trim * lowered)
     if kept_out:
-        return min(TRIM_MOST, trim * (1.0 + TRIM_UP * idle_share(busy)) ** count)
+        return min(TRIM_MOST, trim * float((1.0 + TRIM_UP * idle_share(busy)) ** count))
     return trim
 
 
@@ -78,7 +91,7 @@ def forgotten(trim: float, count: float) -> float:
 
 
 def budget(capacity: UnitsPerSecond, trim: float, backlog: Units, wait_target: Seconds) -> UnitsPerSecond:
-    """B = 0.98 g C - (backlog - C W* / 2) / T, at least 0; T is 11 W*, or two minutes where that is more.
+    """B = 0.98 g C - (backlog - C W* / 2) / T, at least 0; T is 11 W*, or the rest where that is more.
 
     >>> budget(UnitsPerSecond(10.0), 1.0, Units(90.0), Seconds(18.0))
     9.8
@@ -86,7 +99,7 @@ def budget(capacity: UnitsPerSecond, trim: float, backlog: Units, wait_target: S
     8.8
     """
     excess = backlog - FILL * capacity * wait_target
-    drain = max(DRAIN_LEAST, DRAIN_TARGETS * wait_target)
+    drain = max(rest(wait_target), DRAIN_TARGETS * wait_target)
     return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / drain))
 
 
@@ -149,4 +162,3 @@ def water_level(wants: Sequence[tuple[float, float]], amount: float) -> float:
         if weight_left <= 0:
             break
     return max((want / weight for want, weight in ordered), default=0.0)
-

@@ -12,6 +12,7 @@ from meltguard.core.pressure import assess, demand_pressure, predicted_wait
 from meltguard.core.seen import Memory, Reading, Snapshot
 from meltguard.core.units import Seconds, Share, TierName, Units, UnitsPerSecond
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What the agents' counters add up to."""
@@ -67,7 +68,7 @@ def _demand(
 def _gpu_backlog(policy: Policy, memory: Memory, load: ServiceLoad) -> Units:
     """Units that wait for a GPU: what waits for its tier's rate waits by design.
 
-    Agents tell the two apart. Where one does not say, a limited tier is taken to wait for its rate, the top class never.
+    Agents tell the two apart. Where one does not, a limited tier is taken to wait for its rate, the top class never.
     """
     top = max(tier.priority for tier in policy.tiers)
     total = 0.0

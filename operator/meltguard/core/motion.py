@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from meltguard.core.limits import FILL, TierNeed, asked
+from meltguard.core.limits import FILL, TierNeed, asked, rest
 from meltguard.core.units import Seconds, UnitsPerSecond
 
 STILL = 0.03
@@ -15,10 +15,7 @@ RISE_OF_IDLE = 1.0
 """It may also rise by this share of what idle GPUs could do."""
 
 AT_ONCE, HASTE = 2.0, 10.0
-"""What waits for GPUs, in wait targets, from which a limit falls at once; below, a target too long is ten steps in one."""
-
-REST = Seconds(120.0)
-"""A limit turns at most once in this time, so that what pods are told turns at most once a minute."""
+"""What waits for GPUs, in wait targets, from which a limit falls at once; below, a target too long is ten steps."""
 
 MUCH_IDLE = 0.2
 """What stands idle, as a share of the budget, for which a limit turns up at once; half of it halves the rest."""
@@ -58,7 +55,7 @@ class Motion:
 
     def _rested(self, urgency: float) -> bool:
         """Whether the last turn is long enough ago; `urgency` 0 asks for the whole rest, 1 for none."""
-        return self.turned_ago is None or self.turned_ago >= REST * (1.0 - min(1.0, max(0.0, urgency)))
+        return self.turned_ago is None or self.turned_ago >= rest(self.target) * (1.0 - min(1.0, max(0.0, urgency)))
 
 
 def moved(
@@ -91,7 +88,8 @@ def _begins(motion: Motion) -> bool:
 
 
 def _step(before: float, motion: Motion) -> float:
-    return max(before * ((1.0 + STEP_SHARE) ** motion.steps - 1.0), STEP_OF_BUDGET * motion.budget * motion.steps)
+    grown = before * float((1.0 + STEP_SHARE) ** motion.steps - 1.0)
+    return max(grown, STEP_OF_BUDGET * motion.budget * motion.steps)
 
 
 def _rise(before: float, motion: Motion) -> float:

@@ -10,7 +10,6 @@ from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
 from meltguard.core.units import Instant, NodeName, PoolName, Seconds, Share, TierName, Units, UnitsPerSecond
 
-
 SOME_EVIDENCE: Final = Units(20.0)
 """Image units: what a first guess of a GPU's rate is worth, or a rate of which nothing else is known."""
 

@@ -12,7 +12,6 @@ from meltguard.core.pressure import predicted_wait
 from meltguard.core.seen import Held
 from meltguard.core.units import Instant, Seconds, TierName, Units, UnitsPerSecond
 
-
 Rates = Mapping[TierName, UnitsPerSecond | None]
 """Every tier's rate; None is no limit."""
 

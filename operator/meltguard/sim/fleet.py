@@ -58,7 +58,9 @@ class Fleet:
         self._per_pod, self._per_node, self._doors = gpus_per_pod, gpus_per_node, doors
         self._nodes: dict[NodeName, list[Pod]] = {}
         self._busy: dict[PodUid, float] = {}
-        self._measured: tuple[Seconds, dict[NodeName, float], float] | None = None  # (when, heat by node, per cent used)
+        self._measured: tuple[Seconds, dict[NodeName, float], float] | None = (
+            None  # (when, heat by node, per cent used)
+        )
 
     def all(self) -> Iterator[Pod]:
         """Every pod that ever was."""

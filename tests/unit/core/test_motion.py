@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from meltguard.core.limits import TierNeed, budget, forgotten, trimmed
-from meltguard.core.motion import LIFT_ABOVE_DEMAND, REST, STILL, Motion, moved
+from meltguard.core.limits import REST, TierNeed, budget, forgotten, trimmed
+from meltguard.core.motion import LIFT_ABOVE_DEMAND, STILL, Motion, moved
 from meltguard.core.units import Seconds, Share, Units, UnitsPerSecond
 from support.core_values import a_tier
 
@@ -157,3 +157,12 @@ def test_the_budget_falls_with_the_backlog_and_grows_with_the_capacity(
     assert budget(rate(capacity), trim, Units(backlog + more), target) <= here
     assert budget(rate(capacity + more), trim, Units(backlog), target) >= here
     assert 0.0 <= here <= 1.05 * trim * capacity + 1e-9 or trim < 1.0
+
+
+@given(idle=st.floats(0.0, 2.5), ago=st.floats(0.0, REST))
+def test_the_more_idles_the_shorter_the_rest(idle: float, ago: float) -> None:
+    soon = a_motion(rising=False, turned_ago=Seconds(ago), idle=rate(idle))
+    sooner = replace(soon, idle=rate(idle + 0.5))
+    assert sooner.may_rise or not soon.may_rise
+    assert replace(soon, idle=rate(2.1)).may_rise
+    assert a_motion(rising=True, turned_ago=Seconds(ago), gpu_wait=8.0).may_fall
