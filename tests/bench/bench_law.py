@@ -95,6 +95,11 @@ def run(asked: tuple[str, str, int]) -> Run:
     """One law in one shape with one seed."""
     name, law, seed = asked
     case = next(one for one in cases(traces_beside_checkout()) if one.name == name)
+    return ran(case, law, seed)
+
+
+def ran(case: Case, law: str, seed: int) -> Run:
+    """One law in one case with one seed."""
     ledger = World(case.setting(seed), steering(law, case), RehearsedDoor).run()
     waits = paid_waits(case, ledger)
     return Run(figures=figures(case, ledger, waits), paid_waits=waits, samples=ledger.samples)
