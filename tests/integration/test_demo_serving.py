@@ -25,12 +25,12 @@ from meltguard.demo.files import RunFiles, own_files
 from meltguard.demo.host_setup import KEYS_CONFIG_MAP, KEYS_ENTRY
 from meltguard.demo.image_server import PATH
 from meltguard.demo.processes import Child, child
-from meltguard.demo.recorded import recording
 from meltguard.demo.records import ENCODER, UsersSetup
 from meltguard.demo.stage import Options, Stage, build_nodes, start_work, write_host_setup
 from meltguard.demo.watch import Watch, is_serving
 from meltguard.localcluster.plane import Plane, running_plane
 from meltguard.localcluster.progress import SilentProgress
+from meltguard.sim.recorded import recording
 from support.eventually import eventually
 
 pytestmark = pytest.mark.plane

@@ -18,9 +18,9 @@ from meltguard.demo.check.requests import quantile
 from meltguard.demo.gpu import card
 from meltguard.demo.image_server import PATH, ImageServer
 from meltguard.demo.processes import child
-from meltguard.demo.recorded import recording
 from meltguard.demo.records import ENCODER, Endpoint, Endpoints, Result, UsersSetup, replace
-from meltguard.demo.spread import seeded
+from meltguard.sim.recorded import recording
+from meltguard.sim.spread import seeded
 from support.eventually import eventually
 
 

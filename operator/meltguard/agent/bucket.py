@@ -43,6 +43,11 @@ class Bucket:
             return Seconds(0.0)
         return Seconds(missing / self.rate) if self.rate > 0 else NEVER
 
+    def room(self, at: Seconds) -> Units:
+        """Image units that may pass at this moment; 0 in debt."""
+        self._settle(at)
+        return Units(max(0.0, self.level))
+
     def take(self, units: Units, at: Seconds) -> None:
         """Draw; the caller has asked `wait` first."""
         self._settle(at)

@@ -12,6 +12,7 @@ from meltguard.agent.standing import Standing
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.core.units import Gpus, Seconds, TierName, Units, UnitsPerSecond
 
+REJECT_NEEDS: Final = 1.0  # image units in the bucket, for a request of any size
 OWN_MAXIMUM_SPAN: Final = 10.0  # seconds of a tier's own maximum that may come at once
 
 
@@ -127,6 +128,23 @@ class Gate:
         units = sum(self.line.units(tier) for tier in self._order)
         return Seconds(units / drain) if drain else Seconds(0.0)
 
+    def waiting_for_gpu(self, tier: TierName, at: Seconds) -> Units:
+        """Image units of the tier that only a busy GPU holds back: what its rate would let in this moment."""
+        rule, waiting = self._standing.rule(tier), self.line.units(tier)
+        if self._standing.observing or not _binds(rule):
+            return Units(max(0.0, waiting))
+        rated = self.line.rated_units(tier)
+        return Units(max(0.0, min(waiting, rated + self._rates[rule.name].room(at))))
+
+    def rate_of(self, tier: TierName) -> UnitsPerSecond | None:
+        """What holds the tier back now, 0 where it is suspended; None where no rate does."""
+        rule = self._standing.rule(tier)
+        if self._standing.observing:
+            return None
+        if rule.state is TierState.SUSPEND:
+            return UnitsPerSecond(0.0)
+        return UnitsPerSecond(rule.rate or 0.0) if _binds(rule) else None
+
     # What stands against a request, in order; each line says why it is there.
     def _hindrances(self, rule: TierLimit, wish: Wish, at: Seconds) -> Iterator[Hindrance | None]:
         yield self._tier_is_served(rule, wish, at)  # the policy's plainest word
@@ -146,7 +164,7 @@ class Gate:
     def _rate_lets_it_wait(self, rule: TierLimit, wish: Wish, at: Seconds) -> Hindrance | None:
         if rule.state is not TierState.REJECT or rule.rate is None:
             return None
-        wait = self._rates[rule.name].wait(wish.units, at)
+        wait = self._rates[rule.name].wait(_needed(rule, wish.units), at)
         return Hindrance(Reason.OVER_RATE, wait) if wait > 0 else None
 
     def _wait_is_bearable(self, rule: TierLimit, wish: Wish, at: Seconds) -> Hindrance | None:
@@ -168,7 +186,7 @@ class Gate:
         if not rated and rule.state is TierState.REJECT and rule.rate is not None:
             self._rates[rule.name].take(wish.units, at)  # it is within the rate and waits for a GPU only
             rated = True
-        ticket = Ticket(wish.tier, wish.units, at, rated)
+        ticket = Ticket(wish.tier, wish.units, at, rated or not _binds(rule))
         self.line.push(ticket)
         self._order = sorted(self.line.tiers(), key=self._priority, reverse=True)
         return ticket
@@ -176,7 +194,7 @@ class Gate:
     def _enters_now(self, rule: TierLimit, wish: Wish, at: Seconds, *, rated: bool) -> bool:
         if not self._free() or self.line.count(wish.tier) or self._tier_is_full(rule, wish.tier):
             return False
-        return rated or not _binds(rule) or self._rates[rule.name].wait(wish.units, at) <= 0
+        return rated or not _binds(rule) or self._rates[rule.name].wait(_needed(rule, wish.units), at) <= 0
 
     def _start(self, wish: Wish, at: Seconds, *, rated: bool) -> Slot:
         rule = self._standing.rule(wish.tier)
@@ -194,7 +212,7 @@ class Gate:
         rule = self._standing.rule(ticket.tier)
         if ticket.rated or self._standing.observing or not _binds(rule):
             return Seconds(0.0)
-        return self._rates[rule.name].wait(ticket.units, at)
+        return self._rates[rule.name].wait(_needed(rule, ticket.units), at)
 
     def _tier_is_full(self, rule: TierLimit, tier: TierName) -> bool:
         if self._standing.observing or rule.concurrency is None:
@@ -220,6 +238,14 @@ class Gate:
 
     def _priority(self, tier: TierName) -> int:
         return self._standing.rule(tier).priority
+
+
+def _needed(rule: TierLimit, units: Units) -> Units:
+    """What the bucket must hold: in Reject one image unit will do, the rest becomes debt.
+
+    Nobody waits there for more to gather, and small requests would keep large ones out for ever.
+    """
+    return Units(min(units, REJECT_NEEDS)) if rule.state is TierState.REJECT else units
 
 
 def _binds(rule: TierLimit) -> bool:

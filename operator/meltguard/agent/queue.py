@@ -22,6 +22,7 @@ class WaitingLine:
     def __init__(self) -> None:
         self._tiers: dict[TierName, dict[Ticket, None]] = {}  # a dict keeps order and removes anywhere at once
         self._units: dict[TierName, float] = {}
+        self._rated: dict[TierName, float] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._tiers.values()))
@@ -30,6 +31,7 @@ class WaitingLine:
         """Wait behind the others of the tier."""
         self._tiers.setdefault(ticket.tier, {})[ticket] = None
         self._units[ticket.tier] = self._units.get(ticket.tier, 0.0) + ticket.units
+        self._rated[ticket.tier] = self._rated.get(ticket.tier, 0.0) + ticket.units * ticket.rated
 
     def leave(self, ticket: Ticket) -> bool:
         """Stop waiting; False where the ticket no longer waited."""
@@ -38,6 +40,7 @@ class WaitingLine:
             return False
         del tickets[ticket]
         self._units[ticket.tier] = self._units[ticket.tier] - ticket.units if tickets else 0.0
+        self._rated[ticket.tier] = self._rated[ticket.tier] - ticket.units * ticket.rated if tickets else 0.0
         return True
 
     def tiers(self) -> list[TierName]:
@@ -55,6 +58,10 @@ class WaitingLine:
     def units(self, tier: TierName) -> Units:
         """How many image units of a tier wait."""
         return Units(self._units.get(tier, 0.0))
+
+    def rated_units(self, tier: TierName) -> Units:
+        """How many of them no rate holds back any more."""
+        return Units(self._rated.get(tier, 0.0))
 
     def head(self, tier: TierName) -> Ticket | None:
         """A tier's oldest ticket."""

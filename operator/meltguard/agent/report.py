@@ -63,6 +63,8 @@ def _tier(admission: Admission, name: TierName, counts: TierCounts, at: Seconds)
         refused={reason.value: count for reason, count in counts.refused.items() if count},
         waiting=line.count(name),
         waiting_units=max(0.0, line.units(name)),
+        waiting_for_gpu_units=admission.gate.waiting_for_gpu(name, at),
+        rate=admission.gate.rate_of(name),
         oldest_wait=max(0.0, at - oldest.since) if oldest is not None else 0.0,
         wait_p50=half,
         wait_p99=most,

@@ -37,6 +37,10 @@ class TierReport(MessageModel):
     waiting: Count = 0
     """Now in the queue."""
     waiting_units: Amount = 0.0
+    waiting_for_gpu_units: Amount | None = None
+    """The part of `waiting_units` that busy GPUs alone hold back, not the tier's rate; None: the agent does not say."""
+    rate: Amount | None = None
+    """Image units a second that this pod lets in now; None: no rate holds the tier back."""
     oldest_wait: Amount = 0.0
     """Seconds that the longest waiting request has waited."""
     wait_p50: Amount = 0.0

@@ -6,7 +6,7 @@ from meltguard.api.agent_report import AgentReport, LimitSource, TierReport
 from meltguard.api.limit_document import DocumentKind, LimitDocument, PolicyRef, QuotaRule, TierLimit, TierState
 from meltguard.core.grant import Grant, TierGrant
 from meltguard.core.load import AgentCounters, TierCounters
-from meltguard.core.units import Gpus, PodUid, Revision, Seconds, TierName, Units
+from meltguard.core.units import Gpus, PodUid, Revision, Seconds, TierName, Units, UnitsPerSecond
 from meltguard.errors import InvalidInput
 
 
@@ -87,4 +87,6 @@ def _tier_counters(tier: TierReport) -> TierCounters:
         waiting=Units(tier.waiting_units),
         refused=sum(tier.refused.values()),
         wait_p99=Seconds(tier.wait_p99),
+        for_gpu=None if tier.waiting_for_gpu_units is None else Units(tier.waiting_for_gpu_units),
+        rate=None if tier.rate is None else UnitsPerSecond(tier.rate),
     )

@@ -4,8 +4,8 @@ from pydantic import Field, ValidationError
 
 from meltguard.api.wire import MessageModel
 from meltguard.core.policy import Level
-from meltguard.core.seen import Held, Memory, Recalled, Slowed
-from meltguard.core.units import Instant, Percent, PoolName, Share, TierName, UnitsPerSecond
+from meltguard.core.seen import SOME_EVIDENCE, Held, Memory, Recalled, Slowed
+from meltguard.core.units import Instant, Percent, PoolName, Share, TierName, Units, UnitsPerSecond
 
 MAX_MEMORY_BYTES = 2048
 
@@ -16,6 +16,8 @@ class HeldText(MessageModel):
     rate: float | None = None
     since: float | None = None
     cause: str = ""
+    rising: bool = True
+    turned: float | None = None
 
 
 class MemoryText(MessageModel):
@@ -28,6 +30,7 @@ class MemoryText(MessageModel):
     decided_at: float | None = None
     agents_at: float | None = None
     units_per_gpu: float | None = Field(default=None, gt=0)
+    evidence: float = Field(default=SOME_EVIDENCE, ge=0)
     trim: float = Field(default=1.0, ge=0.5, le=2.0)
     heat: float = Field(default=1.0, ge=0.0, le=1.0)
     demand: dict[str, float] = Field(default_factory=dict)
@@ -71,6 +74,7 @@ def read_memory(text: str | None) -> Memory:
         decided_at=_instant(read.decided_at),
         agents_at=_instant(read.agents_at),
         units_per_gpu=None if read.units_per_gpu is None else UnitsPerSecond(read.units_per_gpu),
+        evidence=Units(read.evidence),
         trim=read.trim,
         heat=Share(read.heat),
         demand={TierName(name): UnitsPerSecond(rate) for name, rate in read.demand.items()},
@@ -98,13 +102,11 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         decided_at=_rounded_or_none(memory.decided_at),
         agents_at=_rounded_or_none(memory.agents_at),
         units_per_gpu=memory.units_per_gpu,
+        evidence=round(memory.evidence, 1),
         trim=round(memory.trim, 4),
         heat=round(memory.heat, 4),
         demand={name: round(rate, 4) for name, rate in memory.demand.items()},
-        limits={
-            name: HeldText(rate=held.rate, since=_rounded_or_none(held.since), cause=held.cause[:most_cause])
-            for name, held in memory.limits.items()
-        },
+        limits={name: _held_text(held, most_cause) for name, held in memory.limits.items()},
         short_since=_rounded_or_none(memory.short_since),
         spare_since=_rounded_or_none(memory.spare_since),
         breach_since={pool: _rounded(at) for pool, at in memory.breach_since.items()},
@@ -136,4 +138,16 @@ def _held(held: HeldText) -> Held:
         rate=None if held.rate is None else UnitsPerSecond(held.rate),
         since=_instant(held.since),
         cause=held.cause,
+        rising=held.rising,
+        turned=_instant(held.turned),
+    )
+
+
+def _held_text(held: Held, most_cause: int) -> HeldText:
+    return HeldText(
+        rate=held.rate,
+        since=_rounded_or_none(held.since),
+        cause=held.cause[:most_cause],
+        rising=held.rising,
+        turned=_rounded_or_none(held.turned),
     )

@@ -80,6 +80,10 @@ class Enforcer:
         self.force = InForce(totals=totals, held=self._held())
         return self._enforcement(targets, tuple(Seconds(at - started) for at in times))
 
+    def waiting(self) -> Enforcement:
+        """How far the limits have come while nothing is handed out yet."""
+        return self._enforcement({target.pod: target for target in self.book.targets()}, ())
+
     async def release(self, policy: Policy) -> tuple[str, ...]:
         """Tell every agent that the policy is gone; the pods that did not hear it."""
         targets = self.book.targets()

@@ -148,7 +148,16 @@ def _of_samples(signal: Signal, samples: Sequence[MetricSample]) -> Reading:
     values = [sample.value for sample in samples]
     value = sum(values) / len(values) if signal.kind is SignalKind.GPU_UTILIZATION else max(values)
     oldest = max(sample.age for sample in samples)
-    return Reading(signal=signal.name, value=value, age=oldest)
+    return Reading(signal=signal.name, value=value, age=oldest, by_node=_hottest(samples))
+
+
+def _hottest(samples: Sequence[MetricSample]) -> dict[NodeName, float]:
+    """Each node's highest value."""
+    values: dict[NodeName, float] = {}
+    for sample in samples:
+        if sample.node is not None:
+            values[sample.node] = max(sample.value, values.get(sample.node, sample.value))
+    return values
 
 
 def _unknown(signal: Signal, problem: str) -> Reading:

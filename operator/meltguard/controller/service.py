@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -18,6 +17,7 @@ from meltguard.controller.agents import AgentBook
 from meltguard.controller.conditions import Pass, refused_loan
 from meltguard.controller.enforcer import Enforcement, Enforcer
 from meltguard.controller.events import EventLog, Reason, policy_ref
+from meltguard.controller.marks import marks_of
 from meltguard.controller.mover import Board
 from meltguard.controller.observe import Observer, workload_ref
 from meltguard.controller.resources import POLICIES
@@ -44,9 +44,7 @@ WRITE_EVERY = Seconds(10.0)
 LONG_POLL_WORTH = Seconds(4.0)
 """A service with a shorter wait target cannot bear readings that a calm agent holds back for ten seconds."""
 
-LIMIT_CHANGE = 0.05
 MOST_HISTORY = 20
-LEAST = -10_000
 SAFE_CHANGE = 0.25
 """The baseline is rewritten when the policy changed, or the measured capacity by this share."""
 
@@ -113,10 +111,13 @@ class ServiceLoop:
         means.board.intents[found.policy.uid] = decision.intents
         if decision.borrow:
             means.board.wanted[found.policy.uid] = (found.policy, decision.borrow)
-        enforcement = await self._enforcer.enforce(found.policy, decision)
+        enforcement = (
+            self._enforcer.waiting() if decision.learning else await self._enforcer.enforce(found.policy, decision)
+        )
         means.telemetry.decided(found.policy, decision, seen, enforcement)
         await self._apply(decision, seen)
-        await self._hold_updates(decision, rollout)
+        if not decision.learning:
+            await self._hold_updates(decision, rollout)
         await self._tell(decision, seen)
         await self._write_status(seen, decision, enforcement)
         self._before = decision
@@ -169,7 +170,7 @@ class ServiceLoop:
         await self._scale(pods.change, seen)
 
     async def _apply(self, decision: Decision, seen: Snapshot) -> None:
-        if self.found.policy.mode is not Mode.SHADOW:
+        if self.found.policy.mode is not Mode.SHADOW and not decision.learning:
             await self._write_baseline(decision, seen)
         await self._scale(decision.replicas, seen)
 
@@ -229,7 +230,7 @@ class ServiceLoop:
         self._history = (*new, *self._history)[:MOST_HISTORY]
 
     async def _write_status(self, seen: Snapshot, decision: Decision, enforcement: Enforcement) -> None:
-        marks = _marks(decision, seen, enforcement)
+        marks = marks_of(decision, seen, enforcement)
         now = self._means.clock.elapsed()
         changed = self._written is None or marks != self._written[1]
         if not changed and self._written is not None and now - self._written[0] < WRITE_EVERY:
@@ -271,27 +272,6 @@ def _baseline_changed(before: Baseline, now: Baseline) -> bool:
     if before.capacity is None or now.capacity is None:
         return now.capacity is not None and before.capacity is None
     return abs(now.capacity - before.capacity) > SAFE_CHANGE * before.capacity
-
-
-def _marks(decision: Decision, seen: Snapshot, enforcement: Enforcement) -> tuple[object, ...]:
-    """What makes a status worth writing at once: level, loans, who acknowledged, each measure (limits: by 5 %)."""
-    loans = tuple((node.name, node.claim.step) for node in seen.loans if node.claim)
-    limits = tuple((limit.tier, limit.state, _coarse(limit.rate)) for limit in decision.limits)
-    acknowledged = (enforcement.acknowledged, enforcement.pods)
-    unknown = tuple(signal.name for signal in decision.signals if signal.pressure is None)
-    refused = refused_loan(decision.rules)
-    blocked = None if refused is None else (refused.rule, refused.reason)
-    slowed = tuple((one.name, one.share) for one in decision.features)
-    updates = None if decision.rollouts is None else decision.rollouts.state
-    words = tuple(one.sets for one in decision.overrides)
-    return (decision.level, loans, limits, acknowledged, unknown, blocked, slowed, updates, words)
-
-
-def _coarse(rate: float | None) -> int | None:
-    """Rates within five per cent of one another mostly share a number."""
-    if rate is None or rate <= 0:
-        return None if rate is None else LEAST
-    return round(math.log(rate) / math.log(1.0 + LIMIT_CHANGE))
 
 
 def _optional_keys() -> tuple[str, ...]:

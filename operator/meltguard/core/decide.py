@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 
 from meltguard.core import limits as law
+from meltguard.core.adoption import adopted, is_learning
 from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, SignalPressure, TierLimit
-from meltguard.core.explain import Measures, next_change, one_line
+from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
 from meltguard.core.level import LevelState, next_level
 from meltguard.core.loan_rules import Shortage, are_used, confirming
@@ -17,7 +18,7 @@ from meltguard.core.rest import noted
 from meltguard.core.returns import Ebb, breach_since, returns, spare_since
 from meltguard.core.rollout import rollouts
 from meltguard.core.seen import Memory, Snapshot
-from meltguard.core.tiers import Law, active_overrides, limit_tiers
+from meltguard.core.tiers import Law, Limited, active_overrides, limit_tiers
 from meltguard.core.units import Gpus, Instant, Pressure, Seconds, UnitsPerSecond
 
 LONGEST_SPAN = Seconds(10.0)
@@ -47,19 +48,22 @@ class Parts:
     loans: LoanChoice
     ebb: Ebb
     spare: Instant | None
+    learning: bool
 
 
 def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Decision:
     """One pass over one service: level, limits, loans, returns, and the words for all of them. Pure."""
+    learning = is_learning(memory, seen, now)
+    memory = memory if learning else adopted(policy, memory, seen, now)
     span = _span(memory, now)
     platform = assess(policy, seen.readings)
     measured = measure(policy, memory, seen, (platform, span))
     signals = all_signals(policy, platform, measured)
     top = highest(signals)
     level = _level(policy, memory, top.pressure if top else None, now)
-    trim = _trim(policy, memory, measured, span)
-    spendable = _budget(measured, trim, policy)
-    tiers, held = limit_tiers(policy, level.level, _law(measured, spendable, span, now), memory.limits)
+    spendable = _budget(measured, memory.trim, policy)
+    limited = limit_tiers(policy, level.level, _law(measured, spendable, (span, now), level.level), memory.limits)
+    tiers, trim = limited.limits, _trim(policy, memory, (measured, limited), span)
     features, slowed = feature_shares(policy, level.level, memory.slowed, now)
     ebb = _ebb(policy, memory, seen, (measured, level.level, tiers, now))
     parts = Parts(
@@ -73,7 +77,9 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
         loans=_borrow(policy, memory, seen, (signals, measured, top, now)),
         ebb=ebb,
         spare=spare_since(ebb),
+        learning=learning,
     )
+    held = memory.limits if learning else limited.held
     return _concluded(parts, replace(memory, trim=trim, limits=held, slowed=slowed), now)
 
 
@@ -92,6 +98,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         recalled=noted(memory, ways.recalling, now),
         returned_at=memory.returned_at if ways.calm is None else now,
     )
+    remembered = pods.remembered(left)
     return Decision(
         at=now,
         level=level.level,
@@ -108,9 +115,10 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         intents=ways.intents,
         replicas=pods.change,
         rules=parts.loans.rules,
-        why=one_line(policy, (level.level, top), measures, seen),
+        why=LEARNING if parts.learning else one_line(policy, (level.level, top), measures, seen),
         next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
-        memory=pods.remembered(left),
+        memory=replace(remembered, decided_at=None) if parts.learning else remembered,
+        learning=parts.learning,
     )
 
 
@@ -123,7 +131,8 @@ def _remembered(memory: Memory, measured: Measured, level: LevelState, now: Inst
         calm_since=level.calm_since,
         decided_at=now,
         agents_at=now if measured.answers else memory.agents_at,
-        units_per_gpu=measured.per_gpu,
+        units_per_gpu=measured.pace.rate,
+        evidence=measured.pace.evidence,
         heat=measured.heat,
         demand=measured.demand,
     )
@@ -150,13 +159,15 @@ def _level(policy: Policy, memory: Memory, pressure: Pressure | None, now: Insta
     return LevelState(level=max(forced), since=since, risen=after.risen, calm_since=None)
 
 
-def _trim(policy: Policy, memory: Memory, measured: Measured, span: Seconds) -> float:
+def _trim(policy: Policy, memory: Memory, found: tuple[Measured, Limited], span: Seconds) -> float:
+    measured, limited = found
     wait = predicted_wait(measured.backlog, measured.capacity)
     if wait is None or not measured.answers:
         return memory.trim
-    unmet = any(held.rate is not None for held in memory.limits.values())
     count = law.steps(span, policy.wait_target)
-    return law.trimmed(memory.trim, (wait, policy.wait_target), (unmet, measured.load.busy), count)
+    if all(held.rate is None for held in limited.held.values()):
+        return law.forgotten(memory.trim, count)
+    return law.trimmed(memory.trim, (wait, policy.wait_target), (limited.keeps_out, measured.load.busy), count)
 
 
 def _budget(measured: Measured, trim: float, policy: Policy) -> UnitsPerSecond | None:
@@ -165,14 +176,17 @@ def _budget(measured: Measured, trim: float, policy: Policy) -> UnitsPerSecond |
     return law.budget(measured.capacity, trim, measured.backlog, policy.wait_target)
 
 
-def _law(measured: Measured, spendable: UnitsPerSecond | None, span: Seconds, now: Instant) -> Law:
+def _law(measured: Measured, spendable: UnitsPerSecond | None, when: tuple[Seconds, Instant], level: Level) -> Law:
+    span, now = when
     return Law(
         budget=spendable,
         capacity=measured.capacity,
         load=measured.load,
+        backlog=measured.backlog,
         demand=measured.demand,
         span=span,
         now=now,
+        pressed=level is not Level.NORMAL,
     )
 
 

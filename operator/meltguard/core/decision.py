@@ -111,3 +111,4 @@ class Decision:
     why: str  # one line
     next_change: str  # what is earliest to change, or what would unblock it
     memory: Memory
+    learning: bool = False  # nothing of this may be issued yet: what the pods hold is not known

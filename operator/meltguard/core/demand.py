@@ -1,24 +1,40 @@
 """From the pods' rates to the service's demand, and to what a GPU can do."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Tier
+from meltguard.core.seen import SOME_EVIDENCE
 from meltguard.core.units import Gpus, Seconds, Share, TierName, Units, UnitsPerSecond
 
 TICK = Seconds(5.0)
 """The gains below are per this much time; other spans take the equivalent share."""
 
 DEMAND_UP, DEMAND_DOWN = 0.5, 0.1
-"""Fast up, slow down, as Kubernetes' API priority and fairness smooths seat demand."""
+"""Fast up for more than chance, else slow both ways: an average that climbs fast at every chance reads it as demand."""
 
-EVIDENCE = 100.0
-"""Image units after which what was known before counts for a third."""
+CHANCE = 0.25
+"""A rise of more than this share of the capacity is no chance any more."""
 
-MIN_DONE = 5.0
-"""Image units that must have been completed before a first estimate is formed."""
+EVIDENCE = Units(600.0)
+"""Image units after which what was known before counts for a third: requests differ by size, a few say little."""
+
+MIN_DONE = Units(5.0)
+"""Image units that must have been completed before a first estimate counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What a busy GPU does, as far as is known."""
+
+    rate: UnitsPerSecond | None  # image units a second; None: nothing is known
+    evidence: Units  # image units that it was learned from, at most EVIDENCE
+
+    @property
+    def trusted(self) -> UnitsPerSecond | None:
+        """The rate, once enough was completed."""
+        return self.rate if self.evidence >= MIN_DONE else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +46,7 @@ class ServiceLoad:
     done: UnitsPerSecond
     offered: Mapping[TierName, UnitsPerSecond]
     waiting: Mapping[TierName, Units]
+    for_gpu: Mapping[TierName, Units | None]  # of those: held back by busy GPUs alone; None: not every pod says so
     age: Seconds  # of the oldest answer
 
 
@@ -43,6 +60,7 @@ def total_load(loads: Sequence[PodLoad], tiers: Sequence[Tier]) -> ServiceLoad:
         done=UnitsPerSecond(sum(load.done for load in loads)),
         offered={tier.name: UnitsPerSecond(_offered(loads, tier.name)) for tier in tiers},
         waiting={tier.name: Units(_waiting(loads, tier.name)) for tier in tiers},
+        for_gpu={tier.name: _for_gpu(loads, tier.name) for tier in tiers},
         age=Seconds(max((load.age for load in loads), default=0.0)),
     )
 
@@ -53,6 +71,12 @@ def _offered(loads: Sequence[PodLoad], tier: TierName) -> float:
 
 def _waiting(loads: Sequence[PodLoad], tier: TierName) -> float:
     return sum(load.tiers[tier].waiting for load in loads if tier in load.tiers)
+
+
+def _for_gpu(loads: Sequence[PodLoad], tier: TierName) -> Units | None:
+    said = [load.tiers[tier].for_gpu for load in loads if tier in load.tiers]
+    known = [units for units in said if units is not None]
+    return Units(sum(known)) if len(known) == len(said) else None
 
 
 def gain_over(gain: float, span: Seconds) -> float:
@@ -71,21 +95,28 @@ def smoothed(before: float | None, now: float, gains: tuple[float, float], span:
     return before + gain_over(gains[0] if now > before else gains[1], span) * (now - before)
 
 
-def learned_rate(
-    before: UnitsPerSecond | None, load: ServiceLoad, span: Seconds, first_guess: UnitsPerSecond | None
-) -> UnitsPerSecond | None:
-    """Image units that one busy GPU completes in a second, learned by evidence: the units completed in `span`.
+def demand_after(before: float | None, now: float, capacity: UnitsPerSecond | None, span: Seconds) -> UnitsPerSecond:
+    """A tier's demand after `span` in which `now` was offered a second."""
+    chance = CHANCE * (capacity or 0.0)
+    rising = DEMAND_UP if before is None or now > before + chance else DEMAND_DOWN
+    return UnitsPerSecond(smoothed(before, now, (rising, DEMAND_DOWN), span))
 
-    The same gain up and down, so that chance does not pull the estimate to one side; and at any load,
-    because only busy time counts: an estimate that was learned only under load could never mend itself once it was so
-    low that the limits it led to kept the GPUs idle.
+
+def learned(before: Pace, load: ServiceLoad, span: Seconds, first_guess: UnitsPerSecond | None) -> Pace:
+    """What one busy GPU completes in a second, learned by evidence: the image units completed in `span`.
+
+    A mean at first, later an average over the last EVIDENCE units. The same gain up and down, so that chance does not
+    pull the estimate to one side; and at any load, because only busy time counts: an estimate that was learned only
+    under load could never mend itself once it was so low that the limits it led to kept the GPUs idle.
     """
+    known = before if before.rate is not None else Pace(rate=first_guess, evidence=SOME_EVIDENCE)
     busy_gpus = load.busy * load.gpus
-    known = before if before is not None else first_guess
     if busy_gpus <= 0 or load.done <= 0:
-        return known
+        return known if known.rate is not None else before
     measured = load.done / busy_gpus
     completed = load.done * span
-    if known is None:
-        return UnitsPerSecond(measured) if completed >= MIN_DONE else None
-    return UnitsPerSecond(known + (1.0 - math.exp(-completed / EVIDENCE)) * (measured - known))
+    if known.rate is None:
+        return Pace(rate=UnitsPerSecond(measured), evidence=Units(completed)) if completed > 0 else before
+    weight = completed / (known.evidence + completed)
+    rate = UnitsPerSecond(known.rate + weight * (measured - known.rate))
+    return Pace(rate=rate, evidence=Units(min(EVIDENCE, known.evidence + completed)))

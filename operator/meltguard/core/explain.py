@@ -10,6 +10,8 @@ from meltguard.core.rollout import Rollouts, RolloutState
 from meltguard.core.seen import Snapshot
 from meltguard.core.units import Instant
 
+LEARNING = "just started: reading what the pods hold; nothing is issued yet"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:

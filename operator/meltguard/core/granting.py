@@ -14,8 +14,12 @@ LEASE_TTL = Seconds(120.0)
 SAFE_SHARE = 0.8
 """Without the operator, the tiers together may have this share of what the GPUs last did."""
 
-BURST = Seconds(1.0)
-"""A tier's bucket holds this much of its rate, and one image unit at least."""
+LEAST_BURST = 4.0
+BURST_TARGETS = 1.0
+"""A tier's bucket holds its rate for this many wait targets, and one image unit at least.
+
+Less would lose what a small pod's few requests do not fetch at once, and with it the GPUs' time.
+"""
 
 LEAST_QUEUE, MOST_QUEUE = 4, 1000
 
@@ -49,12 +53,18 @@ def grant_for(
         level=decision.level,
         why=decision.why,
         pods=pods,
-        tiers=tuple(_lease(tier, by_tier[tier.name], (rates.get(tier.name), per_pod), pods) for tier in policy.tiers),
+        tiers=tuple(
+            _lease(tier, by_tier[tier.name], (rates.get(tier.name), per_pod), (pods, policy.wait_target))
+            for tier in policy.tiers
+        ),
         features={one.name: one.share for one in decision.features},
     )
 
 
-def _lease(tier: Tier, limit: TierLimit, rates: tuple[UnitsPerSecond | None, UnitsPerSecond], pods: int) -> TierGrant:
+def _lease(
+    tier: Tier, limit: TierLimit, rates: tuple[UnitsPerSecond | None, UnitsPerSecond], service: tuple[int, Seconds]
+) -> TierGrant:
+    pods, wait_target = service
     rate, per_pod = rates
     drains = per_pod if rate is None else rate
     return TierGrant(
@@ -62,7 +72,7 @@ def _lease(tier: Tier, limit: TierLimit, rates: tuple[UnitsPerSecond | None, Uni
         priority=tier.priority,
         state=limit.state,
         rate=rate,
-        burst=max(1.0, drains * BURST),
+        burst=max(LEAST_BURST, drains * BURST_TARGETS * wait_target),
         concurrency=None,
         queue=queue_bound(drains, tier.max_wait),
         max_wait=tier.max_wait,

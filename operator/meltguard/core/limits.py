@@ -13,24 +13,29 @@ from meltguard.core.units import Seconds, Share, TierName, Units, UnitsPerSecond
 UTILIZATION = 0.98
 """Share of the capacity that is given out: the rest absorbs chance."""
 
-DRAIN_TARGETS = 11.0
-"""A backlog above target is worked off over this many wait targets: exponentially, not all at once."""
+FILL = 0.5
+"""The law keeps this share of the wait target waiting for the GPUs, so that none of them ever waits for work."""
 
-TRIM_DOWN, TRIM_UP = 0.1, 0.02
-TRIM_LEAST, TRIM_MOST = 0.5, 2.0
-BUSY_ENOUGH = Share(0.97)
+DRAIN_TARGETS = 11.0
+"""A backlog beside that is worked off, or built up, over this many wait targets: exponentially, not all at once."""
+
+REST, REST_TARGETS = Seconds(120.0), 30.0
+"""A limit that turned turns again after this long, or so many wait targets, whichever is less.
+
+So what pods are told turns at most once a minute. A backlog is not worked off faster: the limit must be up again when
+the queue is gone.
+"""
+
+TRIM_UP, TRIM_BACK, TRIM_DOWN = 0.3, 0.3, 0.002
+"""What one step adds to the trim, of the idle share; takes back of that, of the excess wait; and takes off a trim of 1.
+
+The last is small: a queue says that too much was let in, seldom that the capacity, which is measured, is less.
+"""
+
+TRIM_LEAST, TRIM_MOST, TRIM_FORGETS = 0.5, 2.0, 0.02
 
 SCALE_TARGETS = 1.25
 """One step of the law (5 s at W* = 4 s) in wait targets."""
-
-RISE_SHARE, RISE_OF_BUDGET = 0.10, 0.02
-"""A limit rises by at most this share of itself, or of the budget, whichever is more, in one step."""
-
-LIFT_ABOVE_DEMAND = 1.25
-"""A limit that stands this far above its tier's demand is lifted."""
-
-FREE_BELOW = 0.9
-"""No limit begins while demand is below this share of the budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,32 +52,55 @@ def steps(span: Seconds, wait_target: Seconds) -> float:
     return float(max(0.0, span) / (SCALE_TARGETS * wait_target))
 
 
-def trimmed(trim: float, wait: tuple[float, Seconds], state: tuple[bool, Share], count: float) -> float:
-    """The feedback trim after `count` steps. `wait` is (W, W*), `state` (demand is unmet, busy share).
+def rest(wait_target: Seconds) -> Seconds:
+    """How long a limit that turned goes on before it may turn again.
 
-    Above target it falls with the excess; it rises only while demand is unmet and GPUs are idle; else it is frozen
-    (anti-windup).
+    >>> [rest(Seconds(target)) for target in (1.0, 4.0, 18.0)]
+    [30.0, 120.0, 120.0]
+    """
+    return Seconds(min(REST, REST_TARGETS * wait_target))
+
+
+def idle_share(busy: Share) -> float:
+    """The share of the GPUs' time that should be used and is not."""
+    return max(0.0, UTILIZATION - busy)
+
+
+def trimmed(trim: float, wait: tuple[float, Seconds], state: tuple[bool, Share], count: float) -> float:
+    """The feedback trim after `count` steps. `wait` is (W, W*), `state` (limits keep demand out, busy share).
+
+    Above target it falls with the excess; it rises only while limits that have come to rest keep demand out and GPUs
+    are idle all the same, and the more the more are; else it is frozen (anti-windup).
     """
     predicted, target = wait
-    unmet, busy = state
+    kept_out, busy = state
     if predicted > target:
-        factor = max(0.5, 1.0 - TRIM_DOWN * (predicted - target) / target)
-        return max(TRIM_LEAST, trim * float(factor**count))
-    if unmet and busy < BUSY_ENOUGH:
-        return min(TRIM_MOST, trim + TRIM_UP * count)
+        excess = (predicted - target) / target
+        kept = float(max(0.0, 1.0 - TRIM_BACK * excess) ** count)
+        lowered = float(max(0.5, 1.0 - TRIM_DOWN * excess) ** count)
+        return 1.0 + (trim - 1.0) * kept if trim > 1.0 else max(TRIM_LEAST, trim * lowered)
+    if kept_out:
+        return min(TRIM_MOST, trim * float((1.0 + TRIM_UP * idle_share(busy)) ** count))
     return trim
 
 
-def budget(capacity: UnitsPerSecond, trim: float, backlog: Units, wait_target: Seconds) -> UnitsPerSecond:
-    """B = 0.98 g C - (backlog - C W*)+ / (11 W*), at least 0.
+def forgotten(trim: float, count: float) -> float:
+    """The trim after `count` steps without any limit: what it made up for may be over."""
+    change = TRIM_FORGETS * count
+    return trim + max(-change, min(change, 1.0 - trim))
 
-    >>> budget(UnitsPerSecond(10.0), 1.0, Units(40.0), Seconds(4.0))
+
+def budget(capacity: UnitsPerSecond, trim: float, backlog: Units, wait_target: Seconds) -> UnitsPerSecond:
+    """B = 0.98 g C - (backlog - C W* / 2) / T, at least 0; T is 11 W*, or the rest where that is more.
+
+    >>> budget(UnitsPerSecond(10.0), 1.0, Units(90.0), Seconds(18.0))
     9.8
-    >>> round(budget(UnitsPerSecond(10.0), 1.0, Units(84.0), Seconds(4.0)), 2)
+    >>> round(budget(UnitsPerSecond(10.0), 1.0, Units(288.0), Seconds(18.0)), 2)
     8.8
     """
-    excess = max(0.0, backlog - capacity * wait_target)
-    return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / (DRAIN_TARGETS * wait_target)))
+    excess = backlog - FILL * capacity * wait_target
+    drain = max(rest(wait_target), DRAIN_TARGETS * wait_target)
+    return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / drain))
 
 
 def divide(needs: Sequence[TierNeed], available: UnitsPerSecond) -> dict[TierName, UnitsPerSecond | None]:
@@ -83,10 +111,10 @@ def divide(needs: Sequence[TierNeed], available: UnitsPerSecond) -> dict[TierNam
     """
     limits: dict[TierName, UnitsPerSecond | None] = {}
     floors = {need.tier.name: _floor(need, available) for need in needs}
-    left = available - sum(min(floors[need.tier.name], _asked(need)) for need in needs)
+    left = available - sum(min(floors[need.tier.name], asked(need)) for need in needs)
     for priority in sorted({need.tier.priority for need in needs}, reverse=True):
         group = [need for need in needs if need.tier.priority == priority]
-        wanted = sum(max(0.0, _asked(need) - floors[need.tier.name]) for need in group)
+        wanted = sum(max(0.0, asked(need) - floors[need.tier.name]) for need in group)
         if wanted <= left:
             limits |= {need.tier.name: None for need in group}
             left -= wanted
@@ -97,7 +125,8 @@ def divide(needs: Sequence[TierNeed], available: UnitsPerSecond) -> dict[TierNam
     return limits
 
 
-def _asked(need: TierNeed) -> float:
+def asked(need: TierNeed) -> float:
+    """Units a second that the tier may be given at most."""
     if need.suspended:
         return 0.0
     return min(need.demand, need.tier.max_rate) if need.tier.max_rate is not None else need.demand
@@ -111,7 +140,7 @@ def _shared_out(
     group: Sequence[TierNeed], floors: Mapping[TierName, float], left: float
 ) -> dict[TierName, UnitsPerSecond | None]:
     """Weighted max-min: every tier may have its floor and `share` times its weight; `share` spends what is left."""
-    share = water_level([(_asked(n) - floors[n.tier.name], float(n.tier.weight)) for n in group], left)
+    share = water_level([(asked(n) - floors[n.tier.name], float(n.tier.weight)) for n in group], left)
     return {n.tier.name: UnitsPerSecond(floors[n.tier.name] + share * n.tier.weight) for n in group}
 
 
@@ -133,22 +162,3 @@ def water_level(wants: Sequence[tuple[float, float]], amount: float) -> float:
         if weight_left <= 0:
             break
     return max((want / weight for want, weight in ordered), default=0.0)
-
-
-def eased(
-    before: UnitsPerSecond | None,
-    wanted: UnitsPerSecond | None,
-    need: TierNeed,
-    step: tuple[float, UnitsPerSecond],
-) -> UnitsPerSecond | None:
-    """The limit that may follow `before`: down at once, up slowly. `step` is (steps of the law, budget)."""
-    if before is None:
-        return wanted
-    if wanted is not None and wanted <= before:
-        return wanted
-    count, available = step
-    rise = max(before * ((1.0 + RISE_SHARE) ** count - 1.0), RISE_OF_BUDGET * available * count)
-    risen = before + rise
-    if wanted is not None:
-        return UnitsPerSecond(min(wanted, risen))
-    return None if risen >= LIFT_ABOVE_DEMAND * _asked(need) else UnitsPerSecond(risen)

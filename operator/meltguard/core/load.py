@@ -15,6 +15,8 @@ class TierCounters:
     waiting: Units
     refused: int
     wait_p99: Seconds
+    for_gpu: Units | None = None  # of `waiting`: held back by busy GPUs alone, not by the tier's rate; None: not said
+    rate: UnitsPerSecond | None = None  # that holds the tier back now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,8 @@ class TierLoad:
     admitted: UnitsPerSecond
     waiting: Units
     wait_p99: Seconds
+    for_gpu: Units | None = None  # as in TierCounters
+    rate: UnitsPerSecond | None = None  # as in TierCounters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,4 +100,6 @@ def _tier_load(before: TierCounters | None, after: TierCounters, span: Seconds) 
         admitted=UnitsPerSecond(max(0.0, after.admitted - admitted_before) / span),
         waiting=after.waiting,
         wait_p99=after.wait_p99,
+        for_gpu=after.for_gpu,
+        rate=after.rate,
     )

@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from meltguard.core.decision import SignalPressure
-from meltguard.core.demand import DEMAND_DOWN, DEMAND_UP, TICK, ServiceLoad, learned_rate, smoothed, total_load
+from meltguard.core.demand import TICK, Pace, ServiceLoad, demand_after, learned, total_load
+from meltguard.core.heat import heat_of
 from meltguard.core.limits import steps
 from meltguard.core.policy import Policy, SignalKind
-from meltguard.core.pressure import CRITICAL, TARGET, assess, demand_pressure, predicted_wait
+from meltguard.core.pressure import assess, demand_pressure, predicted_wait
 from meltguard.core.seen import Memory, Reading, Snapshot
 from meltguard.core.units import Seconds, Share, TierName, Units, UnitsPerSecond
-
-HEAT_DERATING = 0.5
-"""At its critical temperature a service is trusted with this much less: clocks fall silently while it looks busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +20,7 @@ class Measured:
     load: ServiceLoad
     demand: Mapping[TierName, UnitsPerSecond]
     per_gpu: UnitsPerSecond | None
+    pace: Pace  # the same before it is trusted
     capacity: UnitsPerSecond | None  # of the GPUs that answered, derated
     backlog: Units  # that waits for a GPU, not for its tier's rate
     heat: Share
@@ -37,51 +36,50 @@ def measure(
     load = total_load(seen.loads, policy.tiers)
     answers = bool(seen.loads)
     guess = policy.capacity.units_per_gpu if policy.capacity else None
-    per_gpu = learned_rate(memory.units_per_gpu, load, elapsed, guess)
-    heat = _heat(policy, platform, memory.heat)
-    capacity = UnitsPerSecond(per_gpu * load.gpus * heat) if per_gpu and load.gpus else None
-    demand = _demand(memory, load, span) if answers else dict(memory.demand)
+    heat = heat_of(policy, platform, seen, memory.heat)
+    pace = learned(_pace(memory), total_load(heat.cool, policy.tiers), elapsed, guess)
+    per_gpu = pace.trusted
+    capacity = UnitsPerSecond(per_gpu * load.gpus * heat.share) if per_gpu and load.gpus else None
+    demand = _demand(memory, load, capacity, span) if answers else dict(memory.demand)
     return Measured(
         load=load,
         demand=demand,
         per_gpu=per_gpu,
+        pace=pace,
         capacity=capacity,
         backlog=_gpu_backlog(policy, memory, load),
-        heat=heat,
+        heat=heat.share,
         answers=answers,
     )
 
 
-def _demand(memory: Memory, load: ServiceLoad, span: Seconds) -> dict[TierName, UnitsPerSecond]:
-    gains = (DEMAND_UP, DEMAND_DOWN)
+def _pace(memory: Memory) -> Pace:
+    return Pace(rate=memory.units_per_gpu, evidence=memory.evidence if memory.units_per_gpu else Units(0.0))
+
+
+def _demand(
+    memory: Memory, load: ServiceLoad, capacity: UnitsPerSecond | None, span: Seconds
+) -> dict[TierName, UnitsPerSecond]:
     return {
-        name: UnitsPerSecond(smoothed(memory.demand.get(name), offered, gains, span))
-        for name, offered in load.offered.items()
+        name: demand_after(memory.demand.get(name), offered, capacity, span) for name, offered in load.offered.items()
     }
 
 
-def _heat(policy: Policy, platform: tuple[SignalPressure, ...], before: Share) -> Share:
-    """1 up to the target temperature, falling to a half at the critical one; unknown leaves it as it was."""
-    hot = {signal.name for signal in policy.signals if signal.kind is SignalKind.GPU_TEMPERATURE}
-    known = [signal.pressure for signal in platform if signal.name in hot and signal.pressure is not None]
-    if not known:
-        return before
-    over = min(1.0, max(0.0, (max(known) - TARGET) / (CRITICAL - TARGET)))
-    return Share(1.0 - HEAT_DERATING * over)
-
-
 def _gpu_backlog(policy: Policy, memory: Memory, load: ServiceLoad) -> Units:
-    """Units that wait for a GPU.
+    """Units that wait for a GPU: what waits for its tier's rate waits by design.
 
-    A limited tier's requests wait for their rate, by design; only the top class's queue counts even when limited.
+    Agents tell the two apart. Where one does not, a limited tier is taken to wait for its rate, the top class never.
     """
     top = max(tier.priority for tier in policy.tiers)
-    counted = (
-        tier.name
-        for tier in policy.tiers
-        if tier.priority == top or tier.name not in memory.limits or memory.limits[tier.name].rate is None
-    )
-    return Units(sum(load.waiting.get(name, 0.0) for name in counted))
+    total = 0.0
+    for tier in policy.tiers:
+        said = load.for_gpu.get(tier.name)
+        free = tier.name not in memory.limits or memory.limits[tier.name].rate is None
+        if said is not None:
+            total += said
+        elif free or tier.priority == top:
+            total += load.waiting.get(tier.name, 0.0)
+    return Units(total)
 
 
 def all_signals(policy: Policy, platform: tuple[SignalPressure, ...], measured: Measured) -> tuple[SignalPressure, ...]:

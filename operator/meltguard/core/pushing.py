@@ -9,7 +9,7 @@ from meltguard.core.load import PodLoad
 from meltguard.core.shares import HeldShare, room_after, shares, weights
 from meltguard.core.units import PodUid, TierName, UnitsPerSecond
 
-FALL, RISE = 0.02, 0.05
+FALL, RISE = 0.05, 0.05
 """A total is passed on once it fell, or rose, by this share of itself: not every tick is worth a push."""
 
 DRIFT = 0.25

@@ -2,12 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from meltguard.core.fleet import Claim, Guards, NodeView, PodView
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
-from meltguard.core.units import Instant, NodeName, Percent, PoolName, Seconds, Share, TierName, UnitsPerSecond
+from meltguard.core.units import (
+    Instant,
+    NodeName,
+    Percent,
+    PoolName,
+    Seconds,
+    Share,
+    TierName,
+    Units,
+    UnitsPerSecond,
+)
+
+SOME_EVIDENCE: Final = Units(20.0)
+"""Image units: what a first guess of a GPU's rate is worth, or a rate of which nothing else is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +32,7 @@ class Reading:
     value: float | None
     age: Seconds
     problem: str = ""
+    by_node: Mapping[NodeName, float] = field(default_factory=dict)  # where the nodes can be told apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +122,8 @@ class Held:
     rate: UnitsPerSecond | None
     since: Instant | None  # when the present limitation began; None while there is none
     cause: str = ""
+    rising: bool = True  # the way it last moved; lifted is up, begun is down
+    turned: Instant | None = None  # it moved the other way before then; None: it never moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +145,7 @@ class Memory:
     decided_at: Instant | None = None
     agents_at: Instant | None = None  # when an agent last answered
     units_per_gpu: UnitsPerSecond | None = None  # learned: units a busy GPU completes in a second
+    evidence: Units = SOME_EVIDENCE  # that it was learned from
     trim: float = 1.0
     heat: Share = Share(1.0)  # derating by temperature; held while the temperature is unknown
     demand: Mapping[TierName, UnitsPerSecond] = field(default_factory=dict)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from meltguard.core.units import PodUid, UnitsPerSecond
 
-LEAST_SHARE = 0.5
-"""A pod that no request has reached yet gets this part of an even share, so that it can start at all."""
+EVENLY = 0.5
+"""This part of a limit is divided evenly: a pod that no request has reached yet can start, and chance weighs less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,9 @@ def weights(arrivals: Mapping[PodUid, float], pods: Sequence[PodUid]) -> dict[Po
         return {}
     total = sum(arrivals.get(pod, 0.0) for pod in pods)
     even = 1.0 / len(pods)
-    raw = {pod: max(LEAST_SHARE * even, arrivals.get(pod, 0.0) / total if total > 0 else even) for pod in pods}
-    whole = sum(raw.values())
-    return {pod: part / whole for pod, part in raw.items()}
+    return {
+        pod: EVENLY * even + (1.0 - EVENLY) * (arrivals.get(pod, 0.0) / total if total > 0 else even) for pod in pods
+    }
 
 
 def shares(

@@ -1,15 +1,22 @@
 """From level, overrides and the law to what each tier may have now."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from meltguard.core.decision import TierLimit
 from meltguard.core.demand import ServiceLoad
-from meltguard.core.limits import FREE_BELOW, TierNeed, divide, eased, steps
+from meltguard.core.limits import TierNeed, divide, idle_share, steps
+from meltguard.core.motion import STILL, Motion, moved
 from meltguard.core.policy import Level, Override, Policy, Tier, TierState
 from meltguard.core.pressure import predicted_wait
 from meltguard.core.seen import Held
 from meltguard.core.units import Instant, Seconds, TierName, Units, UnitsPerSecond
+
+Rates = Mapping[TierName, UnitsPerSecond | None]
+"""Every tier's rate; None is no limit."""
+
+
+UNLIMITED = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +26,11 @@ class Law:
     budget: UnitsPerSecond | None  # None: capacity is not learned; no limit begins, none is lifted
     capacity: UnitsPerSecond | None
     load: ServiceLoad
+    backlog: Units  # that waits for a GPU
     demand: Mapping[TierName, UnitsPerSecond]
     span: Seconds  # since the last decision
     now: Instant
+    pressed: bool = True  # the level is above Normal
 
 
 def active_overrides(policy: Policy, now: Instant) -> tuple[Override, ...]:
@@ -41,13 +50,26 @@ def tier_state(tier: Tier, level: Level, overrides: tuple[Override, ...]) -> tup
     return state, f"level {at.label} asks for {state} on tier {tier.name}"
 
 
-def limit_tiers(
-    policy: Policy, level: Level, law: Law, held: Mapping[TierName, Held]
-) -> tuple[tuple[TierLimit, ...], dict[TierName, Held]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limited:
     """Every tier's limit now, and what to remember of it."""
+
+    limits: tuple[TierLimit, ...]
+    held: Mapping[TierName, Held]
+    keeps_out: bool  # limits that have risen as far as the budget lets them keep demand out
+
+
+def limit_tiers(policy: Policy, level: Level, law: Law, held: Mapping[TierName, Held]) -> Limited:
+    """Every tier's limit after `held`."""
     overrides = active_overrides(policy, law.now)
     states = {tier.name: tier_state(tier, level, overrides) for tier in policy.tiers}
-    rates = _rates(policy, states, law, held)
+    suspended = frozenset(name for name, (state, _) in states.items() if state is TierState.SUSPEND)
+    needs = [
+        TierNeed(tier=tier, demand=law.demand.get(tier.name, UnitsPerSecond(0.0)), suspended=tier.name in suspended)
+        for tier in policy.tiers
+    ]
+    wanted = _wanted(needs, law, held)
+    rates = _rates(policy, needs, (held, wanted), law)
     limits: list[TierLimit] = []
     kept: dict[TierName, Held] = {}
     for tier in policy.tiers:
@@ -57,54 +79,62 @@ def limit_tiers(
         before = held.get(tier.name)
         limited = bool(limit.cause)
         since = (before.since if before and before.since is not None else law.now) if limited else None
-        kept[tier.name] = Held(rate=rates[tier.name], since=since, cause=limit.cause)
+        kept[tier.name] = _kept(before, Held(rate=rates[tier.name], since=since, cause=limit.cause), law.now)
         limits.append(_since(limit, since))
-    return tuple(limits), kept
+    return Limited(limits=tuple(limits), held=kept, keeps_out=_keeps_out(needs, rates, wanted, law.budget or 0.0))
+
+
+def _kept(before: Held | None, after: Held, now: Instant) -> Held:
+    """What is remembered: also which way the limit goes, and since when."""
+    last = before or Held(rate=None, since=None)
+    was, rate = (UNLIMITED if one.rate is None else one.rate for one in (last, after))
+    if rate == was or (rate > was) == last.rising:
+        return replace(after, rising=last.rising, turned=last.turned)
+    return replace(after, rising=rate > was, turned=now)
+
+
+def _keeps_out(needs: Sequence[TierNeed], rates: Rates, wanted: Rates, budget: float) -> bool:
+    finite = [(need, rate, wanted[need.tier.name]) for need in needs if (rate := rates[need.tier.name]) is not None]
+    rising = any(goal is None or goal > rate + STILL * budget for _, rate, goal in finite)
+    return not rising and any(need.demand > rate for need, rate, _ in finite if not need.suspended)
+
+
+def _wanted(needs: Sequence[TierNeed], law: Law, held: Mapping[TierName, Held]) -> Rates:
+    if law.budget is not None:
+        return divide(needs, law.budget)
+    return {need.tier.name: held[need.tier.name].rate if need.tier.name in held else None for need in needs}
 
 
 def _rates(
-    policy: Policy,
-    states: Mapping[TierName, tuple[TierState, str]],
-    law: Law,
-    held: Mapping[TierName, Held],
+    policy: Policy, needs: Sequence[TierNeed], change: tuple[Mapping[TierName, Held], Rates], law: Law
 ) -> dict[TierName, UnitsPerSecond | None]:
-    before = {tier.name: held[tier.name].rate if tier.name in held else None for tier in policy.tiers}
-    suspended = {name for name, (state, _) in states.items() if state is TierState.SUSPEND}
+    held, wanted = change
+    before = {need.tier.name: held[need.tier.name].rate if need.tier.name in held else None for need in needs}
     if law.budget is None:
-        return {name: UnitsPerSecond(0.0) if name in suspended else rate for name, rate in before.items()}
-    needs = [
-        TierNeed(tier=tier, demand=law.demand.get(tier.name, UnitsPerSecond(0.0)), suspended=tier.name in suspended)
-        for tier in policy.tiers
-    ]
-    wanted = divide(needs, law.budget)
-    count = steps(law.span, policy.wait_target)
-    eased_limits = {
-        need.tier.name: eased(before[need.tier.name], wanted[need.tier.name], need, (count, law.budget))
-        for need in needs
-    }
+        return {need.tier.name: UnitsPerSecond(0.0) if need.suspended else before[need.tier.name] for need in needs}
     return {
-        need.tier.name: _own_backlog(policy, need, (before[need.tier.name], eased_limits[need.tier.name]), law)
+        need.tier.name: moved(
+            before[need.tier.name], wanted[need.tier.name], need, _motion(policy, need, law, held.get(need.tier.name))
+        )
         for need in needs
     }
 
 
-def _own_backlog(
-    policy: Policy, need: TierNeed, change: tuple[UnitsPerSecond | None, UnitsPerSecond | None], law: Law
-) -> UnitsPerSecond | None:
-    """A limit may fall only while requests of at least its tier's priority wait longer than the target.
-
-    So an old reading can never cut the paid tiers first: in a pod their requests go first, their wait is short.
-    A whole service that is asked for less than nine tenths of its budget limits nobody anew.
-    """
-    before, after = change
-    if need.suspended or after is None or (before is not None and after >= before):
-        return after
-    if before is None and sum(law.demand.values()) < FREE_BELOW * (law.budget or 0.0):
-        return before
+def _motion(policy: Policy, need: TierNeed, law: Law, held: Held | None) -> Motion:
     upward = (t.name for t in policy.tiers if t.priority >= need.tier.priority)
-    backlog = Units(sum(law.load.waiting.get(name, 0.0) for name in upward))
-    wait = predicted_wait(backlog, law.capacity)
-    return after if wait is None or wait > policy.wait_target else before
+    own = Units(sum(law.load.waiting.get(name, 0.0) for name in upward))
+    return Motion(
+        steps=steps(law.span, policy.wait_target),
+        budget=law.budget or UnitsPerSecond(0.0),
+        demand=UnitsPerSecond(sum(law.demand.values())),
+        idle=UnitsPerSecond(idle_share(law.load.busy) * (law.capacity or 0.0)),
+        own_wait=predicted_wait(own, law.capacity),
+        gpu_wait=predicted_wait(law.backlog, law.capacity),
+        target=policy.wait_target,
+        rising=held is None or held.rising,
+        turned_ago=None if held is None or held.turned is None else Seconds(law.now - held.turned),
+        pressed=law.pressed,
+    )
 
 
 def _overridden(

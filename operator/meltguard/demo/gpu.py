@@ -3,7 +3,6 @@
 Closed forms between two events: reading one often changes nothing about it.
 """
 
-import math
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +10,7 @@ from random import Random
 from typing import Final
 
 from meltguard.core.units import Celsius, Seconds, Share
+from meltguard.sim.heat import BUSY_CLOCK, SLOW_CLOCK, SLOWDOWN, Thermal
 
 WINDOW: Final = Seconds(1.0)
 """Utilization is the busy share of this much time, as the driver's sample period has it."""
@@ -18,32 +18,12 @@ WINDOW: Final = Seconds(1.0)
 NOISE: Final = 0.4
 """Standard deviation of a temperature reading, in degrees: sensors tell whole degrees that flicker."""
 
-IDLE_CLOCK, BUSY_CLOCK, SLOW_CLOCK = 345, 1755, 1410
-"""SM clock in MHz: idle, at work, and at work above SLOWDOWN."""
+IDLE_CLOCK: Final = 345
+"""SM clock in MHz without work."""
 
-SLOWDOWN: Final = Celsius(87.0)
 IDLE_WATTS, BUSY_WATTS = 72.0, 655.0
 MEMORY_MIB: Final = 81_559
 MODEL_MIB: Final = 13_824
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thermal:
-    """How one card takes and loses heat."""
-
-    idle: Celsius  # where it settles without work
-    loaded: Celsius  # where it settles at work
-    time_constant: Seconds  # after which 63 % of the way is gone
-
-    def after(self, temperature: Celsius, span: Seconds, *, busy: bool) -> Celsius:
-        """The temperature after a span of work or of rest.
-
-        >>> card = Thermal(idle=Celsius(30.0), loaded=Celsius(80.0), time_constant=Seconds(10.0))
-        >>> round(card.after(Celsius(30.0), Seconds(10.0), busy=True), 1)
-        61.6
-        """
-        settles = self.loaded if busy else self.idle
-        return Celsius(settles + (temperature - settles) * math.exp(-span / self.time_constant))
 
 
 class Flaw(StrEnum):

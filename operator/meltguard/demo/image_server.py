@@ -13,7 +13,7 @@ from meltguard.agent.cost import Cost, cost_in_body
 from meltguard.clock import SystemClock
 from meltguard.core.units import Seconds, Share
 from meltguard.demo.gpu import Gpu
-from meltguard.demo.recording import Recording
+from meltguard.sim.recording import Recording
 
 PATH: Final = "/v1/images/generations"
 MAX_BODY: Final = 65_536

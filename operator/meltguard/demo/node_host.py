@@ -19,10 +19,10 @@ from meltguard.core.units import PodUid, Seconds
 from meltguard.demo.dcgm import CONTENT_TYPE, exposition
 from meltguard.demo.gpu import Gpu, GpuUser, card
 from meltguard.demo.host_setup import DCGM_PORT, DRAINED_ANNOTATION, HostNode, HostSetup
-from meltguard.demo.recording import Recording
 from meltguard.demo.serving_pod import PodFiles, ServingPod, agent_settings
-from meltguard.demo.spread import seeded
 from meltguard.errors import MeltguardError
+from meltguard.sim.recording import Recording
+from meltguard.sim.spread import seeded
 
 log = logging.getLogger(__name__)
 

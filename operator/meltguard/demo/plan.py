@@ -7,8 +7,8 @@ from random import Random
 from typing import Final
 
 from meltguard.core.units import Gpus, Seconds, Share, TierName
-from meltguard.demo.recording import Recording
-from meltguard.demo.spread import seeded
+from meltguard.sim.recording import Recording
+from meltguard.sim.spread import seeded
 
 FREE, PLUS, PRO = TierName("free"), TierName("plus"), TierName("pro")
 PAID: Final = frozenset({PLUS, PRO})

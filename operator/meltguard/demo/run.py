@@ -22,7 +22,6 @@ from meltguard.demo.judge import Judged, judge, snapshot
 from meltguard.demo.monitoring import ScrapeKeeper
 from meltguard.demo.picture import Event, Story, draw
 from meltguard.demo.processes import Child, child
-from meltguard.demo.recorded import recording, traces_beside_checkout
 from meltguard.demo.records import ENCODER, Started, UsersSetup, first_line
 from meltguard.demo.report import Verdict, story, verdict
 from meltguard.demo.script import Mark, Script
@@ -43,6 +42,7 @@ from meltguard.errors import Unavailable
 from meltguard.localcluster.binaries import binary
 from meltguard.localcluster.plane import Plane, running_plane
 from meltguard.localcluster.progress import progress_on
+from meltguard.sim.recorded import recording, traces_beside_checkout
 
 PEAK: Final = 2.0
 """Offered GPU time at the peak, as a multiple of what the service's own nodes give; six nodes give 2."""

@@ -13,8 +13,8 @@ from meltguard.core.units import Gpus, PodUid, Seconds
 from meltguard.demo.gpu import Gpu
 from meltguard.demo.host_setup import AGENT_PORT, DATA_PORT, HostSetup
 from meltguard.demo.image_server import ImageServer
-from meltguard.demo.recording import Recording
-from meltguard.demo.spread import seeded
+from meltguard.sim.recording import Recording
+from meltguard.sim.spread import seeded
 
 STOP_WITHIN = Seconds(50.0)
 """For images in progress when the pod is deleted; the pods' grace period is longer."""

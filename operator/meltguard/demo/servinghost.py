@@ -29,8 +29,8 @@ from meltguard.core.fleet import PodView
 from meltguard.core.units import Seconds
 from meltguard.demo.host_setup import BASELINE_ENTRY, KEYS_CONFIG_MAP, KEYS_ENTRY, HostNode, HostSetup, read_setup
 from meltguard.demo.node_host import NodeHost, baseline_file, keep_baseline
-from meltguard.demo.recorded import recording
-from meltguard.demo.recording import Recording
+from meltguard.sim.recorded import recording
+from meltguard.sim.recording import Recording
 
 log = logging.getLogger(__name__)
 

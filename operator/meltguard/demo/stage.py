@@ -16,13 +16,13 @@ from meltguard.demo import cluster, research, scene
 from meltguard.demo.files import RunFiles
 from meltguard.demo.host_setup import DCGM_PORT, HostNode, HostSetup
 from meltguard.demo.install import install
-from meltguard.demo.recorded import traces_beside_checkout
-from meltguard.demo.recording import Recording
 from meltguard.demo.records import ENCODER
 from meltguard.demo.watch import Watch, is_serving
 from meltguard.errors import Unavailable
 from meltguard.localcluster.plane import Plane
 from meltguard.localcluster.progress import Progress
+from meltguard.sim.recorded import traces_beside_checkout
+from meltguard.sim.recording import Recording
 
 READY_WITHIN: Final = Seconds(90.0)
 SAYS_WITHIN: Final = Seconds(60.0)

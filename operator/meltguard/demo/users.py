@@ -22,9 +22,9 @@ from meltguard.core.units import Gpus, Seconds
 from meltguard.demo.gateway import Gateway
 from meltguard.demo.image_server import PATH
 from meltguard.demo.plan import Planned, Surge, peak_rate, plan
-from meltguard.demo.recorded import recording
 from meltguard.demo.records import Result, Started, UsersSetup, line
-from meltguard.demo.spread import seeded
+from meltguard.sim.recorded import recording
+from meltguard.sim.spread import seeded
 
 GATEWAY_TRIES: Final = 4
 """Pods that the gateway tries for one request when a pod does not answer or is stopping."""

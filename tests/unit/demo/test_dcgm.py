@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from meltguard.core.units import Seconds
 from meltguard.demo.dcgm import METRICS, exposition, gpu_uuid
 from meltguard.demo.gpu import Gpu, GpuUser, card
-from meltguard.demo.spread import seeded
+from meltguard.sim.spread import seeded
 
 LABELS = ["gpu", "UUID", "pci_bus_id", "device", "modelName", "Hostname", "DCGM_FI_DRIVER_VERSION"]
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from meltguard.demo.gateway import Gateway
 from meltguard.demo.records import Endpoint, Endpoints, replace
-from meltguard.demo.spread import seeded
+from meltguard.sim.spread import seeded
 
 
 def told(path: Path, *names: str) -> None:

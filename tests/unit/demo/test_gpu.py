@@ -1,8 +1,9 @@
 import pytest
 
 from meltguard.core.units import Celsius, Seconds
-from meltguard.demo.gpu import BUSY_CLOCK, IDLE_CLOCK, SLOW_CLOCK, Gpu, GpuReading, Thermal, card
-from meltguard.demo.spread import seeded
+from meltguard.demo.gpu import IDLE_CLOCK, Gpu, GpuReading, card
+from meltguard.sim.heat import BUSY_CLOCK, SLOW_CLOCK, Thermal
+from meltguard.sim.spread import seeded
 
 WARM = Thermal(idle=Celsius(30.0), loaded=Celsius(80.0), time_constant=Seconds(5.0))
 

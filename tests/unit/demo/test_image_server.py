@@ -9,9 +9,9 @@ from meltguard.agent.asgi import Message
 from meltguard.core.units import Seconds, Share
 from meltguard.demo.gpu import card
 from meltguard.demo.image_server import PATH, ImageServer
-from meltguard.demo.recorded import recording
-from meltguard.demo.recording import Recording
-from meltguard.demo.spread import Rows, seeded
+from meltguard.sim.recorded import recording
+from meltguard.sim.recording import Recording
+from meltguard.sim.spread import Rows, seeded
 
 
 def recorded(seconds: float, failure_share: float = 0.0) -> Recording:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from meltguard.core.units import Gpus, Seconds, Share
 from meltguard.demo.plan import FREE, PLUS, Surge, peak_rate, people, plan, within_quota
-from meltguard.demo.recorded import recording
+from meltguard.sim.recorded import recording
 
 FITTED = recording(None)
 SURGE = Surge(

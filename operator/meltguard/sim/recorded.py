@@ -8,20 +8,24 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from meltguard.core.units import Share
-from meltguard.demo.fitted import from_figures, shipped
-from meltguard.demo.recording import BATCH_CLASSES, Recording, batch_class
-from meltguard.demo.spread import Envelope, Rows
 from meltguard.errors import InvalidInput
+from meltguard.sim.fitted import from_figures, shipped
+from meltguard.sim.recording import BATCH_CLASSES, Recording, batch_class
+from meltguard.sim.spread import Envelope, Rows
 
 REQUESTS: Final = "image-requests-gentd26.csv.gz"
 MODEL_LOADS: Final = "model-load-gentd26.csv.gz"
 FLASH_CROWD: Final = "flash-crowd-worldcup98.csv.gz"
+VIRAL: Final = "viral-mentions-nab-ko.csv.gz"
 
 BEFORE_PEAK, AFTER_PEAK = 125, 110
 """Minutes around the recorded flash crowd's peak: from the last quiet one to a level that a smaller pool can bear."""
 
+VIRAL_SPAN: Final = 12
+"""Five-minute counts before and after the recorded spike."""
+
 FOLDERS_UP: Final = 4
-"""From this file to the folder that holds the checkout: operator/meltguard/demo/ lie in it."""
+"""From this file to the folder that holds the checkout: operator/meltguard/sim/ lie in it."""
 
 REQUEST_COLUMNS: Final = ("gmt_create", "groupId", "predict_status", "exec_time_seconds", "num_images_per_prompt")
 
@@ -44,7 +48,7 @@ class Request(NamedTuple):
 def traces_beside_checkout() -> Path | None:
     """The folder with the traces; None where this package is not in a checkout that has one beside it."""
     parents = Path(__file__).resolve().parents
-    folder = parents[4] / "shared" / "traces" if len(parents) > 4 else None  # noqa: PLR2004 - operator/meltguard/demo/
+    folder = parents[4] / "shared" / "traces" if len(parents) > 4 else None  # noqa: PLR2004 - operator/meltguard/sim/
     return (
         folder if folder and all((folder / name).is_file() for name in (REQUESTS, MODEL_LOADS, FLASH_CROWD)) else None
     )
@@ -73,8 +77,8 @@ def from_rows(traces: Path) -> Recording:
         users=users,
         requests_a_user=Rows(tuple(sorted(float(len(requests)) for requests in users))),
         images=images_shares(users),
-        model_load=Rows(tuple(ms / 1000.0 for ms in sorted(_numbers(traces / MODEL_LOADS, "milliseconds")))),
-        envelope=flash_crowd(_numbers(traces / FLASH_CROWD, "requests")),
+        model_load=Rows(tuple(ms / 1000.0 for ms in sorted(read_numbers(traces / MODEL_LOADS, "milliseconds")))),
+        envelope=flash_crowd(read_numbers(traces / FLASH_CROWD, "requests")),
     )
 
 
@@ -114,13 +118,22 @@ def flash_crowd(counts: Sequence[float]) -> Envelope:
     return Envelope(tuple(i / length for i in range(length + 1)), tuple(count / counts[peak] for count in around))
 
 
+def viral(counts: Sequence[float]) -> Envelope:
+    """An hour before and after the highest of the five-minute counts, as shares of it and of their length."""
+    peak = max(range(len(counts)), key=counts.__getitem__)
+    around = counts[peak - VIRAL_SPAN : peak + VIRAL_SPAN + 1]
+    length = len(around) - 1
+    return Envelope(tuple(i / length for i in range(length + 1)), tuple(count / counts[peak] for count in around))
+
+
+def read_numbers(path: Path, column: str) -> list[float]:
+    """One column of a trace. Raises as `read_columns`."""
+    return [float(text) for (text,) in read_columns(path, (column,))]
+
+
 def _came(row: Request) -> str:
     return row.came
 
 
 def _seconds(rows: Iterable[Request]) -> tuple[float, ...]:
     return tuple(sorted(float(row.seconds) for row in rows if row.seconds))
-
-
-def _numbers(path: Path, column: str) -> list[float]:
-    return [float(text) for (text,) in read_columns(path, (column,))]

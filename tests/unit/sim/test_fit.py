@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from meltguard.core.units import Share
-from meltguard.demo.fit import corners, fit
-from meltguard.demo.fitted import from_figures, shipped
-from meltguard.demo.recorded import from_rows, recording, traces_beside_checkout
-from meltguard.demo.recording import BATCH_CLASSES, Recording
-from meltguard.demo.spread import Envelope, Spread, seeded
 from meltguard.errors import InvalidInput
+from meltguard.sim.fit import corners, fit
+from meltguard.sim.fitted import from_figures, shipped
+from meltguard.sim.recorded import from_rows, recording, traces_beside_checkout
+from meltguard.sim.recording import BATCH_CLASSES, Recording
+from meltguard.sim.spread import Envelope, Spread, seeded
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from random import Random
 from typing import Final
 
 from meltguard.core.units import Seconds, Share
-from meltguard.demo.spread import Envelope, Spread
+from meltguard.sim.spread import Envelope, Spread
 
 BATCH_CLASSES: Final = (1, 2, 4, 8)
 """Images a request, in the classes that service times are known for; a count belongs to the largest not above it."""

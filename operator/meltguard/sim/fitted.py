@@ -6,11 +6,11 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from meltguard.core.units import Share
-from meltguard.demo.recording import Recording
-from meltguard.demo.spread import Envelope, Quantiles
+from meltguard.sim.recording import Recording
+from meltguard.sim.spread import Envelope, Quantiles
 
 FIGURES: Final = "fitted.json"
-"""The file beside this module that `python -m meltguard.demo.fit --write` makes."""
+"""The file beside this module that `python -m meltguard.sim.fit --write` makes."""
 
 LEVELS: Final = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 """Quantiles that a distribution is told by. The last leaves out the extreme row: it is one person's."""
@@ -45,7 +45,7 @@ class Figures(BaseModel):
 
 def shipped() -> Figures:
     """The figures in the package."""
-    return Figures.model_validate_json(files("meltguard.demo").joinpath(FIGURES).read_text(encoding="utf-8"))
+    return Figures.model_validate_json(files("meltguard.sim").joinpath(FIGURES).read_text(encoding="utf-8"))
 
 
 def from_figures(figures: Figures) -> Recording:

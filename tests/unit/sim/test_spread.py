@@ -1,7 +1,7 @@
 import pytest
 
 from meltguard.core.units import Share
-from meltguard.demo.spread import Envelope, Quantiles, Rows, seeded
+from meltguard.sim.spread import Envelope, Quantiles, Rows, seeded
 
 
 def test_rows_give_back_rows_and_nothing_between_them() -> None:

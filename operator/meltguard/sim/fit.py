@@ -1,4 +1,4 @@
-"""`python -m meltguard.demo.fit`: fit the figures that ship with the package to the recorded traces.
+"""`python -m meltguard.sim.fit`: fit the figures that ship with the package to the recorded traces.
 
 Prints them as JSON; with --write it replaces the file in the package.
 """
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from meltguard.core.units import Share
-from meltguard.demo.fitted import FIGURES, LEVELS, Figures, Point
-from meltguard.demo.recorded import FLASH_CROWD, MODEL_LOADS, REQUESTS, from_rows, traces_beside_checkout
-from meltguard.demo.recording import Recording
-from meltguard.demo.spread import Envelope, Spread, between
 from meltguard.errors import InvalidInput
+from meltguard.sim.fitted import FIGURES, LEVELS, Figures, Point
+from meltguard.sim.recorded import FLASH_CROWD, MODEL_LOADS, REQUESTS, from_rows, traces_beside_checkout
+from meltguard.sim.recording import Recording
+from meltguard.sim.spread import Envelope, Spread, between
 
 CORNERS: Final = 16
 """Points that the surge's shape is told by."""
@@ -67,7 +67,7 @@ def _farthest(times: Sequence[float], rates: Sequence[float], chosen: Sequence[i
 
 def main() -> int:
     """Exit code 0; 2 where there are no traces to fit to."""
-    parser = argparse.ArgumentParser(prog="python -m meltguard.demo.fit", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m meltguard.sim.fit", description=__doc__)
     parser.add_argument("--traces", type=Path, default=traces_beside_checkout(), help="folder of the recorded traces")
     parser.add_argument("--write", action="store_true", help=f"replace {FIGURES} in the package")
     asked = parser.parse_args()

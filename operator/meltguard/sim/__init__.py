@@ -1,0 +1,1 @@
+"""A surge in simulated time: the unchanged `decide()` steers serving pods that exist only here. Seeded, repeatable."""
