@@ -239,3 +239,8 @@ def test_the_plain_manifests_hold_no_secret_and_no_hook(chart: list[Manifest]) -
     missing = expected - names
     assert missing == {(kind, f"{RELEASE}-release") for kind in hooked}
     assert names - expected == {("Namespace", NAMESPACE)}
+
+
+def test_agents_are_not_scraped_without_saying_which_pods_they_are_in(helm: Path) -> None:
+    with pytest.raises(ChartRefused, match="set it to labels of the serving pods"):
+        rendered(helm, "--set", "podMonitor.enabled=true")
