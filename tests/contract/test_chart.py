@@ -1,6 +1,7 @@
 """What the chart renders, by the real helm, before any cluster sees it."""
 
 import base64
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ import yaml
 
 from meltguard.api.signed import SigningKey
 from meltguard.cli.render import generated
+from meltguard.monitoring.alerts import rules_yaml
+from meltguard.monitoring.dashboard import dashboard_json
 from support.chart import (
     CHART,
     NAMESPACE,
@@ -112,6 +115,32 @@ SET: dict[str, tuple[list[str], Callable[[list[Manifest]], Any], Any]] = {
         lambda docs: the(docs, "ServiceMonitor")["spec"]["endpoints"],
         [{"port": "http", "path": "/metrics", "interval": "5s"}],
     ),
+    "no pod monitor": ([], lambda docs: of_kind(docs, "PodMonitor"), []),
+    "a pod monitor": (
+        ["podMonitor.enabled=true", "podMonitor.selector.app=image-gen", "podMonitor.namespaces={serving}"],
+        lambda docs: the(docs, "PodMonitor", f"{RELEASE}-agents")["spec"],
+        {
+            "namespaceSelector": {"matchNames": ["serving"]},
+            "selector": {"matchLabels": {"app": "image-gen"}},
+            "podMetricsEndpoints": [{"port": "control", "path": "/metrics", "interval": "15s"}],
+        },
+    ),
+    "a pod monitor of all namespaces": (
+        ["podMonitor.enabled=true", "podMonitor.selector.app=image-gen"],
+        lambda docs: the(docs, "PodMonitor", f"{RELEASE}-agents")["spec"]["namespaceSelector"],
+        {"any": True},
+    ),
+    "no rules": ([], lambda docs: of_kind(docs, "PrometheusRule"), []),
+    "rules": (
+        ["prometheusRule.enabled=true"],
+        lambda docs: the(docs, "PrometheusRule")["spec"],
+        yaml.safe_load(rules_yaml()),
+    ),
+    "a dashboard": (
+        ["dashboard.enabled=true"],
+        lambda docs: json.loads(the(docs, "ConfigMap", f"{RELEASE}-dashboard")["data"]["meltguard.json"]),
+        json.loads(dashboard_json()),
+    ),
     "no CRDs": (["crds.enabled=false"], lambda docs: of_kind(docs, "CustomResourceDefinition"), []),
     "CRDs that go": (
         ["crds.keep=false"],
@@ -210,3 +239,8 @@ def test_the_plain_manifests_hold_no_secret_and_no_hook(chart: list[Manifest]) -
     missing = expected - names
     assert missing == {(kind, f"{RELEASE}-release") for kind in hooked}
     assert names - expected == {("Namespace", NAMESPACE)}
+
+
+def test_agents_are_not_scraped_without_saying_which_pods_they_are_in(helm: Path) -> None:
+    with pytest.raises(ChartRefused, match="set it to labels of the serving pods"):
+        rendered(helm, "--set", "podMonitor.enabled=true")

@@ -111,3 +111,21 @@ def test_no_operator_at_all_is_no_leader(promtool: Path, tmp_path: Path) -> None
     made["input_series"] = [one for one in made["input_series"] if one["series"] != "meltguard_leader"]
     ran = run(promtool, tmp_path, [made])
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("series", "value", "fires"),
+    [
+        ('DCGM_FI_DEV_GPU_TEMP{Hostname="gpu-02"}', "9223372036854775794", False),
+        ('DCGM_FI_DEV_GPU_TEMP{hostname="gpu-02"}', "89", True),
+    ],
+    ids=["a blank that old exporters show", "a new exporter's label"],
+)
+def test_the_heat_of_any_exporter_is_read(
+    promtool: Path, tmp_path: Path, series: str, value: str, *, fires: bool
+) -> None:
+    made = case("", ["MeltguardGpuHot"] if fires else [], 12)
+    made["input_series"] = [one for one in made["input_series"] if "GPU_TEMP" not in one["series"]]
+    made["input_series"].append({"series": series, "values": f"{value}x{14}"})
+    ran = run(promtool, tmp_path, [made])
+    assert ran.returncode == 0, ran.stdout + ran.stderr

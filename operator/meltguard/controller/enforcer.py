@@ -51,6 +51,7 @@ class Enforcement:
     laggards: tuple[Laggard, ...]
     stores_down: int  # pods whose quota store does not answer
     ack_times: tuple[Seconds, ...]  # of the pushes of this pass, from its begin to each answer
+    failures: int = 0  # pushes that were not acknowledged, since the term began
 
 
 @dataclass(slots=True)
@@ -64,6 +65,7 @@ class Enforcer:
     revision: Revision = field(default=Revision(0))
     force: InForce = field(default_factory=InForce)
     sent: dict[PodUid, Sent] = field(default_factory=dict)
+    failures: int = 0
 
     async def enforce(self, policy: Policy, decision: Decision) -> Enforcement:
         """Hand out what has changed: decreases first, increases once those are acknowledged."""
@@ -120,12 +122,14 @@ class Enforcer:
             sent.trouble_since = before.trouble_since if before and before.trouble else now
             sent.rates = before.rates if before else {}  # it goes on with what it had
             self.sent[target.pod] = sent
+            self.failures += 1
             return None
         self.book.record(target.pod, counters)
         sent.acknowledged = (counters.epoch, counters.revision) == (self.epoch, grant.revision)
         if not sent.acknowledged:
             sent.trouble = f"answers that it enforces revision {counters.revision} of epoch {counters.epoch}"
             sent.trouble_since = now
+            self.failures += 1
         self.sent[target.pod] = sent
         return self.clock.elapsed()
 
@@ -169,4 +173,5 @@ class Enforcer:
             ),
             stores_down=sum(self._has_no_store(pod) for pod in targets),
             ack_times=times,
+            failures=self.failures,
         )

@@ -36,12 +36,21 @@ FAMILIES: Final = (
     Family(name="gpu_busy_ratio", text="Share of the service's GPUs' time that was spent on images.", labels=SERVICE),
     Family(name="signal_pressure", text="Pressure of one signal; NaN while unknown.", labels=(*SERVICE, "signal")),
     Family(name="signal_age_seconds", text="Age of a signal's sample.", labels=(*SERVICE, "signal")),
+    Family(
+        name="signal_unknown_total",
+        text="Passes that had to do without a signal.",
+        labels=(*SERVICE, "signal"),
+        counts=True,
+    ),
     Family(name="feature_share_ratio", text="Share of users who have a feature.", labels=(*SERVICE, "feature")),
     Family(name="rollout_held", text="1 while updates of the service wait.", labels=SERVICE),
     Family(name="overrides", text="Overrides in force.", labels=SERVICE),
     Family(name="serving_pods", text="Ready serving pods.", labels=SERVICE),
     Family(name="acknowledged_pods", text="Serving pods that enforce the limits in force.", labels=SERVICE),
     Family(name="laggards", text="Serving pods that have not acknowledged the limits in force.", labels=SERVICE),
+    Family(
+        name="push_failures_total", text="Pushes not acknowledged, since the term began.", labels=SERVICE, counts=True
+    ),
     Family(name="quota_store_down_pods", text="Serving pods whose quota store does not answer.", labels=SERVICE),
     Family(name="loans", text="Nodes on loan, by step.", labels=(*SERVICE, "step")),
     Family(name="loans_overdue", text="Loans past their promised return.", labels=SERVICE),

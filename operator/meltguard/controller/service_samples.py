@@ -28,6 +28,7 @@ class Pass(Protocol):
     enforcement: Enforcement
     conditions: tuple[Condition, ...]
     told: Counter[Reason]
+    unknown: Counter[str]
 
 
 def add(to: Samples, this: Pass) -> None:
@@ -46,6 +47,7 @@ def add(to: Samples, this: Pass) -> None:
     for signal in decision.signals:
         to.add("signal_pressure", (*service, signal.name), UNKNOWN if signal.pressure is None else signal.pressure)
         to.add("signal_age_seconds", (*service, signal.name), signal.age)
+        to.add("signal_unknown_total", (*service, signal.name), this.unknown.get(signal.name, 0))
     _tiers(to, this, service)
     _pods(to, this, service)
     _loans(to, this, service)
@@ -69,6 +71,7 @@ def _pods(to: Samples, this: Pass, service: tuple[str, str]) -> None:
     to.add("serving_pods", service, done.pods)
     to.add("acknowledged_pods", service, done.acknowledged)
     to.add("laggards", service, len(done.laggards))
+    to.add("push_failures_total", service, done.failures)
     to.add("quota_store_down_pods", service, done.stores_down)
     gpus = sum(load.gpus for load in this.seen.loads)
     busy = sum(load.busy * load.gpus for load in this.seen.loads)

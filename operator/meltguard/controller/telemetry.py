@@ -38,6 +38,7 @@ class Shown:
     enforcement: Enforcement
     conditions: tuple[Condition, ...] = ()
     told: Tally[Reason] = field(default_factory=Tally)
+    unknown: Tally[str] = field(default_factory=Tally)  # passes without a signal, by its name
 
 
 class Telemetry(Collector):
@@ -92,6 +93,7 @@ class Telemetry(Collector):
         service = (policy.namespace, policy.name)
         shown = self._services.setdefault(policy.uid, Shown(policy, decision, seen, enforcement))
         shown.policy, shown.decision, shown.seen, shown.enforcement = policy, decision, seen, enforcement
+        shown.unknown.update(signal.name for signal in decision.signals if signal.pressure is None)
         pushes = self.ack_seconds.labels(*service)
         for took in enforcement.ack_times:
             pushes.observe(took)

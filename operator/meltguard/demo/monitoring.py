@@ -1,7 +1,9 @@
 """Whether what people would look at shows anything: every query of dashboard and alerts, on the run's own data."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -15,7 +17,7 @@ from meltguard.demo.scene import OPERATOR
 from meltguard.demo.watch import is_serving
 from meltguard.errors import Unavailable
 from meltguard.monitoring.alerts import ALERTS
-from meltguard.monitoring.metrics import metrics_in
+from meltguard.monitoring.metrics import selectors_in
 from meltguard.monitoring.panels import panel_queries
 
 METRICS_PORT: Final = 8080
@@ -55,12 +57,12 @@ class ScrapeKeeper:
 async def unanswered(prometheus_url: str, span: tuple[Instant, Instant]) -> tuple[str, ...]:
     """Queries of dashboard and alerts that found nothing in all of a span.
 
-    An alert's own condition holds only when something is wrong: of those the metrics are asked for.
+    An alert's own condition holds only when something is wrong: of those the series are asked for.
 
     Raises:
         Unavailable: Prometheus does not answer.
     """
-    asked = [*panel_queries(), *sorted({metric for alert in ALERTS for metric in metrics_in(alert.query)})]
+    asked = [*panel_queries(), *sorted({series for alert in ALERTS for series in selectors_in(alert.query)})]
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN)) as session:
         return tuple([query for query in asked if not await _has_data(session, (prometheus_url, query), span)])
 
@@ -73,7 +75,13 @@ async def _has_data(session: aiohttp.ClientSession, ask: tuple[str, str], span: 
             body: dict[str, Any] = await answer.json()
     except (aiohttp.ClientError, TimeoutError) as exc:
         raise Unavailable(f"Prometheus at {url} does not answer: {exc!r}; see its log") from exc
-    return bool(body.get("data", {}).get("result"))
+    return has_numbers(body)
+
+
+def has_numbers(body: Mapping[str, Any]) -> bool:
+    """Whether an answer holds a number: a quantile of nothing is NaN, which no panel draws."""
+    found = body.get("data", {}).get("result", ())
+    return any(not isnan(float(value)) for series in found for _, value in series["values"])
 
 
 def _group(job: str, targets: list[str]) -> dict[str, Any]:

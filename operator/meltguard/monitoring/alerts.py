@@ -87,10 +87,10 @@ ALERTS: Final = (
     ),
     Alert(
         name="MeltguardMoveStuck",
-        query='sum(meltguard_loans{step!="Lent"}) by (namespace, policy) > 0',
+        query='max(meltguard_loans{step!="Lent"}) by (namespace, policy, step) > 0',
         lasting="30m",
         severity="warning",
-        summary="A node has been on its way for {{ $labels.namespace }}/{{ $labels.policy }} for half an hour.",
+        summary="{{ $labels.namespace }}/{{ $labels.policy }} has had a node at {{ $labels.step }} for half an hour.",
         step="kubectl meltguard loans -o wide; the Events of the node say what it waits for.",
     ),
     Alert(
@@ -119,10 +119,10 @@ ALERTS: Final = (
     ),
     Alert(
         name="MeltguardGpuHot",
-        query="max(DCGM_FI_DEV_GPU_TEMP) by (Hostname) > 87",
+        query="max(DCGM_FI_DEV_GPU_TEMP < 1000) by (Hostname, hostname) > 87",
         lasting="5m",
         severity="warning",
-        summary="A GPU of {{ $labels.Hostname }} is at {{ $value }} C and slows itself down.",
+        summary="A GPU of {{ $labels.Hostname }}{{ $labels.hostname }} is at {{ $value }} C and slows itself down.",
         step="Look at its cooling; cordon the node if it stays so. Meltguard takes the lower capacity into account.",
     ),
 )

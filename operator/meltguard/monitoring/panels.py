@@ -78,6 +78,11 @@ ROWS: Final = (
                 queries=((f"meltguard_signal_age_seconds{{{OURS}}}", "{{policy}} {{signal}}"),),
                 unit="s",
             ),
+            Panel(
+                title="Signals that were unknown",
+                text="Passes a second that had to do without a signal.",
+                queries=((f"rate(meltguard_signal_unknown_total{{{OURS}}}[5m])", "{{policy}} {{signal}}"),),
+            ),
         ),
     ),
     Row(
@@ -145,7 +150,7 @@ ROWS: Final = (
             Panel(
                 title="What refuses a loan",
                 text="1 for the rule that does.",
-                queries=((f"meltguard_borrowing_blocked{{{OURS}}} > 0 or vector(0)", "{{rule}}"),),
+                queries=((f"meltguard_borrowing_blocked{{{OURS}}}", "{{rule}}"),),
             ),
         ),
     ),
@@ -171,6 +176,11 @@ ROWS: Final = (
                 unit="s",
             ),
             Panel(
+                title="Pushes that failed, a second",
+                text="No answer, or a refusal; each is tried again.",
+                queries=((f"rate(meltguard_push_failures_total{{{OURS}}}[5m])", "{{policy}}"),),
+            ),
+            Panel(
                 title="Lease left at the agents",
                 text="A lease ends by itself 120 s after its push.",
                 queries=(("min(meltguard_agent_lease_left)", "shortest"),),
@@ -184,14 +194,14 @@ ROWS: Final = (
             Panel(
                 title="Hottest GPU",
                 text="By node, from the DCGM exporter.",
-                queries=(("max(DCGM_FI_DEV_GPU_TEMP) by (Hostname)", "{{Hostname}}"),),
+                queries=(("max(DCGM_FI_DEV_GPU_TEMP < 1000) by (Hostname, hostname)", "{{Hostname}}{{hostname}}"),),
                 unit="celsius",
             ),
             Panel(
                 title="Busy",
                 text="As the exporter says, and as the agents' own counters say.",
                 queries=(
-                    ("avg(DCGM_FI_DEV_GPU_UTIL) by (Hostname) / 100", "{{Hostname}}"),
+                    ("avg(DCGM_FI_DEV_GPU_UTIL <= 100) by (Hostname, hostname) / 100", "{{Hostname}}{{hostname}}"),
                     (f"meltguard_gpu_busy_ratio{{{OURS}}}", "{{policy}}, from the agents"),
                 ),
                 unit="percentunit",

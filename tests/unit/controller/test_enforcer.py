@@ -89,6 +89,7 @@ async def test_a_silent_pod_is_named_and_holds_nobody_up() -> None:
     assert (done.acknowledged, done.pods) == (2, 3)
     assert [one.pod for one in done.laggards] == ["serving/pod-0"]
     assert "no answer" in done.laggards[0].cause
+    assert done.failures == 1
     await enforcer.book.close()
 
 

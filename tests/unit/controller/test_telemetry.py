@@ -83,6 +83,22 @@ def test_nothing_is_left_of_a_policy_that_is_gone() -> None:
     assert b"image-gen" not in telemetry.text()
 
 
+def test_passes_without_a_signal_and_failed_pushes_are_counted_from_zero() -> None:
+    telemetry = after_a_pass()
+    seen = a_snapshot({FREE: 4.0})
+    decision = decide(POLICY, Memory(), seen, Instant(1001.0))
+    first = decision.signals[0]
+    name = first.name
+    before = value(telemetry, "signal_unknown_total", **SERVICE, signal=name)
+    assert before is not None
+    assert value(telemetry, "push_failures_total", **SERVICE) == 0.0
+    blind = replace(decision, signals=(replace(first, pressure=None), *decision.signals[1:]))
+    telemetry.decided(POLICY, blind, seen, enforced(failures=3))
+    telemetry.decided(POLICY, replace(decision, signals=(replace(first, pressure=0.5),)), seen, enforced(failures=3))
+    assert value(telemetry, "signal_unknown_total", **SERVICE, signal=name) == before + 1.0
+    assert value(telemetry, "push_failures_total", **SERVICE) == 3.0
+
+
 def test_pools_are_shown_with_their_books() -> None:
     telemetry = Telemetry()
     books = LedgerStatus(loans=2, gpu_hours_lent="12.5", work_lost="1.5")

@@ -7,35 +7,45 @@ from pathlib import Path
 import pytest
 import yaml
 
-from meltguard.agent import metrics as agent
-from meltguard.controller.families import FAMILIES
+from meltguard.agent.agent import Agent
+from meltguard.agent.metrics import registry_of
 from meltguard.controller.telemetry import Telemetry
 from meltguard.demo.dcgm import METRICS
 from meltguard.monitoring.alerts import ALERTS, rules_yaml
 from meltguard.monitoring.dashboard import dashboard_json
-from meltguard.monitoring.metrics import metrics_in
+from meltguard.monitoring.metrics import metrics_in, selectors_in
 from meltguard.monitoring.panels import ROWS, panel_queries
+from support.agents import ManualClock, agent_settings
 
 RUNBOOKS = (Path(__file__).parents[3] / "docs" / "runbooks.md").read_text(encoding="utf-8")
-SUFFIXES = ("", "_total", "_bucket", "_count", "_sum")
+SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 
 
 def exposed() -> set[str]:
-    """Every metric name that the operator, the agents and the DCGM exporter can show."""
-    operator = {family.name for family in Telemetry().registry.collect()} | {f"meltguard_{f.name}" for f in FAMILIES}
-    agents = {
-        f"{agent.PREFIX}{name}"
-        for group in (agent.TIER_COUNTERS, agent.TIER_GAUGES, agent.POD_COUNTERS, agent.POD_GAUGES)
-        for name in group
-    } | {f"{agent.PREFIX}{name}" for name in ("refused", "would_refuse", "source", "quota_store_up")}
-    return operator | agents | {metric.name for metric in METRICS}
+    """Every series name that the operator, the agents and the DCGM exporter can show, as Prometheus stores it."""
+    registries = (Telemetry().registry, registry_of(Agent(agent_settings(), ManualClock(), None)))
+    families = [family for registry in registries for family in registry.collect()]
+    return {f"{family.name}{end}" for family in families for end in SUFFIXES[family.type]} | {
+        metric.name for metric in METRICS
+    }
 
 
 @pytest.mark.parametrize("query", [*panel_queries(), *(alert.query for alert in ALERTS)])
 def test_every_query_asks_for_metrics_that_there_are(query: str) -> None:
-    known = {f"{name}{suffix}" for name in exposed() for suffix in SUFFIXES}
     assert metrics_in(query), "it asks for none of ours"
-    assert metrics_in(query) <= known
+    assert metrics_in(query) <= exposed()
+
+
+@pytest.mark.parametrize("query", panel_queries())
+def test_a_panel_without_data_is_empty(query: str) -> None:
+    assert "vector(" not in query, "it would show something where its metric is missing"
+
+
+def test_a_selector_is_asked_for_with_its_labels() -> None:
+    assert selectors_in('sum(meltguard_loans{step!="Lent"}) by (step) > 0 or absent(meltguard_leader)') == {
+        'meltguard_loans{step!="Lent"}',
+        "meltguard_leader",
+    }
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)

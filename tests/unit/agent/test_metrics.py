@@ -1,0 +1,35 @@
+"""The agent's series are there before the first request, and no label value comes from a request."""
+
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from meltguard.agent.agent import Agent
+from meltguard.agent.metrics import registry_of
+from meltguard.agent.refusal import Reason
+from meltguard.clock import SystemClock
+from support.agents import a_lease, agent_settings, signed
+
+LABELS = {"tier", "reason", "source", "status"}
+
+
+async def test_every_tier_of_a_document_is_shown_at_zero_before_its_first_request() -> None:
+    agent = Agent(agent_settings(), SystemClock(), None)
+    agent.obey(signed(a_lease()))
+    registry = registry_of(agent)
+    for tier in ("free", "plus"):
+        assert registry.get_sample_value("meltguard_agent_offered_total", {"tier": tier}) == 0.0
+        assert registry.get_sample_value("meltguard_agent_admitted_total", {"tier": tier}) == 0.0
+        refused = {
+            registry.get_sample_value("meltguard_agent_refused_total", {"tier": tier, "reason": reason.value})
+            for reason in Reason
+        }
+        assert refused == {0.0}
+
+
+async def test_labels_are_few_and_name_neither_pod_nor_user() -> None:
+    agent = Agent(agent_settings(), SystemClock(), None)
+    agent.obey(signed(a_lease()))
+    text = generate_latest(registry_of(agent)).decode()
+    families = list(text_string_to_metric_families(text))
+    assert {label for family in families for sample in family.samples for label in sample.labels} == LABELS
+    assert "pod-1" not in text
