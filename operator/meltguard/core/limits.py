@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from meltguard.core.policy import Tier
 from meltguard.core.units import Seconds, Share, TierName, Units, UnitsPerSecond
 
-UTILIZATION = 0.98
-"""Share of the capacity that is given out: the rest absorbs chance."""
+UTILIZATION = Share(0.98)
+"""GPUs that are busy for this share of their time are used up."""
 
 FILL = 0.5
 """The law keeps this share of the wait target waiting for the GPUs, so that none of them ever waits for work."""
@@ -91,16 +91,16 @@ def forgotten(trim: float, count: float) -> float:
 
 
 def budget(capacity: UnitsPerSecond, trim: float, backlog: Units, wait_target: Seconds) -> UnitsPerSecond:
-    """B = 0.98 g C - (backlog - C W* / 2) / T, at least 0; T is 11 W*, or the rest where that is more.
+    """B = g C - (backlog - C W* / 2) / T, at least 0; T is 11 W*, or the rest where that is more.
 
     >>> budget(UnitsPerSecond(10.0), 1.0, Units(90.0), Seconds(18.0))
-    9.8
+    10.0
     >>> round(budget(UnitsPerSecond(10.0), 1.0, Units(288.0), Seconds(18.0)), 2)
-    8.8
+    9.0
     """
     excess = backlog - FILL * capacity * wait_target
     drain = max(rest(wait_target), DRAIN_TARGETS * wait_target)
-    return UnitsPerSecond(max(0.0, UTILIZATION * trim * capacity - excess / drain))
+    return UnitsPerSecond(max(0.0, trim * capacity - excess / drain))
 
 
 def divide(needs: Sequence[TierNeed], available: UnitsPerSecond) -> dict[TierName, UnitsPerSecond | None]:
