@@ -1,6 +1,6 @@
 """What the controller needs from outside, in its own words: adapters implement these, tests stand fakes behind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,10 +45,6 @@ class Fleet(Protocol):
         Raises:
             Unavailable: the API server did not answer.
         """
-        ...
-
-    async def every_node(self) -> Sequence[NodeView]:
-        """Every node, read anew with a quorum, without its pods. Raises as `fresh`."""
         ...
 
     async def guards(self, namespaces: frozenset[str]) -> Guards:

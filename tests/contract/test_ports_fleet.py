@@ -185,16 +185,6 @@ async def test_a_fresh_read_is_the_truth_before_the_view_knows_it(setting: Setti
     assert fresh.labels["colour"] == "blue"
 
 
-async def test_all_nodes_read_anew_are_the_truth_too(setting: Setting, name: str) -> None:
-    await setting.put_node(name, a_node())
-    await setting.put_node(name, a_node({"colour": "green"}))
-    (found,) = [node for node in await setting.fleet.every_node() if node.name == name]
-    assert (found.labels["colour"], found.pods) == ("green", ())
-    setting.cut_off()
-    with pytest.raises(Unavailable):
-        await setting.fleet.every_node()
-
-
 async def test_pods_are_on_their_node(setting: Setting, name: str) -> None:
     await setting.put_node(name, a_node())
     await setting.put_pod(f"{name}-pod", a_pod(name))

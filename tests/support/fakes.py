@@ -101,13 +101,6 @@ class FakeFleet:
             raise Unavailable(f"GET node {node}: no answer")
         return self.nodes.get(node)
 
-    async def every_node(self) -> tuple[NodeView, ...]:
-        """The truth, unless cut off."""
-        await asyncio.sleep(0)
-        if self.away:
-            raise Unavailable("GET nodes: no answer")
-        return tuple(replace(node, pods=()) for node in self.nodes.values())
-
     async def guards(self, namespaces: frozenset[str]) -> Guards:
         """The truth of these namespaces, unless cut off."""
         await asyncio.sleep(0)

@@ -1,7 +1,6 @@
 """The cluster as the decision sees it: nodes and pods mirrored together, and one node read anew before a write."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NoReturn
 
@@ -107,13 +106,6 @@ class KubernetesFleet:
         self._nodes.learn(found, lambda known: known.name == node, heard)
         bound = await read_all(self._api, PODS, read_pod, {"fieldSelector": f"spec.nodeName={node}"})
         return replace(found, pods=tuple(bound.items))
-
-    async def every_node(self) -> Sequence[NodeView]:
-        """Every node, read anew with a quorum, without its pods; the mirror learns of them. Raises as `fresh`."""
-        heard = self._nodes.heard
-        listing = await read_all(self._api, NODES, read_node)
-        self._nodes.learn_all(listing.items, heard)
-        return listing.items
 
     async def guards(self, namespaces: frozenset[str]) -> Guards:
         """Budgets and Jobs of these namespaces, read anew with a quorum. Raises as `fresh`."""

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Generic, NoReturn, TypeVar
@@ -125,13 +125,12 @@ class Reflector(Generic[T]):
 
         Nothing is taken where a list or an event came after `since` (`heard` before the read): that may be newer.
         """
-        others = [item for item in self._items.values() if not meant(item)]
-        self.learn_all(others if found is None else [*others, found], since)
-
-    def learn_all(self, found: Iterable[T], since: int) -> None:
-        """Take a complete list that somebody else read; as `learn`, only where nothing came after `since`."""
-        known = {self._resource.key(item): item for item in found}
-        if self._taken == since and self._synced.is_set() and known != self._items:
+        if self._taken != since or not self._synced.is_set():
+            return
+        key = None if found is None else self._resource.key(found)
+        others = {one: item for one, item in self._items.items() if one != key and not meant(item)}
+        known = others if found is None or key is None else {**others, key: found}
+        if known != self._items:
             self._items = known
             self._changes.announce()
 

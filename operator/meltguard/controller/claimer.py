@@ -11,7 +11,7 @@ from meltguard.core.fleet import Claim, Drain, NodeView, PodView, pledged_pods
 from meltguard.core.moves import new_claim
 from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Lending, Policy, Pool
-from meltguard.core.pools import assign, loans_of
+from meltguard.core.pools import assign
 from meltguard.core.preflight import obstacles
 from meltguard.core.units import Instant
 from meltguard.ports import Clock, Fleet
@@ -47,30 +47,31 @@ class Claimer:
             return "the node or one of the pools is gone"
         home, to = pools[borrow.home], pools[borrow.to]
         now = self.clock.now()
-        known = list(pools.values())
-        if why := _unwilling(node, home, (known, self._others(node, taken)), now):
+        if why := self._unwilling(node, home, list(pools.values()), (taken, now)):
             return why
         lending = home.lending
         if lending is None:
             return f"pool {home.name} does not lend"
         if why := await self._occupied(node, lending, taken, now):
             return why
-        if why := await self._spent(node, policy, home, known):
-            return why
         drain = _drain(lending, borrow, now)
         at = (now, Instant(now + lending.max_duration))
         return Ready(node=node, claim=new_claim(node, (policy.key, policy.uid), (home, to), at, drain))
 
-    async def _spent(self, node: NodeView, policy: Policy, home: Pool, pools: list[Pool]) -> str:
-        """Why floor or bounds forbid it, with every node read anew: the mirror may not know who broke or was taken.
-
-        Asked last, right before the claim is written: it reads all nodes.
-        """
-        others = [other for other in await self.fleet.every_node() if other.name != node.name]
-        out = len(loans_of(policy.uid, others))
-        if policy.capacity is not None and out >= policy.capacity.max_loans:
-            return f"{policy.key} has all {policy.capacity.max_loans} loans out"
-        return _unwilling(node, home, (pools, others), self.clock.now())
+    def _unwilling(self, node: NodeView, home: Pool, pools: list[Pool], at: tuple[Sequence[NodeView], Instant]) -> str:
+        """Why the lender does not give this node now."""
+        taken, now = at
+        lender = assign(pools, [*self._others(node, taken), node])[home.name]
+        if why := unfit(node):
+            return f"it {why}"
+        if node.uid not in {member.uid for member in lender.members}:
+            return f"it is no longer a node of pool {home.name}"
+        if len(lender.at_home) - 1 < lender.floor:
+            return f"it is needed for the floor of pool {home.name}"
+        if home.lending is not None and len(lender.lent) >= home.lending.max_loans:
+            return f"pool {home.name} has all {home.lending.max_loans} loans out"
+        hours = lending_hours(home.lending.windows if home.lending else (), now)
+        return "" if hours.open else f"pool {home.name}: {hours.why}"
 
     async def _occupied(self, node: NodeView, lending: Lending, taken: Sequence[NodeView], now: Instant) -> str:
         """Why the node's pods cannot all go; nothing is claimed that cannot be emptied."""
@@ -87,22 +88,6 @@ class Claimer:
         """Every other node, those just claimed as they are now."""
         fresh = {other.name: other for other in taken}
         return [fresh.get(other.name, other) for other in self.fleet.view().nodes if other.name != node.name]
-
-
-def _unwilling(node: NodeView, home: Pool, fleet: tuple[list[Pool], list[NodeView]], now: Instant) -> str:
-    """Why the lender does not give this node now; `fleet` is all pools and all other nodes."""
-    pools, others = fleet
-    lender = assign(pools, [*others, node])[home.name]
-    if why := unfit(node):
-        return f"it {why}"
-    if node.uid not in {member.uid for member in lender.members}:
-        return f"it is no longer a node of pool {home.name}"
-    if len(lender.at_home) - 1 < lender.floor:
-        return f"it is needed for the floor of pool {home.name}"
-    if home.lending is not None and len(lender.lent) >= home.lending.max_loans:
-        return f"pool {home.name} has all {home.lending.max_loans} loans out"
-    hours = lending_hours(home.lending.windows if home.lending else (), now)
-    return "" if hours.open else f"pool {home.name}: {hours.why}"
 
 
 def _earlier(one: Claim, other: Claim) -> bool:

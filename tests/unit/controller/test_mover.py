@@ -11,7 +11,7 @@ from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import Fenced, InvalidInput
 from support.drain_world import EVICTION
 from support.fake_moves import Line
-from support.mover_ground import POLICY, Ground, a_lender, a_taker
+from support.mover_ground import Ground, a_lender, a_taker
 
 
 async def test_a_busy_node_is_borrowed_and_returned_as_it_was() -> None:
@@ -103,40 +103,6 @@ async def test_two_claims_of_one_pass_share_the_floor() -> None:
     ground.want("gpu-1", "gpu-2", "gpu-3")  # four nodes, floor two
     await ground.passes(2)
     assert [ground.step(f"gpu-{number}") is not None for number in (1, 2, 3)] == [True, True, False]
-
-
-async def test_who_broke_unseen_counts_for_the_floor() -> None:
-    """The view stands still while two of four nodes break; the node that is wanted is read anew and is well."""
-    ground = Ground()
-    ground.fleet.lag()
-    ground.fleet.put(*(replace(ground.node(name), ready=False) for name in ("gpu-3", "gpu-4")))
-    ground.want("gpu-1")
-    await ground.passes(2)
-    assert ground.step("gpu-1") is None
-    assert not ground.moves.steps
-
-
-@pytest.mark.parametrize("whose", ["another-policy", POLICY.uid])
-async def test_a_loan_that_the_view_does_not_show_counts(whose: str) -> None:
-    """The lender's bound holds for all policies together, the policy's own for all its lenders."""
-    ground = Ground()
-    lending = a_lender().pool.lending
-    assert lending is not None
-    assert POLICY.capacity is not None
-    most = 1 if whose != POLICY.uid else 4
-    ground.resources.lent = (a_taker(), a_lender(replace(lending, floor=0, max_loans=most)))
-    ground.want("gpu-4")
-    await ground.passes(1)
-    claim = ground.node("gpu-4").claim
-    assert claim is not None
-    ground.fleet.put(replace(ground.node("gpu-4"), claim=None))
-    ground.fleet.lag()
-    ground.fleet.put(replace(ground.node("gpu-4"), claim=replace(claim, policy_uid=whose)))
-    policy = replace(POLICY, capacity=replace(POLICY.capacity, max_loans=1))
-    ground.want("gpu-1")
-    ground.mover.board.wanted[POLICY.uid] = (policy, ground.mover.board.wanted[POLICY.uid][1])
-    await ground.passes(1)
-    assert ground.step("gpu-1") is None
 
 
 @settings(max_examples=200, deadline=None)
