@@ -135,6 +135,7 @@ class Past:
     ours: bool = False  # the cordon that it bears is ours
     home_at: float | None = None
     whole: Node | None = None  # as it was before its claim, with others' changes since
+    move: str = ""  # whose claim it bears, or bore until somebody else took it off
 
 
 def over_time(steps: Sequence[NodeStep], promises: Promises) -> Iterator[Finding]:
@@ -165,13 +166,26 @@ def _later(step: NodeStep, past: Past, promises: Promises) -> Iterator[Finding]:
         past.whole = past.whole and followed(past.whole, was, node, promises.pool_key)
         return
     yield from _cordon(step, past)
-    if was.claim is None and node.claim is not None:
+    if was.claim is None and node.claim is not None and not is_put_back(step, past.move):
         yield from _taken(step, past, promises)
-        past.whole = was
+        past.whole, past.move = was, move_of(node)
     if was.claim is not None and node.claim is None:
         past.home_at = step.deed.at
         yield from _restored(step, past)
-        past.whole = None
+        past.whole, past.move = None, ""
+
+
+def move_of(node: Node | None) -> str:
+    """The move that a node is in; "" where it bears no claim."""
+    return str((node.claim or {}).get("moveId", "")) if node else ""
+
+
+def is_put_back(step: NodeStep, move: str) -> bool:
+    """Whether a claim that somebody else took off is written again, and nothing else: no new loan, nothing opened."""
+    node, was = step.after, step.before
+    if node is None or was is None or was.claim is not None or not move or move_of(node) != move:
+        return False
+    return (node.labels, node.taints, node.cordoned) == (was.labels, was.taints, was.cordoned)
 
 
 def _cordon(step: NodeStep, past: Past) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from faults.check_nodes import is_put_back, move_of
 from faults.evidence import Deed
 from faults.promises import ASKED, DELETION_COST, EVICT_AFTER, HOMEWARD, SAVED, Finding, Promises, broken
 from faults.replay import NodeStep, Stay
@@ -104,9 +105,12 @@ def _instant(text: str) -> float | None:
 
 def nobody_is_there(steps: Sequence[NodeStep], stays: Mapping[str, Stay], promises: Promises) -> Iterator[Finding]:
     """S8: labels change, and a node opens to its borrower, only with no movable pod bound. Terminating ones count."""
+    moves: dict[str, str] = {}  # of each node, until we end it ourselves
     for step in steps:
         node, was = step.after, step.before
-        if node is None or was is None or step.deed.user != promises.identity:
+        ours, known = step.deed.user == promises.identity, moves.get(step.name, "")
+        moves[step.name] = move_of(node) or ("" if ours else known)
+        if node is None or was is None or not ours or is_put_back(step, known):
             continue
         relabelled = was.labels.get(promises.pool_key) != node.labels.get(promises.pool_key)
         opened = node.step == "Lent" and was.step != "Lent"

@@ -102,7 +102,7 @@ def on_claims() -> tuple[Case, ...]:
     return (
         replace(foreign, adjust=_one_more_claim),
         Case(name="pool-label-edited", row=46, rules=lambda _: (), at_peak=_edited({"labels": {"workload": "other"}})),
-        Case(name="claim-removed", row=46, rules=lambda _: (), at_peak=_edited({"annotations": {do.CLAIM: None}})),
+        Case(name="claim-removed", row=46, rules=lambda _: (), at_peak=_claim_taken_off),
         Case(name="claim-garbage", row=47, rules=lambda _: (), at_peak=_garbage_and_back),
     )
 
@@ -142,6 +142,17 @@ def _edited(metadata: dict[str, Any]) -> Callable[[Stage], Any]:
         return ""
 
     return act
+
+
+async def _claim_taken_off(stage: Stage) -> str:
+    """It is how a lent node knows its way home: it is put back."""
+    lent = await do.claimed_nodes(stage)
+    await _edited({"annotations": {do.CLAIM: None}})(stage)
+
+    async def put_back() -> bool:
+        return set(lent) <= set(await do.claimed_nodes(stage))
+
+    return "" if await until(put_back, 10.0) else f"a claim that was taken off {', '.join(lent)} was not put back"
 
 
 async def _garbage_and_back(stage: Stage) -> str:
