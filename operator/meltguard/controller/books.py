@@ -1,12 +1,14 @@
 """A lender's books as they stand in its GPUPool's status."""
 
 import math
+from collections.abc import Iterable, Mapping
 
 from meltguard.api.pool_status import LedgerStatus, PastLoanStatus, PoolStatus
 from meltguard.api.quantities import parse_instant
+from meltguard.api.to_core import PoolObject
 from meltguard.clock import rfc3339
 from meltguard.core.ledger import Books, PastLoan
-from meltguard.core.units import GpuHours, NodeName
+from meltguard.core.units import GpuHours, Instant, NodeName
 from meltguard.errors import InvalidInput
 
 
@@ -33,6 +35,15 @@ def read_books(status: PoolStatus) -> Books:
             for one in read.recent
         ),
     )
+
+
+def lately_home(pools: Iterable[PoolObject]) -> Mapping[str, Instant]:
+    """By node, when it last came home, as these lenders' books say: a loan is booked before its claim comes off."""
+    rested: dict[str, Instant] = {}
+    for pool in pools:
+        for one in pool.status.ledger.recent if pool.status.ledger else ():
+            rested[one.node] = max(parse_instant(one.until), rested.get(one.node, parse_instant(one.until)))
+    return rested
 
 
 def write_books(books: Books) -> LedgerStatus:

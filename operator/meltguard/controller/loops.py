@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass, field
 
 from meltguard.api.quantities import parse_instant
+from meltguard.controller.books import lately_home
 from meltguard.controller.mover import Mover
 from meltguard.controller.pools_status import PoolReporter
 from meltguard.controller.resources import Resources
@@ -46,6 +47,7 @@ class HolderLoops:
 
     async def run(self) -> None:
         """Run all of them until cancelled, or until a write is fenced off."""
+        self.means.board.remember(lately_home(self.resources.pools()))
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group

@@ -47,6 +47,11 @@ class Board:
     rested: dict[str, Instant] = field(default_factory=dict)  # node name to when it came home
     waits: dict[NodeName, str] = field(default_factory=dict)  # what a claimed node is waiting for
 
+    def remember(self, rested: Mapping[str, Instant]) -> None:
+        """What was written down before this process began: a rest does not end with who granted it."""
+        for node, at in rested.items():
+            self.rested[node] = max(at, self.rested.get(node, at))
+
     def came_home(self, node: NodeName, policy_uid: str, at: Instant) -> None:
         """What was wanted of the node is done: it must not be asked of its next loan."""
         self.rested[node] = at

@@ -84,6 +84,7 @@ class ServiceLoop:
         self._book = AgentBook(means.sink, means.clock, self.wake.set)
         self._enforcer = Enforcer(sink=means.sink, clock=means.clock, book=self._book, epoch=means.epoch)
         self._memory: Memory = read_memory(found.status.memory)
+        means.board.remember(self._memory.rested)
         self._status: PolicyStatus = found.status
         self._written: tuple[Seconds, tuple[object, ...]] | None = None
         self._changed: Instant = means.clock.now()

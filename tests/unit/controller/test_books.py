@@ -1,12 +1,17 @@
 """A lender's books in its GPUPool's status."""
 
+from dataclasses import replace
+
 import pytest
 
 from meltguard.api.pool_status import LedgerStatus, PoolStatus
-from meltguard.controller.books import read_books, write_books
+from meltguard.api.to_core import PoolObject
+from meltguard.controller.books import lately_home, read_books, write_books
+from meltguard.controller.mover import Board
 from meltguard.core.ledger import Books, PastLoan
 from meltguard.core.units import GpuHours, Instant, NodeName
 from meltguard.errors import InvalidInput
+from support.core_values import a_pool
 
 PAST = PastLoan(
     move_id="m1",
@@ -23,6 +28,16 @@ PAST = PastLoan(
 def test_what_is_written_is_read() -> None:
     books = Books(loans=3, gpu_hours=GpuHours(20.25), work_lost=GpuHours(1.5), recent=(PAST,))
     assert read_books(PoolStatus(ledger=write_books(books))) == books
+
+
+def test_a_rest_is_known_from_the_books_after_a_restart() -> None:
+    earlier = replace(PAST, move_id="m0", until=Instant(1200.0))
+    lender = PoolStatus(ledger=write_books(Books(loans=2, recent=(earlier, PAST))))
+    pools = [PoolObject(pool=a_pool(), generation=1, deleting=False, status=one) for one in (lender, PoolStatus())]
+    board = Board(rested={"gpu-5": Instant(1300.0), "gpu-6": Instant(9.0)})
+    board.remember(lately_home(pools))
+    board.remember({"gpu-6": Instant(7.0), "gpu-7": Instant(8.0)})
+    assert board.rested == {"gpu-5": 4600.0, "gpu-6": 9.0, "gpu-7": 8.0}
 
 
 def test_no_ledger_is_an_empty_one() -> None:
