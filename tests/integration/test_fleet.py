@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from meltguard.adapters.fleet_shape import read_node
 from meltguard.adapters.kubernetes_client import KubernetesApi
@@ -70,6 +71,57 @@ async def test_a_pod_on_a_node_that_is_not_known_counts_on_no_node(tmp_path: Pat
     async with fleet_over(server, tmp_path) as fleet:
         assert fleet.view().nodes[0].pods == ()
         assert [pod.node for pod in fleet.view().pending] == ["n2"]
+
+
+def unseen(server: FakeApiServer, node: str, body: dict[str, Any] | None) -> None:
+    """Change or delete (None) a node as somebody else would; the watch never tells."""
+    path = f"{NODES}/{node}"
+    if body is None:
+        server.remove(path)
+    else:
+        server.put(path, body)
+    server.history.pop()
+
+
+async def test_what_a_watch_never_told_shows_once_the_node_is_read_anew(tmp_path: Path) -> None:
+    server = FakeApiServer()
+    for number in (1, 2):
+        server.put(f"{NODES}/n{number}", a_node(number))
+    server.put(f"{PODS}/p1", a_pod("n1"))
+    async with fleet_over(server, tmp_path) as fleet:
+        changed = a_node(1)
+        changed["spec"] = {"unschedulable": True}
+        unseen(server, "n1", changed)
+        unseen(server, "n2", None)
+        await asyncio.sleep(0.2)
+        assert [node.unschedulable for node in fleet.view().nodes] == [False, False], "the mirror cannot know"
+        assert await fleet.fresh(NodeName("n2")) is None
+        read = await fleet.fresh(NodeName("n1"))
+        assert fleet.view().nodes == (read,), "as read, with its pods; the deleted one left no ghost"
+        recreated = {**a_node(1), "metadata": {"uid": "another"}}
+        server.objects.pop(("/api/v1", "nodes", "", "n1"))
+        unseen(server, "n1", recreated)
+        await fleet.fresh(NodeName("n1"))
+        assert [node.uid for node in fleet.view().nodes] == ["another"], "one node of a name"
+
+
+async def test_a_read_that_an_event_overtook_teaches_the_mirror_nothing(tmp_path: Path) -> None:
+    server = FakeApiServer()
+    server.put(f"{NODES}/n1", a_node(1))
+    async with fleet_over(server, tmp_path) as fleet:
+
+        async def late(request: web.Request) -> web.Response | None:
+            """Answer with the node as it was, after the watch has told what it has become."""
+            if request.path != f"{NODES}/n1" or "watch" in request.query:
+                return None
+            old = server.objects["/api/v1", "nodes", "", "n1"]
+            server.put(f"{NODES}/n1", {**a_node(1), "spec": {"unschedulable": True}})
+            await eventually(lambda: fleet.view().nodes[0].unschedulable)
+            return web.json_response(old)
+
+        server.faults.append(late)
+        await fleet.fresh(NodeName("n1"))
+        assert fleet.view().nodes[0].unschedulable, "what came later is the newer"
 
 
 PLACES = {

@@ -85,6 +85,21 @@ async def test_a_holder_that_died_is_followed_after_its_lease(tmp_path: Path) ->
         assert time.monotonic() - began >= BRISK.duration
 
 
+async def test_who_starts_anew_in_its_pod_waits_for_nobody_and_another_pod_does(tmp_path: Path) -> None:
+    async with ground(tmp_path) as on:
+        on.write(holderIdentity="pod-1_0123456789ab-1", leaseDurationSeconds=60, leaseTransitions=3)
+        other = asyncio.create_task(on.candidate("pod-11").acquire())
+        nameless = asyncio.create_task(on.candidate().acquire())
+        await asyncio.sleep(BRISK.retry_every * 3)
+        assert not other.done()
+        assert not nameless.done()
+        for task in (other, nameless):
+            task.cancel()
+        assert await within(1.0, on.candidate("pod-1").acquire()) == 4, (
+            "a term of its own, fenced against the one before"
+        )
+
+
 @pytest.mark.parametrize("renewed", ["1970-01-01T00:00:00.000000Z", "2099-01-01T00:00:00.000000Z", "garbage"])
 async def test_a_remote_clock_says_nothing(tmp_path: Path, renewed: str) -> None:
     async with ground(tmp_path) as on:

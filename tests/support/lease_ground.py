@@ -21,9 +21,9 @@ class Ground:
     api: KubernetesApi
     kubeconfig: Path
 
-    def candidate(self) -> LeaseElection:
+    def candidate(self, seat: str = "") -> LeaseElection:
         """One more process, as it were."""
-        return LeaseElection(self.api, NAME, SystemClock(), BRISK)
+        return LeaseElection(self.api, NAME, SystemClock(), BRISK, seat=seat)
 
     def spec(self) -> dict[str, Any]:
         """The Lease as it stands."""

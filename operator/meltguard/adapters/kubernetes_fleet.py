@@ -88,19 +88,25 @@ class KubernetesFleet:
         return self._places[1].get(text)
 
     async def fresh(self, node: NodeName) -> NodeView | None:
-        """One node and its pods, read anew with a quorum; None where it is gone.
+        """One node and its pods, read anew with a quorum; None where it is gone. The mirror learns of the node.
+
+        Else a lost event would leave everyone who reads the view, our own writes in it, behind until the next list.
 
         Raises:
             Unavailable: the API server did not answer, or not in a shape that we can read.
         """
+        heard = self._nodes.heard
         body = await self._api.get(f"{NODES}/{node}")
         if body is None:
+            self._nodes.learn(None, lambda known: known.name == node, heard)
             return None
-        bound = await read_all(self._api, PODS, read_pod, {"fieldSelector": f"spec.nodeName={node}"})
         try:
-            return read_node(body, bound.items)
+            found = read_node(body)
         except msgspec.DecodeError as exc:
             raise Unavailable(f"node {node} cannot be read ({exc}); report this with the node's YAML") from exc
+        self._nodes.learn(found, lambda known: known.name == node, heard)
+        bound = await read_all(self._api, PODS, read_pod, {"fieldSelector": f"spec.nodeName={node}"})
+        return replace(found, pods=tuple(bound.items))
 
     async def members(self, labels: Mapping[str, str]) -> tuple[NodeView, ...]:
         """The nodes that carry these labels, without their pods, read anew with a quorum. Raises as `fresh`."""

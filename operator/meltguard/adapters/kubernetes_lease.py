@@ -2,6 +2,7 @@
 
 Remote clocks are never compared with ours: another's record has expired when we have watched it unchanged for its
 lifetime on our own monotonic clock, and our own hold has ended when that clock says so, whatever the server does.
+A process that is started anew in its pod waits for nobody: the one before it is dead, and the new epoch fences it.
 """
 
 import asyncio
@@ -71,10 +72,16 @@ class Hold:
 
 
 class LeaseElection:
-    """One candidate. `identity` is its own at each start of the process."""
+    """One candidate. `identity` is its own at each start of the process.
 
-    def __init__(self, api: KubernetesApi, name: LeaseName, clock: Clock, timing: LeaseTiming = USUAL) -> None:
-        self.identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}"
+    `seat` is where at most one process runs at a time, such as a pod: who held the Lease from there before has ended.
+    """
+
+    def __init__(
+        self, api: KubernetesApi, name: LeaseName, clock: Clock, timing: LeaseTiming = USUAL, *, seat: str = ""
+    ) -> None:
+        self.identity = f"{seat or socket.gethostname()}_{uuid.uuid4().hex[:12]}"
+        self._ours = f"{seat}_" if seat else self.identity  # how the holder's name begins where that term was ours
         self._api = api.within(Seconds(timing.deadline / 2))
         self._name = name
         self._clock = clock
@@ -162,12 +169,12 @@ class LeaseElection:
         return True
 
     def _is_free(self, record: LeaseRecord) -> bool:
-        """Nobody's, a former term of this very process, or unchanged for its lifetime by our own clock."""
+        """Nobody's, a former term of this process or this seat, or unchanged for its lifetime by our own clock."""
         now = self._clock.elapsed()
         if self._seen is None or self._seen[0] != record.spec:
             self._seen = (record.spec, now)
         expired = now - self._seen[1] >= record.lifetime(self._timing.duration)
-        return not record.holder or record.holder.startswith(self.identity) or expired
+        return not record.holder or record.holder.startswith(self._ours) or expired
 
     async def _renew(self, hold: Hold) -> None:
         """Write the term once more. Raises LeaseLost where another has taken over."""

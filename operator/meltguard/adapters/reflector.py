@@ -98,7 +98,7 @@ class Reflector(Generic[T]):
         self._items: dict[str, T] = {}
         self._heard: Seconds | None = None
         self._synced = asyncio.Event()
-        self._lists = self._errors = self._failures = 0
+        self._lists = self._errors = self._failures = self._taken = 0
         self._problem = ""
 
     @property
@@ -114,6 +114,25 @@ class Reflector(Generic[T]):
     def snapshot(self) -> Mapping[str, T]:
         """Every object by its key, as of now; later changes do not show in it."""
         return dict(self._items)
+
+    @property
+    def heard(self) -> int:
+        """How many lists and events were taken so far: compare it to learn whether anything came in between."""
+        return self._taken
+
+    def learn(self, found: T | None, meant: Callable[[T], bool], since: int) -> None:
+        """Take what a quorum read said of one object: `found`, or None where it is gone; `meant` knows it by name.
+
+        Nothing is taken where a list or an event came after `since` (`heard` before the read): that may be newer.
+        """
+        if self._taken != since or not self._synced.is_set():
+            return
+        key = None if found is None else self._resource.key(found)
+        others = {one: item for one, item in self._items.items() if one != key and not meant(item)}
+        known = others if found is None or key is None else {**others, key: found}
+        if known != self._items:
+            self._items = known
+            self._changes.announce()
 
     async def synced(self) -> None:
         """Return once a first complete list is there. Put a time limit around it."""
@@ -142,6 +161,7 @@ class Reflector(Generic[T]):
         changed = fresh != self._items
         self._items = fresh
         self._lists += 1
+        self._taken += 1
         self._well()
         if changed or not self._synced.is_set():
             self._synced.set()
@@ -157,6 +177,7 @@ class Reflector(Generic[T]):
 
     def _take(self, line: bytes) -> bool:
         """Apply one event; whether it changed anything that we keep."""
+        self._taken += 1
         event = read_event(self._resource.path, line)
         if event.type == "BOOKMARK":
             return False

@@ -24,7 +24,9 @@ def operator(
     signing_keys: Annotated[Path, typer.Option(help="Directory of the signing keys' Secret.")],
     lease: Annotated[str, typer.Option(help="Lease that elects the holder.")] = "meltguard",
     listen: Annotated[str, typer.Option(help="Address of /healthz, /readyz and /metrics.")] = "0.0.0.0:8080",
-    identity: Annotated[str, typer.Option(help="Name in logs; the pod's.")] = "",
+    identity: Annotated[
+        str, typer.Option(help="The pod's name: in logs, and in the Lease. One process at a time.")
+    ] = "",
 ) -> None:
     """Run the operator until it is told to stop or loses the Lease."""
     read = load_config(config)
@@ -37,6 +39,7 @@ def operator(
         listen_port=port,
         config=read,
         keys=load_keys(signing_keys),
+        identity=identity,
     )
     raise typer.Exit(asyncio.run(run_operator(settings)))
 

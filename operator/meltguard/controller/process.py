@@ -135,7 +135,7 @@ async def _stand_and_lead(process: Process, stop: asyncio.Event) -> int:
     await process.resources.synced()
     process.synced = True
     name = LeaseName(namespace=process.settings.namespace, name=process.settings.lease)
-    lease = LeaseElection(process.api, name, process.clock)
+    lease = LeaseElection(process.api, name, process.clock, seat=process.settings.identity)
     log.info("standing by for the lease", extra={"identity": lease.identity})
     epoch = await lease.acquire(above=highest_epoch(process.fleet))
     log.info("lease is ours", extra={"epoch": epoch, "pid": os.getpid()})

@@ -54,6 +54,7 @@ class OperatorSettings:
     listen_port: int
     config: ConfigFile
     keys: tuple[SigningKey, ...]  # the first signs
+    identity: str = ""  # the pod's name; "" where it is not known that only one process bears it at a time
     tick: Seconds = field(default=Seconds(2.0))
 
     def sources(self) -> dict[str, PrometheusSource]:
