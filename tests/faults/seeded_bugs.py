@@ -110,8 +110,8 @@ BUGS: Final[tuple[Bug, ...]] = (
         edits=(
             (
                 "controller/mover.py",
-                "claimed = [node for node in self.fleet.view().nodes if node.claim is not None]",
-                "claimed = [node for node in self.fleet.view().nodes if node.claim and node.claim.since >= _BORN]",
+                "        if seen.claim is None:\n",
+                "        if seen.claim is None or seen.claim.since < _BORN:\n",
             ),
             (
                 "controller/mover.py",
@@ -250,8 +250,8 @@ BUGS: Final[tuple[Bug, ...]] = (
         edits=(
             (
                 "controller/loops.py",
-                "        if service is not None and service.released and not claimed:\n            return True\n",
-                "",
+                "claimed = any(node.claim and node.claim.policy_uid == uid for node in self.fleet.view().nodes)",
+                "claimed = bool(uid)",
             ),
         ),
         case=IDLE,
