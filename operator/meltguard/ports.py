@@ -53,10 +53,10 @@ class Fleet(Protocol):
 
 
 class Census(Protocol):
-    """Counts a pool's nodes."""
+    """Counts nodes."""
 
     async def members(self, labels: Mapping[str, str]) -> tuple[NodeView, ...]:
-        """The nodes that carry these labels, without their pods, read anew with a quorum.
+        """The nodes that carry these labels (none: every node), without their pods, read anew with a quorum.
 
         Raises:
             Unavailable: the API server did not answer.

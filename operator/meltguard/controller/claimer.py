@@ -11,7 +11,7 @@ from meltguard.core.fleet import Claim, Drain, NodeView, PodView, pledged_pods
 from meltguard.core.moves import new_claim
 from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Lending, Policy, Pool
-from meltguard.core.pools import assign
+from meltguard.core.pools import assign, loans_of
 from meltguard.core.preflight import obstacles
 from meltguard.core.units import Instant
 from meltguard.ports import Census, Clock, Fleet
@@ -51,9 +51,8 @@ class Claimer:
         every, others = list(pools.values()), self._others(node, taken)
         if why := _unwilling(node, home, every, (others, now)):
             return why
-        counted = _counted_anew(others, await self.census.members(home.labels), home)
-        if why := _unwilling(node, home, every, (counted, now)):
-            return why  # the mirror was behind: a floor is never left to a hint
+        if why := await self._spent(node, policy, home, (every, now)):
+            return why
         lending = home.lending
         if lending is None:
             return f"pool {home.name} does not lend"
@@ -62,6 +61,18 @@ class Claimer:
         drain = _drain(lending, borrow, now)
         at = (now, Instant(now + lending.max_duration))
         return Ready(node=node, claim=new_claim(node, (policy.key, policy.uid), (home, to), at, drain))
+
+    async def _spent(self, node: NodeView, policy: Policy, home: Pool, at: tuple[list[Pool], Instant]) -> str:
+        """Why floor or bounds forbid it, with all nodes read anew; `at` is (every pool, now).
+
+        The mirror may be behind: they are never left to a hint. A lent node bears its borrower's labels, so the
+        lender's labels alone would not find every loan.
+        """
+        every, now = at
+        others = [other for other in await self.census.members({}) if other.name != node.name]
+        if policy.capacity is not None and len(loans_of(policy.uid, others)) >= policy.capacity.max_loans:
+            return f"{policy.key} has all {policy.capacity.max_loans} loans out"
+        return _unwilling(node, home, every, (others, now))
 
     async def _occupied(self, node: NodeView, lending: Lending, taken: Sequence[NodeView], now: Instant) -> str:
         """Why the node's pods cannot all go; nothing is claimed that cannot be emptied."""
@@ -94,21 +105,6 @@ def _unwilling(node: NodeView, home: Pool, pools: list[Pool], at: tuple[Sequence
         return f"pool {home.name} has all {home.lending.max_loans} loans out"
     hours = lending_hours(home.lending.windows if home.lending else (), now)
     return "" if hours.open else f"pool {home.name}: {hours.why}"
-
-
-def _counted_anew(others: Sequence[NodeView], members: Sequence[NodeView], home: Pool) -> list[NodeView]:
-    """The other nodes with the lender's as they are now; one that left the pool or the cluster counts no more.
-
-    A claim that was written in this very pass is not older than the count.
-    """
-    anew = {member.name: member for member in members}
-    return [
-        replace(anew[other.name], pods=other.pods, claim=anew[other.name].claim or other.claim)
-        if other.name in anew
-        else other
-        for other in others
-        if other.name in anew or not home.labels.items() <= other.labels.items()
-    ]
 
 
 def _earlier(one: Claim, other: Claim) -> bool:

@@ -11,7 +11,7 @@ from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import Fenced, InvalidInput
 from support.drain_world import EVICTION
 from support.fake_moves import Line
-from support.mover_ground import Ground, a_lender, a_taker
+from support.mover_ground import POLICY, Ground, a_lender, a_taker
 
 
 async def test_a_busy_node_is_borrowed_and_returned_as_it_was() -> None:
@@ -145,3 +145,27 @@ async def test_a_floor_is_never_left_to_a_view_that_is_behind() -> None:
     await ground.passes(1)
     assert ground.moves.steps == []
     assert any("needed for the floor" in text for _, _, text in ground.posts.said)
+
+
+@pytest.mark.parametrize("whose", ["another-policy", POLICY.uid])
+async def test_a_loan_that_the_view_does_not_show_counts(whose: str) -> None:
+    """It bears the borrower's labels by now; the lender's bound holds for all policies, a policy's for all lenders."""
+    ground = Ground()
+    lending = a_lender().pool.lending
+    assert lending is not None
+    assert POLICY.capacity is not None
+    most = 1 if whose != POLICY.uid else 4
+    ground.resources.lent = (a_taker(), a_lender(replace(lending, floor=0, max_loans=most)))
+    ground.want("gpu-4")
+    await ground.passes(1)
+    claim = ground.node("gpu-4").claim
+    assert claim is not None
+    ground.fleet.put(replace(ground.node("gpu-4"), claim=None))
+    ground.fleet.lag()
+    lent = replace(claim, policy_uid=whose, step=MoveStep.LENT)
+    ground.fleet.put(replace(ground.node("gpu-4"), claim=lent, labels=dict(a_taker().pool.labels)))
+    policy = replace(POLICY, capacity=replace(POLICY.capacity, max_loans=1))
+    ground.want("gpu-1")
+    ground.mover.board.wanted[POLICY.uid] = (policy, ground.mover.board.wanted[POLICY.uid][1])
+    await ground.passes(1)
+    assert ground.step("gpu-1") is None
