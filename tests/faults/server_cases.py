@@ -1,10 +1,7 @@
 """Rows 1 to 5 of the fault matrix: the API server is away, or refuses."""
 
-from dataclasses import replace
-
 from faults import meddling as do
 from faults.cases import AFTER, BEFORE, HOMEWARD, LABELS, WHOLE, at
-from faults.promises import Promises
 from faults.rules import Answer, Match, Reset, Rule
 from faults.scenario import Case
 
@@ -28,7 +25,6 @@ def api_server() -> tuple[Case, ...]:
             name="api-server-away-75s",
             row=2,
             rules=lambda s: (at("Cordoned", AFTER, do.fault_for(s, 75.0, forever)),),
-            adjust=_nothing_written_for_75_s,
             lends_within=170.0,
         ),
         Case(name="writes-500-8s", row=3, rules=lambda s: (at("Claimed", AFTER, do.fault_for(s, 8.0, *failing)),)),
@@ -43,11 +39,6 @@ def api_server() -> tuple[Case, ...]:
         _refusals(409, 3),
         _refusals(422, 3),
     )
-
-
-def _nothing_written_for_75_s(promises: Promises) -> Promises:
-    """What is due meanwhile is done as soon as the API server answers again."""
-    return replace(promises, step_slack=promises.step_slack + 75.0)
 
 
 def _refusals(code: int, count: int) -> Case:
