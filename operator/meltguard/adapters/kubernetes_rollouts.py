@@ -9,7 +9,7 @@ import msgspec
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_list import read_all, read_object
 from meltguard.adapters.kubernetes_objects import WorkloadRef
-from meltguard.adapters.object_shape import Metadata
+from meltguard.adapters.object_shape import Condition, Metadata
 from meltguard.api.rollout_mark import ROLLOUT_HELD, RolloutMarkText, read_mark, write_mark
 from meltguard.api.rollout_patch import Found, forget, hold, resume
 from meltguard.clock import rfc3339
@@ -21,9 +21,23 @@ DEPLOYMENTS: Final = "/apis/apps/v1"
 
 
 class RolloutSpec(msgspec.Struct, frozen=True):
-    """Whether updates wait."""
+    """Whether updates wait, and how many pods there should be."""
 
     paused: bool | None = None
+    replicas: int = 1
+
+
+class RolloutStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """How far an update is."""
+
+    replicas: int = 0
+    updated_replicas: int = 0
+    conditions: tuple[Condition, ...] | None = None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether its deadline for progress is over: nobody need wait for it."""
+        return any(one.type == "Progressing" and one.status == "False" for one in self.conditions or ())
 
 
 class DeploymentShape(msgspec.Struct, frozen=True):
@@ -31,6 +45,12 @@ class DeploymentShape(msgspec.Struct, frozen=True):
 
     metadata: Metadata
     spec: RolloutSpec = RolloutSpec()
+    status: RolloutStatus = RolloutStatus()
+
+    @property
+    def updating(self) -> bool:
+        """Whether pods of an older template are still there, and are being replaced."""
+        return not self.spec.paused and self.status.updated_replicas < self.status.replicas and not self.status.is_stuck
 
 
 _DEPLOYMENTS: Final = msgspec.json.Decoder(DeploymentShape)
@@ -100,7 +120,11 @@ def _read(shape: DeploymentShape) -> ReadRollout:
         workload=WorkloadRef(
             api_version="apps/v1", kind="Deployment", name=shape.metadata.name, namespace=shape.metadata.namespace
         ),
-        view=RolloutView(paused=bool(shape.spec.paused), mark=None if text is None else read_mark(text)),
+        view=RolloutView(
+            paused=bool(shape.spec.paused),
+            mark=None if text is None else read_mark(text),
+            updating=shape.updating,
+        ),
         found=Found(
             uid=shape.metadata.uid,
             paused=shape.spec.paused,

@@ -55,9 +55,14 @@ def spare_since(ebb: Ebb) -> Instant | None:
     """Since when one loan could have gone; None while none could."""
     lent = [node for node in ebb.seen.loans if node.claim and node.claim.step is MoveStep.LENT]
     leaving = any(n.claim and n.claim.step in HOMEWARD for n in ebb.seen.loans)
-    if not lent or leaving or not stays_calm_without(ebb, max(node.gpus for node in lent)):
+    if not lent or leaving or _is_updating(ebb.seen) or not stays_calm_without(ebb, max(node.gpus for node in lent)):
         return None
     return ebb.memory.spare_since if ebb.memory.spare_since is not None else ebb.now
+
+
+def _is_updating(seen: Snapshot) -> bool:
+    """Pods that leave a node for the update would come back to it, and those that are to go could not be told apart."""
+    return seen.rollout is not None and seen.rollout.updating
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

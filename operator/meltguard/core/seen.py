@@ -57,6 +57,7 @@ class RolloutView:
 
     paused: bool
     mark: RolloutMark | None  # None: no policy holds them
+    updating: bool = False  # pods are being replaced, and it goes forward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from meltguard.core.policy import Policy, Pool
 from meltguard.core.pools import assign, loans_of
 from meltguard.core.rest import DAY, SHORTEST_REST
 from meltguard.core.returns import BREACH_TIME, breach_since
-from meltguard.core.seen import Memory, Recalled, RecallOrder, Snapshot
-from meltguard.core.units import Gpus, Instant, NodeName, PoolName
+from meltguard.core.seen import Memory, Recalled, RecallOrder, RolloutView, Snapshot
+from meltguard.core.units import Gpus, Instant, NodeName, PoolName, UnitsPerSecond
 from meltguard.core.waiting import PATIENCE
 from support.core_values import FREE, PLUS, a_node, a_pod, a_policy, a_pool, a_snapshot
 
@@ -210,3 +210,14 @@ def test_calm_sends_the_dearest_home_first_then_the_youngest() -> None:
     assert first.memory.returned_at == NOW
     without = replace(seen(*LOANS, offered=CALM, lenders=lenders), loads=view.loads)
     assert list(homeward(decided(without, memory, policy))) == ["young"]
+
+
+def test_a_calm_return_waits_for_an_update_and_an_order_does_not() -> None:
+    small = tuple(replace(loan, gpus=Gpus(2)) for loan in LOANS)
+    updating = RolloutView(paused=False, mark=None, updating=True)
+    memory = replace(Memory(), units_per_gpu=UnitsPerSecond(1.0))
+    calm = decided(seen(*small, offered=CALM), memory)
+    assert calm.memory.spare_since == NOW
+    assert decided(seen(*small, offered=CALM, rollout=updating), memory).memory.spare_since is None
+    ordered = decided(seen(*small, offered=CALM, rollout=updating, recalls=an_order()), memory)
+    assert set(homeward(ordered)) == {"old", "young"}
