@@ -7,12 +7,12 @@ from meltguard.core.adoption import adopted, is_learning
 from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, SignalPressure, TierLimit
 from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
-from meltguard.core.level import LevelState, next_level
+from meltguard.core.level import LevelState, Pressing, next_level
 from meltguard.core.loan_rules import Shortage, are_used, confirming
 from meltguard.core.loans import arriving_gpus, choose_loans, missing_gpus
 from meltguard.core.measure import Measured, all_signals, measure
 from meltguard.core.policy import Level, Policy, TierState
-from meltguard.core.pressure import assess, highest, predicted_wait
+from meltguard.core.pressure import DEMAND_SIGNAL, assess, highest, predicted_wait
 from meltguard.core.replicas import replicas
 from meltguard.core.rest import noted
 from meltguard.core.returns import Ebb, breach_since, returns, spare_since
@@ -60,7 +60,9 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
     measured = measure(policy, memory, seen, (platform, span))
     signals = all_signals(policy, platform, measured)
     top = highest(signals)
-    level = _level(policy, memory, top.pressure if top else None, now)
+    acute = highest([signal for signal in signals if signal.name != DEMAND_SIGNAL])
+    pressing = Pressing(most=_pressure(top), acute=_pressure(acute))
+    level = _level(policy, memory, pressing, now)
     spendable = _budget(measured, memory.trim, policy)
     limited = limit_tiers(policy, level.level, _law(measured, spendable, (span, now), level.level), memory.limits)
     tiers, trim = limited.limits, _trim(policy, memory, (measured, limited), span)
@@ -144,14 +146,18 @@ def _span(memory: Memory, now: Instant) -> Seconds:
     return Seconds(min(LONGEST_SPAN, max(0.0, now - memory.decided_at)))
 
 
-def _level(policy: Policy, memory: Memory, pressure: Pressure | None, now: Instant) -> LevelState:
+def _pressure(signal: SignalPressure | None) -> Pressure | None:
+    return signal.pressure if signal is not None else None
+
+
+def _level(policy: Policy, memory: Memory, pressing: Pressing, now: Instant) -> LevelState:
     state = LevelState(
         level=memory.level,
         since=memory.level_since if memory.level_since > 0 else now,
         risen=memory.risen,
         calm_since=memory.calm_since,
     )
-    after = next_level(state, pressure, policy.dwell, now)
+    after = next_level(state, pressing, policy.dwell, now)
     forced = [override.level for override in active_overrides(policy, now) if override.level is not None]
     if not forced:
         return after

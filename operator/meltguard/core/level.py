@@ -27,16 +27,35 @@ class LevelState:
     calm_since: Instant | None
 
 
-def asked_by(pressure: Pressure) -> Level:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pressing:
+    """The highest pressure, and the highest without offered demand; None: no such signal is known.
+
+    That more is asked for than the GPUs can do is what limits are for, and lasts as long as the surge. Critical means
+    that limits do not suffice: waits or heat say so. Else a tier that Critical suspends would be away for the whole
+    surge, while GPUs stand idle.
+    """
+
+    most: Pressure | None
+    acute: Pressure | None
+
+    def on(self, level: Level) -> Pressure | None:
+        """The pressure that this level hangs on."""
+        return self.acute if level is Level.CRITICAL else self.most
+
+
+def asked_by(pressing: Pressing) -> Level:
     """The level that one sample alone asks for."""
-    return max((level for level, at in ENTER.items() if pressure >= at), default=Level.NORMAL)
+    asked = (level for level, at in ENTER.items() if (pressure := pressing.on(level)) is not None and pressure >= at)
+    return max(asked, default=Level.NORMAL)
 
 
-def next_level(state: LevelState, pressure: Pressure | None, dwell: Seconds, now: Instant) -> LevelState:
+def next_level(state: LevelState, pressing: Pressing, dwell: Seconds, now: Instant) -> LevelState:
     """The level after one more sample; an unknown pressure changes nothing and starts the dwell anew."""
-    if pressure is None:
+    pressure = pressing.on(state.level)
+    if pressing.most is None or pressure is None:
         return LevelState(level=state.level, since=state.since, risen=state.level, calm_since=None)
-    asked = asked_by(pressure)
+    asked = asked_by(pressing)
     confirmed = min(asked, state.risen)
     if confirmed > state.level:
         return LevelState(level=confirmed, since=now, risen=asked, calm_since=None)

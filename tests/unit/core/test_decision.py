@@ -20,6 +20,7 @@ from support.core_values import FREE, PLUS, a_node, a_pod, a_policy, a_pool, a_s
 
 SURGE = {FREE: 10.0, PLUS: 3.0}
 QUEUE = {FREE: 60.0}
+LONG_QUEUE = {FREE: 120.0}
 
 
 def passes(policy: Policy, seen: Snapshot, count: int, memory: Memory | None = None) -> Decision:
@@ -47,8 +48,8 @@ def test_a_calm_service_is_left_alone() -> None:
 
 
 def test_one_sample_alone_raises_no_level() -> None:
-    assert passes(a_policy(), a_snapshot(SURGE, QUEUE), 1).level is Level.NORMAL
-    assert passes(a_policy(), a_snapshot(SURGE, QUEUE), 2).level is Level.CRITICAL
+    assert passes(a_policy(), a_snapshot(SURGE, LONG_QUEUE), 1).level is Level.NORMAL
+    assert passes(a_policy(), a_snapshot(SURGE, LONG_QUEUE), 2).level is Level.CRITICAL
 
 
 def test_the_lowest_tier_gives_way_and_the_paid_one_does_not() -> None:
@@ -123,8 +124,22 @@ def test_silent_agents_hold_level_and_limits() -> None:
     assert now <= before
 
 
+def test_demand_alone_is_never_critical_and_does_not_hold_what_a_wait_made_critical() -> None:
+    """A viral surge asks for many times more as long as it lasts: that is what limits are for."""
+    viral = a_snapshot({FREE: 60.0, PLUS: 3.0})
+    asked = passes(a_policy(), viral, 5)
+    assert asked.level is Level.OVERLOADED
+    assert asked.pressure is not None
+    assert asked.pressure > 1.5
+    decision = passes(a_policy(), a_snapshot({FREE: 60.0, PLUS: 3.0}, LONG_QUEUE), 3)
+    assert decision.level is Level.CRITICAL
+    for _ in range(35):
+        decision = decide(a_policy(), decision.memory, viral, Instant(decision.at + 2.0))
+    assert decision.level is Level.OVERLOADED
+
+
 def test_a_level_steps_down_one_at_a_time_after_the_dwell() -> None:
-    hot = passes(a_policy(), a_snapshot(SURGE, QUEUE), 3)
+    hot = passes(a_policy(), a_snapshot(SURGE, LONG_QUEUE), 3)
     calm = a_snapshot({FREE: 0.5, PLUS: 0.5})
     levels = []
     decision = hot
