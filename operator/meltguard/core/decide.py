@@ -90,7 +90,8 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
     pods = replicas(policy, memory, seen)
     ways = returns(parts.ebb, parts.spare)
     updates = rollouts(policy, level.level, seen, now)
-    measures = Measures(features=parts.features, rollouts=updates, tiers=parts.tiers)
+    words = active_overrides(policy, now)
+    measures = Measures(features=parts.features, rollouts=updates, tiers=parts.tiers, overrides=words)
     left = replace(
         _remembered(memory, parts.measured, level, now),
         confirmed_at=now if are_used(confirming(policy, parts.signals)) else memory.confirmed_at,
@@ -111,7 +112,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         budget=parts.spendable,
         limits=parts.tiers,
         features=parts.features,
-        overrides=active_overrides(policy, now),
+        overrides=words,
         rollouts=updates,
         borrow=parts.loans.taken,
         intents=ways.intents,

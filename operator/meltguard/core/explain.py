@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from meltguard.core.decision import FeatureShare, Outcome, SignalPressure, TierLimit
 from meltguard.core.fleet import HOMEWARD, MoveStep
 from meltguard.core.level import ENTER, LEAVE, LevelState
-from meltguard.core.policy import Level, Mode, Policy, TierState
+from meltguard.core.policy import Level, Mode, Override, Policy, TierState
 from meltguard.core.rollout import Rollouts, RolloutState
 from meltguard.core.seen import Snapshot
 from meltguard.core.units import Instant
@@ -20,6 +20,7 @@ class Measures:
     features: tuple[FeatureShare, ...]
     rollouts: Rollouts | None
     tiers: tuple[TierLimit, ...]
+    overrides: tuple[Override, ...] = ()
 
 
 def one_line(policy: Policy, level: tuple[Level, SignalPressure | None], measures: Measures, seen: Snapshot) -> str:
@@ -30,6 +31,7 @@ def one_line(policy: Policy, level: tuple[Level, SignalPressure | None], measure
     if measures.rollouts is not None and measures.rollouts.state is RolloutState.HELD:
         parts.append("updates held")
     parts += [_tier_part(limit) for limit in tiers if limit.state is not TierState.OPEN]
+    parts += [f"override {one.sets}" + (f" by {one.by}" if one.by else "") for one in measures.overrides]
     loans = _loan_part(seen)
     if loans:
         parts.append(loans)
