@@ -192,8 +192,14 @@ def test_a_node_that_is_deleted_in_the_middle_takes_its_loan_with_it(lab: Lab) -
     lab.kubectl("create", "-f", "-", stdin=json.dumps(a_gpu_node("lost", "research")))
     lab.kubectl("wait", "node/lost", "--for=condition=Ready", "--timeout=60s")
     status = lab.kubectl.read("isp", "image-gen", "-n", SERVING)["status"]
-    until(lambda: "lost" not in json.dumps(lab.kubectl.read("isp", "image-gen", "-n", SERVING)["status"]), 30.0)
-    assert status
+    assert "lost" in json.dumps(status["loans"])
+
+    def told_as_over() -> bool:
+        now = lab.kubectl.read("isp", "image-gen", "-n", SERVING)["status"]
+        over = any(one["reason"] == "LoanEnded" and "lost" in one["text"] for one in now["history"])
+        return over and "lost" not in json.dumps(now.get("loans", []))
+
+    until(told_as_over, 30.0)
     assert lab.view("lost").claim is None
     assert not lab.read("lost")["spec"].get("unschedulable")
 

@@ -240,5 +240,5 @@ def test_the_api_server_finds_no_wrong_type_in_an_expression(shielded: Shielded)
         return {item["metadata"]["name"]: item.get("status", {}) for item in items}
 
     until(lambda: all("observedGeneration" in status for status in statuses().values()))
-    assert len(statuses()) == 6
+    assert len(statuses()) == 7
     assert not {name: status["typeChecking"] for name, status in statuses().items() if status.get("typeChecking")}

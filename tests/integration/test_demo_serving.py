@@ -18,7 +18,7 @@ from meltguard.api.signed import SigningKey
 from meltguard.clock import SystemClock
 from meltguard.core.fleet import PodView
 from meltguard.core.units import Seconds
-from meltguard.demo import cluster, scene
+from meltguard.demo import cluster, research, scene
 from meltguard.demo.check.evidence import read_journals, read_results
 from meltguard.demo.endpoints import EndpointKeeper
 from meltguard.demo.files import RunFiles, own_files
@@ -35,6 +35,9 @@ from support.eventually import eventually
 
 pytestmark = pytest.mark.plane
 SPEED = 20.0
+GPUS = len(scene.node_names()) * scene.GPUS_A_NODE
+SERVING_PODS = scene.INFERENCE_NODES * scene.GPUS_A_NODE
+BUSY_GPUS = research.BUSY_NODES * scene.GPUS_A_NODE
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +112,7 @@ async def delete(stage: Stage, pod: PodView) -> None:
 async def test_the_scene_serves_and_drains(own_plane: Plane, tmp_path: Path) -> None:
     with own_files(tmp_path / "report.json") as files:
         async with a_scene(own_plane, files) as running:
-            assert len(running.serving()) == 24
+            assert len(running.serving()) == SERVING_PODS
             await every_gpu_is_scraped(own_plane)
             await users_are_served(running)
             await a_picture_shows_it(running)
@@ -118,19 +121,19 @@ async def test_the_scene_serves_and_drains(own_plane: Plane, tmp_path: Path) -> 
 
 
 async def every_gpu_is_scraped(plane: Plane) -> None:
-    series = await until_answered("DCGM_FI_DEV_GPU_TEMP", plane, 64)
-    training = await until_answered('DCGM_FI_DEV_GPU_UTIL{namespace="research"} == 100', plane, 16)
+    series = await until_answered("DCGM_FI_DEV_GPU_TEMP", plane, GPUS)
+    training = await until_answered('DCGM_FI_DEV_GPU_UTIL{namespace="research"} == 100', plane, BUSY_GPUS)
 
-    assert len({one["metric"]["UUID"] for one in series}) == 64
+    assert len({one["metric"]["UUID"] for one in series}) == GPUS
     assert {one["metric"]["Hostname"] for one in series} == set(scene.node_names())
-    assert len({one["metric"]["Hostname"] for one in training}) == 2
+    assert len({one["metric"]["Hostname"] for one in training}) == research.BUSY_NODES
 
 
 def a_short_surge(files: RunFiles) -> UsersSetup:
     return UsersSetup(
         seed=1,
         speed=SPEED,
-        base_gpus=24,
+        base_gpus=SERVING_PODS,
         peak=0.8,
         lead_in=1.0,
         length=10.0,
@@ -165,9 +168,9 @@ async def a_picture_shows_it(running: Running) -> None:
     watch = Watch(stage.api, stage.fleet, stage.plane.prometheus_url, stage.files.journals)
     async with aiohttp.ClientSession() as session:
         picture = await watch.picture(session)
-    assert len(picture.nodes) == 8
-    assert sum(node.serving for node in picture.nodes) == 24
-    assert sum(node.other > 0 for node in picture.nodes) == 2
+    assert len(picture.nodes) == len(scene.node_names())
+    assert sum(node.serving for node in picture.nodes) == SERVING_PODS
+    assert sum(node.other > 0 for node in picture.nodes) == research.BUSY_NODES
 
 
 async def a_deleted_pod_finishes_its_image(running: Running) -> None:
@@ -182,7 +185,9 @@ async def a_deleted_pod_finishes_its_image(running: Running) -> None:
         stage.fleet, lambda: not stage.pods(lambda one: one.uid == pod.uid), Seconds(30.0), "the drained pod to go"
     )
     assert status == 200
-    await cluster.until(stage.fleet, lambda: len(running.serving()) == 24, Seconds(30.0), "a pod in its place")
+    await cluster.until(
+        stage.fleet, lambda: len(running.serving()) == SERVING_PODS, Seconds(30.0), "a pod in its place"
+    )
 
 
 async def ask(session: aiohttp.ClientSession, pod: PodView) -> int:

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     NODE_LENT = "NodeLent"
     NODE_RECALLED = "NodeRecalled"
     NODE_RETURNED = "NodeReturned"
+    LOAN_ENDED = "LoanEnded"
     BORROWING_REFUSED = "BorrowingRefused"
     METRICS_UNKNOWN = "MetricsUnknown"
     EVICTION_NOTICE = "EvictionNotice"
@@ -57,6 +58,7 @@ ACTIONS: Mapping[Reason, str] = {
     Reason.NODE_LENT: "Borrow",
     Reason.NODE_RECALLED: "Return",
     Reason.NODE_RETURNED: "Return",
+    Reason.LOAN_ENDED: "Return",
     Reason.BORROWING_REFUSED: "Borrow",
     Reason.METRICS_UNKNOWN: "Observe",
     Reason.EVICTION_NOTICE: "Notify",

@@ -6,7 +6,7 @@ from meltguard.controller.events import Reason
 from meltguard.core.decision import Decision
 from meltguard.core.explain import per_minute
 from meltguard.core.fleet import Claim, MoveStep
-from meltguard.core.loan_words import claimed_words, home_words, lent_words, recalled_words
+from meltguard.core.loan_words import claimed_words, lent_words, over_words, recalled_words
 from meltguard.core.policy import TierState
 from meltguard.core.rollout import RolloutState
 from meltguard.core.units import NodeName
@@ -38,7 +38,7 @@ def loan_changes(before: Mapping[NodeName, Claim], now: Mapping[NodeName, Claim]
             yield Reason.NODE_RECALLED, recalled_words(node, claim)
     for node, claim in before.items():
         if node not in now:
-            yield Reason.NODE_RETURNED, home_words(node, claim.home)
+            yield Reason.LOAN_ENDED, over_words(node, claim.home)
 
 
 def _overrides(before: Decision | None, now: Decision) -> Iterator[Said]:

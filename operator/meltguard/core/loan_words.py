@@ -87,6 +87,11 @@ def claimed_words(node: NodeName, claim: Claim) -> str:
     return f"{node} is claimed from {claim.home} for {claim.policy}"
 
 
+def over_words(node: NodeName, home: PoolName) -> str:
+    """A loan is over, whether the node went home or is gone."""
+    return f"the loan of {node} by {home} is over"
+
+
 def home_words(node: NodeName, home: PoolName) -> str:
     """A loan is over."""
     return f"{node} is home in {home}"
