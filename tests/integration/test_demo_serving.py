@@ -57,6 +57,10 @@ class Running:
         """Pods that may be sent to."""
         return self.stage.pods(lambda pod: is_serving(pod) and pod.ready and not pod.terminating)
 
+    def is_whole(self) -> bool:
+        """Whether every GPU of the service's own nodes has its pod."""
+        return len(self.serving()) == SERVING_PODS
+
 
 @asynccontextmanager
 async def a_scene(plane: Plane, files: RunFiles) -> AsyncIterator[Running]:
@@ -185,9 +189,7 @@ async def a_deleted_pod_finishes_its_image(running: Running) -> None:
         stage.fleet, lambda: not stage.pods(lambda one: one.uid == pod.uid), Seconds(30.0), "the drained pod to go"
     )
     assert status == 200
-    await cluster.until(
-        stage.fleet, lambda: len(running.serving()) == SERVING_PODS, Seconds(30.0), "a pod in its place"
-    )
+    await cluster.until(stage.fleet, running.is_whole, Seconds(30.0), "a pod in its place")
 
 
 async def ask(session: aiohttp.ClientSession, pod: PodView) -> int:

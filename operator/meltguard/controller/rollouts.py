@@ -52,8 +52,8 @@ class RolloutKeeper:
         mark = RolloutMark(policy=found.policy.key, policy_uid=found.policy.uid, since=at)
         try:
             await self.rollouts.write(read, write, mark)
-        except (Conflict, Missing, Unavailable) as exc:
-            log.info("rollout not written", extra={"policy": found.policy.key, "write": write, "why": str(exc)})
+        except (Conflict, Missing, Unavailable, InvalidInput) as exc:  # limits and status go on without it
+            log.warning("rollout not written", extra={"policy": found.policy.key, "write": write, "why": str(exc)})
             return False
         return True
 

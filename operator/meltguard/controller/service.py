@@ -147,8 +147,8 @@ class ServiceLoop:
         if self.released:
             await self._take_pods_back()
             return
-        await self._means.rollouts.let_go(self.found, workload_ref(self.found))
         unheard = await self._enforcer.release(self.found.policy)
+        await self._means.rollouts.let_go(self.found, workload_ref(self.found))
         self.released = True
         text = "the agents were released" if not unheard else f"{len(unheard)} agents did not hear of the release"
         await self._means.events.say(policy_ref(self.found.policy), Reason.RELEASED, text)
