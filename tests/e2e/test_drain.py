@@ -191,8 +191,6 @@ def test_a_node_that_is_deleted_in_the_middle_takes_its_loan_with_it(lab: Lab) -
     lab.kubectl("delete", "node", "lost")
     lab.kubectl("create", "-f", "-", stdin=json.dumps(a_gpu_node("lost", "research")))
     lab.kubectl("wait", "node/lost", "--for=condition=Ready", "--timeout=60s")
-    status = lab.kubectl.read("isp", "image-gen", "-n", SERVING)["status"]
-    assert "lost" in json.dumps(status["loans"])
 
     def told_as_over() -> bool:
         now = lab.kubectl.read("isp", "image-gen", "-n", SERVING)["status"]
