@@ -15,6 +15,9 @@ from bench.law_cases import FREE, Case
 from meltguard.sim.ledger import Sample
 
 COLOURS: Final = {"ours": "#0072B2", "AIMD": "#D55E00", "on/off": "#CC79A7", "static": "#777777"}
+FAINT: Final = {"on/off": 0.2}
+"""How much of a law is seen: one that jumps at every tick would hide the others."""
+
 SMOOTH: Final = 15
 """Ticks that busy shares are averaged over."""
 
@@ -25,7 +28,7 @@ def draw(path: Path, shown: Sequence[tuple[Case, Mapping[str, Sequence[Sample]]]
     for column, (case, laws) in enumerate(shown):
         _busy(axes[0][column], case, laws)
         _limits(axes[1][column], case, laws)
-    axes[0][0].legend(loc="lower right", fontsize=8)
+    axes[0][0].legend(loc="lower center", ncols=2, fontsize=8)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
@@ -46,9 +49,16 @@ def _busy(axes: Axes, case: Case, laws: Mapping[str, Sequence[Sample]]) -> None:
 
 def _limits(axes: Axes, case: Case, laws: Mapping[str, Sequence[Sample]]) -> None:
     top = 1.3 * case.nominal
-    for law, samples in laws.items():
+    for law, samples in reversed(laws.items()):  # ours is drawn last, on top
         rates = [min(top, one.rates.get(FREE, top)) for one in samples]
-        axes.step([one.at / 60 for one in samples], rates, color=COLOURS[law], linewidth=1.0, where="post")
+        axes.step(
+            [one.at / 60 for one in samples],
+            rates,
+            color=COLOURS[law],
+            alpha=FAINT.get(law, 1.0),
+            linewidth=1.2,
+            where="post",
+        )
     axes.set_ylim(0, 1.05 * top)
     axes.set_xlabel("minutes")
     axes.set_ylabel("the free tier's limit, units/s (top: none)")
