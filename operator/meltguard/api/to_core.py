@@ -160,7 +160,7 @@ def _policy(resource: ImageServicePolicy) -> Policy:
         tiers=tuple(_tier(tier) for tier in spec.tiers),
         capacity=_capacity(spec.capacity) if spec.capacity else None,
         features=tuple(_feature(feature) for feature in spec.features),
-        overrides=tuple(_override(override) for override in spec.overrides),
+        overrides=tuple(read_override(override) for override in spec.overrides),
         hold_at=spec.rollouts.hold_at.level if spec.rollouts else None,
     )
 
@@ -215,7 +215,8 @@ def _feature(spec: FeatureSpec) -> Feature:
     return Feature(name=spec.name, rollout=rollout)
 
 
-def _override(spec: OverrideSpec) -> Override:
+def read_override(spec: OverrideSpec) -> Override:
+    """An override as the law knows it, whether its time is over or not."""
     return Override(
         until=read.parse_instant(spec.until),
         reason=spec.reason,

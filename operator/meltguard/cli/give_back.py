@@ -8,6 +8,7 @@ import typer
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_lease import LeaseName
+from meltguard.cli.plugin_access import Context, Kubeconfig
 from meltguard.clock import SystemClock
 from meltguard.controller.give_back import GiveBack
 from meltguard.controller.settings import load_keys
@@ -22,7 +23,8 @@ def give_back(
     lease: Annotated[str, typer.Option(help="The operator's Lease.")] = "meltguard",
     signing_keys: Annotated[Path | None, typer.Option(help="Signing keys, to release the agents.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds that nodes may take.")] = 240.0,
-    kubeconfig: Annotated[str | None, typer.Option(help="Kubeconfig.")] = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> None:
     """Bring lent nodes home. The operator is fenced off meanwhile; it needs the break-glass role."""
     if bool(nodes) == all_nodes:
@@ -30,7 +32,7 @@ def give_back(
     key = load_keys(signing_keys)[0] if signing_keys and all_nodes else None
 
     async def run() -> int:
-        async with await KubernetesApi.connect(kubeconfig) as api:
+        async with await KubernetesApi.connect(kubeconfig, context) as api:
             work = GiveBack(
                 api=api,
                 clock=SystemClock(),

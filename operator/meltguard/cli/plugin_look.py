@@ -20,7 +20,9 @@ from meltguard.cli.plugin_access import (
     Output,
     Watch,
 )
+from meltguard.clock import SystemClock
 from meltguard.controller.policies import Object, Policies, read
+from meltguard.core.units import Instant
 
 PolicyName = Annotated[str | None, typer.Argument(help="An ImageServicePolicy. Left out: all.")]
 
@@ -48,8 +50,8 @@ def status(
     def lines(found: Sequence[Object]) -> list[str]:
         read_ones = [read(body) for body in found]
         if name is not None:
-            return [line for policy in read_ones for line in text.page(policy)]
-        return text.table([text.STATUS_COLUMNS, *(text.overview(policy) for policy in read_ones)])
+            return [line for policy in read_ones for line in text.page(policy, _now())]
+        return text.table([text.STATUS_COLUMNS, *(text.overview(policy, _now()) for policy in read_ones)])
 
     access = Access(namespace=namespace, everywhere=everywhere, kubeconfig=kubeconfig, context=context)
     _show(access, View(name=name, form=output, lines=lines), again=watch)
@@ -67,7 +69,7 @@ def why(
     """The last decision: what went into it, each rule's answer, what would unblock it, what is next."""
 
     def lines(found: Sequence[Object]) -> list[str]:
-        return [line for body in found for line in text.why(read(body), history=history)]
+        return [line for body in found for line in text.why(read(body), _now(), history=history)]
 
     access = Access(namespace=namespace, everywhere=everywhere, kubeconfig=kubeconfig, context=context)
     _show(access, View(name=name, form=output, lines=lines), again=False)
@@ -91,6 +93,10 @@ def limits(
 
     access = Access(namespace=namespace, everywhere=everywhere, kubeconfig=kubeconfig, context=context)
     _show(access, View(name=name, form=output, lines=lines), again=watch)
+
+
+def _now() -> Instant:
+    return SystemClock().now()
 
 
 def _show(access: Access, view: View, *, again: bool) -> None:

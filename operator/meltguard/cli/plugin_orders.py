@@ -10,6 +10,7 @@ import typer
 from meltguard.api.levels import LevelName
 from meltguard.api.quantities import parse_duration, parse_instant
 from meltguard.cli.plugin_access import Access, Context, Kubeconfig, Namespace
+from meltguard.cli.plugin_text import OVERRIDE_COLUMNS, override_rows, table
 from meltguard.clock import SystemClock, rfc3339
 from meltguard.controller.policies import Object, paused, read, resumed
 from meltguard.core.policy import TierState
@@ -50,6 +51,7 @@ def override(
     until: Annotated[str | None, typer.Option(help="Until when, RFC 3339. One of --for and --until.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why, for those who find it.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the override of this tier (or level) away.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Only show the overrides, those that are over too.")] = False,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -57,7 +59,12 @@ def override(
     """Set a tier's state or limit, or the level, above the law, until a time. It ends by itself."""
     word = Word(tier=tier, level=level, state=state, limit=limit)
     access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context)
+    if listed:
+        _list(access, name)
+        return
     if remove:
+        if not (tier or level):
+            raise InvalidInput("say which override to remove: --tier NAME, or --level with any level")
         _edit(access, name, lambda body, _: _without(body, word), "the law decides again")
         return
     if not word.body.keys() - {"tier"}:
@@ -97,6 +104,15 @@ def _edit(access: Access, name: str, change: Callable[[Object, str], Object], to
 
     written = read(asyncio.run(run()))
     typer.echo(f"{written.metadata.namespace}/{written.metadata.name}: {told} (mode {written.spec.mode})")
+
+
+def _list(access: Access, name: str) -> None:
+    async def run() -> Object:
+        async with access.policies() as policies:
+            return await policies.one(name)
+
+    rows = override_rows(read(asyncio.run(run())), SystemClock().now())
+    typer.echo("\n".join(table([OVERRIDE_COLUMNS, *rows]) if rows else [f"{name} has no override"]))
 
 
 def _ends(lasts: str | None, until: str | None) -> Instant:

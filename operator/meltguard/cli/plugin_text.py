@@ -1,18 +1,27 @@
 """What `kubectl meltguard` prints: from a policy's status to lines. The words are the status's own."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from meltguard.api.conditions import ConditionStatus
 from meltguard.api.policy import ImageServicePolicy
 from meltguard.api.policy_status import LimitStatus, PolicyStatus, SignalStatus
+from meltguard.api.to_core import read_override
+from meltguard.clock import parse_rfc3339, rfc3339
+from meltguard.controller.policies import WHY_PAUSED
+from meltguard.core.units import Instant, Seconds
 
 Row = Sequence[str]
 
 STATUS_COLUMNS = ("NAMESPACE", "POLICY", "OK", "MODE", "LEVEL", "LIMITS", "LOANS", "WHY")
 LIMIT_COLUMNS = ("POLICY", "TIER", "STATE", "LIMIT", "DEMAND", "SINCE", "CAUSE")
+OVERRIDE_COLUMNS = ("SETS", "UNTIL", "BY", "REASON")
 WIDE_LIMIT_COLUMNS = (*LIMIT_COLUMNS, "LIFTS WHEN", "MESSAGE")
 GOOD, BAD = frozenset({"Ready", "MetricsAvailable", "Enforced"}), frozenset({"Stalled", "BorrowingBlocked"})
 """Conditions that should be True, and such that should not; of the others either is well."""
+SILENT: Final = Seconds(120.0)
+"""A running operator writes each status every ten seconds; the rest is for clocks that differ."""
+NOBODY_LOOKED: Final = "the operator has not looked at it yet; is it running?"
 
 
 def table(rows: Sequence[Row]) -> list[str]:
@@ -25,31 +34,34 @@ def table(rows: Sequence[Row]) -> list[str]:
     return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def overview(policy: ImageServicePolicy) -> Row:
+def overview(policy: ImageServicePolicy, now: Instant) -> Row:
     """Ok? Doing what? Why? In one line."""
     status = policy.status
     return (
         policy.metadata.namespace,
         policy.metadata.name,
-        _ready(status),
+        _ready(status, now),
         status.mode or policy.spec.mode,
         status.level or "?",
         status.acknowledged or "?",
         str(status.loan_count or 0),
-        status.why or "the operator has not looked at it yet; is it running?",
+        _said(status, now),
     )
 
 
-def page(policy: ImageServicePolicy) -> list[str]:
+def page(policy: ImageServicePolicy, now: Instant) -> list[str]:
     """One policy on a page."""
     status = policy.status
     head = [
-        f"{policy.metadata.namespace}/{policy.metadata.name}: {status.why or 'not looked at yet'}",
+        f"{policy.metadata.namespace}/{policy.metadata.name}: {_said(status, now)}",
         (
             f"mode {status.mode or policy.spec.mode}, level {status.level or '?'} since {status.level_since or '?'}, "
             f"pressure {status.pressure or '?'}; limits acknowledged by {status.acknowledged or '?'}"
         ),
     ]
+    because = policy.metadata.annotations.get(WHY_PAUSED)
+    if because:
+        head.append(f"paused: {because}")
     if status.decision is not None and status.decision.next_change:
         head.append(f"next: {status.decision.next_change}")
     parts = (
@@ -65,14 +77,14 @@ def page(policy: ImageServicePolicy) -> list[str]:
     return [*head, *(line for title, lines in parts if lines for line in (f"{title}:", *(f"  {x}" for x in lines)))]
 
 
-def why(policy: ImageServicePolicy, *, history: bool) -> list[str]:
+def why(policy: ImageServicePolicy, now: Instant, *, history: bool) -> list[str]:
     """The last decision, explained; with `history` also what changed lately."""
     status = policy.status
     decision = status.decision
     if decision is None:
         return [f"{policy.metadata.name}: the operator has not decided anything yet; is it running?"]
     lines = [
-        f"{policy.metadata.namespace}/{policy.metadata.name}: {status.why or ''}",
+        f"{policy.metadata.namespace}/{policy.metadata.name}: {_said(status, now)}",
         (
             f"decided at {decision.at}: {decision.answering_pods} of {decision.ready_pods} pods answer, demand "
             f"{decision.demand or '?'}, capacity {decision.capacity or 'not measured yet'}, shared out "
@@ -108,6 +120,24 @@ def limit_rows(policy: ImageServicePolicy, *, wide: bool) -> Iterator[Row]:
         yield (*row, limit.lifts_when or "", limit.message or "") if wide else row
 
 
+def override_rows(policy: ImageServicePolicy, now: Instant) -> list[Row]:
+    """One line an override of the spec; one whose time is over says so."""
+    found = [read_override(spec) for spec in policy.spec.overrides]
+    return [
+        (one.sets, rfc3339(one.until) + (" (over)" if one.until <= now else ""), one.by, one.reason) for one in found
+    ]
+
+
+def silence(status: PolicyStatus, now: Instant) -> str:
+    """What to say where no operator has decided for too long; nothing where one has."""
+    if status.decision is None:
+        return ""
+    age = now - parse_rfc3339(status.decision.at)
+    if age <= SILENT:
+        return ""
+    return f"nothing was decided since {status.decision.at}, {age / 60.0:.0f} min ago: is the operator running?"
+
+
 def troubles(status: PolicyStatus) -> Iterator[str]:
     """Conditions that are not as they should be."""
     for one in status.conditions:
@@ -116,7 +146,16 @@ def troubles(status: PolicyStatus) -> Iterator[str]:
             yield f"{one.type} is {one.status.value} ({one.reason}): {one.message}"
 
 
-def _ready(status: PolicyStatus) -> str:
+def _said(status: PolicyStatus, now: Instant) -> str:
+    if not status.why:
+        return NOBODY_LOOKED
+    silent = silence(status, now)
+    return f"{silent} It said: {status.why}" if silent else status.why
+
+
+def _ready(status: PolicyStatus, now: Instant) -> str:
+    if silence(status, now):
+        return "no: Silent"
     ready = next((one for one in status.conditions if one.type == "Ready"), None)
     if ready is None:
         return "?"

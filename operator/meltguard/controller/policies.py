@@ -57,7 +57,7 @@ class Policies:
         return found[0]
 
     async def changed(self) -> AsyncIterator[None]:
-        """One item each time that any of them was written, until the reader stops.
+        """One item each time that any of them may have been written, until the reader stops.
 
         Raises:
             Unavailable: the API server went away.
@@ -98,9 +98,13 @@ class Policies:
 
 
 async def changed(api: KubernetesApi, path: str) -> AsyncIterator[None]:
-    """One item each time that an object of this resource was written. Raises Unavailable as `watch` does."""
+    """One item when each watch begins, and each time that an object was written. Raises Unavailable as `watch` does.
+
+    The item at the beginning is for what was written after the reader last looked: no watch tells of that.
+    """
     while True:
         version = (await read_all(api, path, _decoded)).resource_version
+        yield
         try:
             async with aclosing(api.watch(path, {"resourceVersion": version}, WATCH_FOR)) as lines:
                 async for batch in lines:

@@ -6,7 +6,10 @@ from meltguard.api.conditions import ConditionStatus
 from meltguard.api.policy import ImageServicePolicy
 from meltguard.api.policy_status import HistoryEntry, PolicyStatus, RolloutStatus
 from meltguard.cli import plugin_text as text
+from meltguard.clock import parse_rfc3339
+from meltguard.controller.policies import WHY_PAUSED
 from meltguard.core.rollout import RolloutState
+from meltguard.core.units import Instant
 from support.objects import a_policy_object
 from support.statuses import AT, a_condition, a_policy_status
 
@@ -26,30 +29,55 @@ class Shown:
 
 
 PRESSED = a_policy_status()
+NOW = Instant(parse_rfc3339(AT) + 5.0)
 
 
 def test_one_line_says_whether_it_is_well_what_it_does_and_why() -> None:
-    row = text.overview(Shown(PRESSED).policy)
+    row = text.overview(Shown(PRESSED).policy, NOW)
     assert row[:7] == ("serving", "image-gen", "yes", "Enforce", "Overloaded", "31/32", "1")
     assert row[7] == PRESSED.why
 
 
 def test_a_policy_that_is_not_ready_says_the_reason() -> None:
     ill = PRESSED.model_copy(update={"conditions": (a_condition("Ready", ConditionStatus.FALSE),)})
-    assert text.overview(Shown(ill).policy)[2] == "no: AllWell"
+    assert text.overview(Shown(ill).policy, NOW)[2] == "no: AllWell"
 
 
 def test_a_policy_that_nobody_looked_at_yet_says_so() -> None:
     new = Shown(PolicyStatus()).policy
-    assert text.overview(new)[2] == "?"
-    assert "is it running?" in text.overview(new)[7]
-    assert "is it running?" in text.why(new, history=True)[0]
-    assert text.page(new)
+    assert text.overview(new, NOW)[2] == "?"
+    assert "is it running?" in text.overview(new, NOW)[7]
+    assert "is it running?" in text.why(new, NOW, history=True)[0]
+    assert text.page(new, NOW)
+
+
+def test_a_status_that_nobody_renews_is_no_ok_and_the_last_words_stay() -> None:
+    policy = Shown(PRESSED).policy
+    in_time, late = Instant(parse_rfc3339(AT) + text.SILENT), Instant(parse_rfc3339(AT) + 600.0)
+    assert text.overview(policy, in_time)[2] == "yes"
+    assert text.overview(policy, late)[2] == "no: Silent"
+    for said in (text.overview(policy, late)[7], text.page(policy, late)[0], text.why(policy, late, history=False)[0]):
+        assert f"nothing was decided since {AT}, 10 min ago: is the operator running?" in said
+        assert str(PRESSED.why) in said
+
+
+def test_a_pause_says_why() -> None:
+    policy = Shown(PRESSED).policy
+    meta = policy.metadata.model_copy(update={"annotations": {WHY_PAUSED: "an upgrade (ada)"}})
+    assert "paused: an upgrade (ada)" in text.page(policy.model_copy(update={"metadata": meta}), NOW)
+    assert not any(line.startswith("paused:") for line in text.page(policy, NOW))
+
+
+def test_overrides_are_listed_and_what_is_over_says_so() -> None:
+    policy = Shown(PRESSED).policy  # its one override ends on the first of December
+    assert text.override_rows(policy, NOW) == [("free: Suspend", "2026-12-01T18:00:00Z", "ada", "launch day")]
+    later = parse_rfc3339("2026-12-01T18:00:00Z")
+    assert text.override_rows(policy, later)[0][1] == "2026-12-01T18:00:00Z (over)"
 
 
 def test_the_page_has_every_part_in_the_status_own_words() -> None:
     held = RolloutStatus(state=RolloutState.HELD, since=AT, cause="level Overloaded holds", lifts_when="it falls")
-    page = "\n".join(text.page(Shown(PRESSED.model_copy(update={"rollouts": held})).policy))
+    page = "\n".join(text.page(Shown(PRESSED.model_copy(update={"rollouts": held})).policy, NOW))
     for said in (
         "wait 6.1 s, pressure 1.13, 1 s old",
         "temperature is unknown: stale: measured 90 s ago",
@@ -81,12 +109,12 @@ def test_what_is_not_as_it_should_be_is_named_and_nothing_else() -> None:
 def test_why_shows_inputs_rules_what_unblocks_and_the_history() -> None:
     entry = HistoryEntry(at=AT, reason="LevelChanged", text="Normal to Elevated: wait 5 s")
     policy = Shown(PRESSED.model_copy(update={"history": (entry,)})).policy
-    told = "\n".join(text.why(policy, history=True))
+    told = "\n".join(text.why(policy, NOW, history=True))
     assert "31 of 32 pods answer, demand 400/m, capacity 320/m, shared out 300/m" in told
     assert "yes  agents answer: 31 of 32" in told
     assert "a loan waits for: a fresh temperature" in told
     assert "LevelChanged: Normal to Elevated: wait 5 s" in told
-    assert "LevelChanged" not in "\n".join(text.why(policy, history=False))
+    assert "LevelChanged" not in "\n".join(text.why(policy, NOW, history=False))
 
 
 def test_limits_are_one_line_a_tier_and_wide_says_what_lifts_them() -> None:
