@@ -57,8 +57,8 @@ def _features(before: Decision | None, now: Decision) -> Iterator[Said]:
     was = {one.name: one for one in before.features} if before is not None else {}
     for one in now.features:
         earlier = was.get(one.name)
-        if earlier is not None and earlier.share == one.share:
-            continue
+        if (earlier is not None and earlier.share == one.share) or (before is None and one.since != now.at):
+            continue  # told already, perhaps by the process before this one
         if one.cause:
             yield Reason.FEATURE_SLOWED, f"{one.cause}; it lifts when {one.lifts_when}"
         elif earlier is not None:
@@ -68,7 +68,7 @@ def _features(before: Decision | None, now: Decision) -> Iterator[Said]:
 def _updates(before: Decision | None, now: Decision) -> Iterator[Said]:
     after = now.rollouts
     was = before.rollouts.state if before is not None and before.rollouts is not None else RolloutState.FREE
-    if after is None or after.state is was:
+    if after is None or after.state is was or (before is None and after.since != now.at):
         return
     if after.state is RolloutState.HELD:
         yield Reason.ROLLOUT_HELD, f"{after.cause}; they go on when {after.lifts_when}"
@@ -82,7 +82,7 @@ def _tiers(before: Decision | None, now: Decision) -> Iterator[Said]:
     states = {limit.tier: limit.state for limit in before.limits} if before is not None else {}
     for limit in now.limits:
         was = states.get(limit.tier, TierState.OPEN)
-        if was is limit.state:
+        if was is limit.state or (before is None and limit.since != now.at):
             continue
         if limit.state is TierState.OPEN:
             yield Reason.TIER_LIFTED, f"tier {limit.tier} is open again"

@@ -78,3 +78,15 @@ def test_an_override_is_told_when_it_begins_and_ends_by_itself_or_by_hand() -> N
     assert told(forced, over) == {Reason.OVERRIDE_ENDED: "free: Suspend: its time is over; the law decides again"}
     assert "taken away" in told(forced, CALM)[Reason.OVERRIDE_ENDED]
     assert told(None, forced) == {}
+
+
+def test_a_process_that_has_just_begun_does_not_tell_again_what_the_one_before_it_told() -> None:
+    def held(since: Instant) -> Decision:
+        limit = replace(CALM.limits[0], state=TierState.DELAY, rate=UnitsPerSecond(0.5), cause="c", since=since)
+        feature = FeatureShare(name="edit", share=Percent(50), since=since, cause="c", lifts_when="calm")
+        updates = Rollouts(state=RolloutState.HELD, since=since, cause="c", lifts_when="calm")
+        return replace(CALM, limits=(limit,), features=(feature,), rollouts=updates)
+
+    assert told(None, held(Instant(NOW - 60.0))) == {}
+    begun = {Reason.TIER_LIMITED, Reason.FEATURE_SLOWED, Reason.ROLLOUT_HELD}
+    assert told(None, held(NOW)).keys() == begun, "what begins at this very moment is new"
