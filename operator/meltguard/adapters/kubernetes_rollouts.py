@@ -21,10 +21,9 @@ DEPLOYMENTS: Final = "/apis/apps/v1"
 
 
 class RolloutSpec(msgspec.Struct, frozen=True):
-    """Whether updates wait, and how many pods there should be."""
+    """Whether updates wait."""
 
     paused: bool | None = None
-    replicas: int = 1
 
 
 class RolloutStatus(msgspec.Struct, frozen=True, rename="camel"):

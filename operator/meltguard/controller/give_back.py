@@ -23,15 +23,14 @@ from meltguard.adapters.pod_shape import read_pod
 from meltguard.api.signed import SigningKey
 from meltguard.api.to_core import PolicyObject, read_policy
 from meltguard.clock import SystemClock
-from meltguard.controller.handlers import FINALIZER
 from meltguard.controller.leavers import WITHDRAWN
 from meltguard.controller.observe import workload_ref
-from meltguard.controller.resources import POLICIES, POOLS
+from meltguard.controller.resources import FINALIZER, POLICIES, POOLS
 from meltguard.core.fleet import EPOCH_ANNOTATION, MoveStep, NodeView
 from meltguard.core.granting import Stamp, released
 from meltguard.core.move_actions import Enter, Evict, Intent, Notify, Release, Scene, Wait, Wanted, Withdraw
 from meltguard.core.moves import next_action
-from meltguard.core.rollout import RolloutWrite
+from meltguard.core.rollout import letting_go
 from meltguard.core.units import Epoch, Instant, NodeName, Revision, Seconds
 from meltguard.errors import Conflict, InvalidInput, Unavailable
 from meltguard.ports import Target
@@ -178,9 +177,8 @@ class GiveBack:
         for held in await rollouts.held():
             if held.view.mark is None:
                 continue
-            write = RolloutWrite.RESUME if held.view.paused else RolloutWrite.FORGET
             try:
-                await rollouts.write(held, write, held.view.mark)
+                await rollouts.write(held, letting_go(held.view), held.view.mark)
             except (Conflict, Missing) as exc:
                 self.say(f"{held.workload.name}: its rollout was not resumed: {exc}; see kubectl rollout resume")
                 continue

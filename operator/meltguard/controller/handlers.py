@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import kopf
 
+from meltguard.controller.resources import FINALIZER
 from meltguard.core.units import Seconds
 
 GROUP, VERSION = "meltguard.io", "v1alpha1"
-FINALIZER = "meltguard.io/finalizer"
 CHECK_AGAIN = Seconds(2.0)
 
 

@@ -17,6 +17,8 @@ from meltguard.ports import Clock
 POLICIES = "/apis/meltguard.io/v1alpha1/imageservicepolicies"
 POOLS = "/apis/meltguard.io/v1alpha1/gpupools"
 NAMESPACES = "/api/v1/namespaces"
+FINALIZER = "meltguard.io/finalizer"
+"""Ours, on policies and pools: Kopf sets it, and `meltguard return` takes it off without loading Kopf."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from meltguard.adapters.kubernetes_objects import WorkloadRef
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts, ReadRollout
 from meltguard.api.to_core import PolicyObject
 from meltguard.controller.resources import CustomResources
-from meltguard.core.rollout import RolloutWrite
+from meltguard.core.rollout import RolloutWrite, letting_go
 from meltguard.core.seen import RolloutMark, RolloutView
 from meltguard.core.units import Instant, Seconds
 from meltguard.errors import Conflict, InvalidInput, Unavailable
@@ -76,9 +76,7 @@ class RolloutKeeper:
     async def _resume(self, read: ReadRollout) -> None:
         if read.view.mark is None:
             return
-        await self.rollouts.write(
-            read, RolloutWrite.RESUME if read.view.paused else RolloutWrite.FORGET, read.view.mark
-        )
+        await self.rollouts.write(read, letting_go(read.view), read.view.mark)
 
 
 def _is_of(read: ReadRollout, uid: str) -> bool:

@@ -88,11 +88,16 @@ def _held(policy: Policy, level: Level, view: RolloutView, since: Instant) -> Ro
         cause, lifts = "it was held when the policy was paused", "the policy is resumed"
         return Rollouts(state=RolloutState.HELD, since=since, cause=cause, lifts_when=lifts)
     if policy.mode is Mode.SHADOW or not _asks(policy, level):
-        return replace(FREE, write=RolloutWrite.RESUME if view.paused else RolloutWrite.FORGET)
+        return replace(FREE, write=letting_go(view))
     if not view.paused:
         return _left_alone("someone resumed it meanwhile; it is held again only after the level has fallen")
     cause, lifts = _words(policy, level)
     return Rollouts(state=RolloutState.HELD, since=since, cause=cause, lifts_when=lifts)
+
+
+def letting_go(view: RolloutView) -> RolloutWrite:
+    """The write that ends a hold of ours: where someone has resumed it already, only the mark is left to take off."""
+    return RolloutWrite.RESUME if view.paused else RolloutWrite.FORGET
 
 
 def _left_alone(why: str) -> Rollouts:

@@ -44,7 +44,7 @@ class ScrapeKeeper:
 
     def _write(self) -> None:
         pods = [pod for node in self.fleet.view().nodes for pod in node.pods if pod.ready and pod.ip]
-        agents = sorted((pod for pod in pods if is_serving(pod)), key=_age)[:AGENTS]
+        agents = sorted((pod for pod in pods if is_serving(pod)), key=_name)[:AGENTS]
         groups = [
             _group("meltguard", [f"{pod.ip}:{METRICS_PORT}" for pod in pods if pod.namespace == OPERATOR]),
             _group("meltguard-agent", [f"{pod.ip}:{AGENT_PORT}" for pod in agents]),
@@ -88,5 +88,5 @@ def _group(job: str, targets: list[str]) -> dict[str, Any]:
     return {"targets": targets, "labels": {"job": job}}
 
 
-def _age(pod: PodView) -> str:
+def _name(pod: PodView) -> str:
     return pod.name
