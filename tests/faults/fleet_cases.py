@@ -103,6 +103,7 @@ def on_claims() -> tuple[Case, ...]:
         replace(foreign, adjust=_one_more_claim),
         Case(name="pool-label-edited", row=46, rules=lambda _: (), at_peak=_edited({"labels": {"workload": "other"}})),
         Case(name="claim-removed", row=46, rules=lambda _: (), at_peak=_claim_taken_off),
+        Case(name="claim-removed-meanwhile", row=46, rules=lambda _: (), at_peak=_claim_taken_off_meanwhile),
         Case(name="claim-garbage", row=47, rules=lambda _: (), at_peak=_garbage_and_back),
     )
 
@@ -148,7 +149,21 @@ async def _claim_taken_off(stage: Stage) -> str:
     """It is how a lent node knows its way home: it is put back."""
     lent = await do.claimed_nodes(stage)
     await _edited({"annotations": {do.CLAIM: None}})(stage)
+    return await _is_put_back(stage, lent)
 
+
+async def _claim_taken_off_meanwhile(stage: Stage) -> str:
+    """Nobody saw it come off: what the pool's status bears is enough."""
+    lent, operator = await do.claimed_nodes(stage), stage.ground.operator
+    operator.hold()
+    await operator.kill()
+    await _edited({"annotations": {do.CLAIM: None}})(stage)
+    operator.go_on()
+    await operator.up()
+    return await _is_put_back(stage, lent)
+
+
+async def _is_put_back(stage: Stage, lent: list[str]) -> str:
     async def put_back() -> bool:
         return set(lent) <= set(await do.claimed_nodes(stage))
 

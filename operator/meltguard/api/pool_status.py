@@ -43,6 +43,10 @@ class PoolLoan(MessageModel):
     """Whole GPU-hours that the borrower has had so far."""
     work_lost: Annotated[str, Clipped(32)] | None = None
     """Whole GPU-hours of unsaved work that its evictions cost."""
+    node_uid: Annotated[str, Clipped(64)] | None = None
+    """The node's uid: another node of the same name owes nothing."""
+    way_home: Annotated[str, Clipped(16384)] | None = None
+    """A copy of the claim on the node, with its labels, taints and cordon as they were before."""
 
 
 class PastLoanStatus(MessageModel):

@@ -1,10 +1,16 @@
 """Claims that somebody else took off a node: without its claim a lent node would not know its way home."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from meltguard.api.claim import parse_claim
+from meltguard.api.to_core import PoolObject
 from meltguard.core.fleet import Claim, NodeView
 from meltguard.core.units import NodeName
+from meltguard.errors import InvalidInput
+
+log = logging.getLogger(__name__)
 
 MOST_ENDED = 10_000
 
@@ -19,11 +25,29 @@ class Known:
 
 @dataclass(slots=True)
 class LostClaims:
-    """Remembers claims from pass to pass, within one term; after a restart the pools' ledgers name the loans."""
+    """Remembers claims from pass to pass; a term begins with those that the pools' status bears."""
 
     known: dict[NodeName, Known] = field(default_factory=dict)
     ended: dict[str, None] = field(default_factory=dict)  # moves that we released, in their order
     restored: set[str] = field(default_factory=set)  # moves whose claim was put back once
+
+    def remember(self, pools: Iterable[PoolObject]) -> None:
+        """What was written down before this term: a claim may have come off while nobody looked.
+
+        A loan that is in the books was ended by us, even if the list of loans was not written since.
+        """
+        for one in pools:
+            booked = {past.move for past in one.status.ledger.recent} if one.status.ledger is not None else set()
+            for loan in one.status.loans:
+                if loan.way_home is None or loan.node_uid is None:
+                    continue
+                try:
+                    claim = parse_claim(loan.way_home)
+                except InvalidInput as exc:
+                    log.warning("copy of a claim not read", extra={"node": loan.node, "why": str(exc)})
+                    continue
+                if claim.move_id not in booked:
+                    self.known.setdefault(NodeName(loan.node), Known(uid=loan.node_uid, claim=claim))
 
     def look(self, nodes: Iterable[NodeView]) -> Iterator[tuple[NodeName, Known]]:
         """The claims that are not there any more, though nobody of us released them; what is there is remembered."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.api.claim import write_claim
 from meltguard.api.conditions import Condition, ConditionStatus, with_conditions
 from meltguard.api.pool_status import NodeCounts, PoolLoan, PoolStatus, WindowStatus
 from meltguard.api.to_core import PoolObject
@@ -97,6 +98,8 @@ def _loan(node: NodeView, claim: Claim, at: Instant) -> PoolLoan:
         promised_return=rfc3339(claim.due),
         gpu_hours=_whole(so_far.gpu_hours),
         work_lost=_whole(so_far.work_lost),
+        node_uid=node.uid,
+        way_home=write_claim(claim),
     )
 
 

@@ -28,6 +28,7 @@ from meltguard.controller.health import serving_health
 from meltguard.controller.leavers import Leavers
 from meltguard.controller.ledger import Ledger
 from meltguard.controller.loops import HolderLoops
+from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.mover import Board, Mover
 from meltguard.controller.observe import Observer
 from meltguard.controller.pools_status import PoolReporter
@@ -234,6 +235,8 @@ def _mover(
     process: Process, api: KubernetesApi, shared: tuple[KubernetesObjects, EventLog, Board], epoch: Epoch
 ) -> Mover:
     objects, events, board = shared
+    lost = LostClaims()
+    lost.remember(process.resources.pools())
     return Mover(
         resources=process.resources,
         fleet=process.fleet,
@@ -247,6 +250,7 @@ def _mover(
         clock=process.clock,
         epoch=epoch,
         board=board,
+        lost=lost,
     )
 
 

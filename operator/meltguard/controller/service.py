@@ -28,7 +28,7 @@ from meltguard.controller.telling import Said, changes, loan_changes
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision, SetReplicas
 from meltguard.core.fleet import Claim
-from meltguard.core.granting import baseline_for
+from meltguard.core.granting import baseline_for, safe_capacity
 from meltguard.core.policy import Level, Mode, TierState
 from meltguard.core.replicas import replicas
 from meltguard.core.seen import Memory, Snapshot, Workload
@@ -195,10 +195,11 @@ class ServiceLoop:
 
     async def _write_baseline(self, decision: Decision, seen: Snapshot) -> None:
         policy = self.found.policy
-        now = Baseline(generation=self.found.generation, pods=seen.ready_pods, capacity=decision.capacity)
+        capacity = safe_capacity(decision, seen.ready_pods)
+        now = Baseline(generation=self.found.generation, pods=seen.ready_pods, capacity=capacity)
         if self._baseline is not None and not _baseline_changed(self._baseline, now):
             return
-        document = document_of(baseline_for(policy, decision.capacity, seen.ready_pods, decision.at))
+        document = document_of(baseline_for(policy, capacity, seen.ready_pods, decision.at))
         text = self._means.key.sign(document).model_dump_json(by_alias=True)
         name = f"{policy.name}-meltguard-baseline"
         await self._means.objects.apply_config_map(policy.namespace, name, {"baseline.json": text}, policy_ref(policy))

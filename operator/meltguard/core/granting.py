@@ -95,6 +95,18 @@ def queue_bound(rate: UnitsPerSecond, max_wait: Seconds) -> int:
     return min(MOST_QUEUE, max(LEAST_QUEUE, math.ceil(rate * max_wait)))
 
 
+def safe_capacity(decision: Decision, pods: int) -> UnitsPerSecond | None:
+    """The capacity that a baseline may count on; None where nothing was ever learned.
+
+    While no agent has answered since a restart, what was learned before still holds, for at least one GPU a pod: a
+    baseline without safe rates would let everything in where an agent has no lease.
+    """
+    learned = decision.memory.units_per_gpu
+    if decision.capacity is not None or learned is None:
+        return decision.capacity
+    return UnitsPerSecond(learned * max(1, pods))
+
+
 def baseline_for(policy: Policy, capacity: UnitsPerSecond | None, pods: int, at: Instant) -> Grant:
     """What every pod of the service may admit without a live lease. `capacity` is the service's, if learned."""
     count = max(1, pods)

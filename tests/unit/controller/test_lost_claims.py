@@ -4,9 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from meltguard.api.pool_status import LedgerStatus
+from meltguard.api.to_core import PoolObject
+from meltguard.controller.books import write_books
+from meltguard.controller.pools_status import pool_status
 from meltguard.core.fleet import CLAIM_ANNOTATION, MoveStep, NodeView
+from meltguard.core.ledger import Books, closed, ended
+from meltguard.core.pools import assign
 from support.core_values import a_node
-from support.mover_ground import Ground
+from support.mover_ground import Ground, a_lender
 
 
 def unclaimed(node: NodeView) -> NodeView:
@@ -79,5 +85,53 @@ async def test_a_view_that_is_old_puts_nothing_back_on_a_node_that_was_released(
     nodes = ground.fleet.view().nodes
     assert list(ground.mover.lost.look(nodes)) == []
     ground.fleet.put(released)
+    await ground.passes(2)
+    assert ground.step("gpu-1") is None
+
+
+def with_copies(ground: Ground, ledger: LedgerStatus | None = None) -> PoolObject:
+    """The lender as its status stands when the operator begins anew."""
+    lender = a_lender()
+    nodes = tuple(ground.fleet.nodes.values())
+    view = assign([lender.pool], nodes)[lender.pool.name]
+    status = pool_status(lender, view, lender.status, ground.clock.now())
+    return replace(lender, status=status.model_copy(update={"ledger": ledger}))
+
+
+async def test_it_is_put_back_where_it_came_off_while_no_operator_ran() -> None:
+    ground = await lent()
+    lender = with_copies(ground)
+    ground.fleet.put(unclaimed(ground.node("gpu-1")))
+    ground.mover = ground.started(epoch=2)
+    ground.mover.lost.remember((lender,))
+    await ground.passes(2)
+    assert ground.step("gpu-1") is MoveStep.LENT
+    ground.send_home("gpu-1")
+    await ground.passes(12)
+    home, before = ground.node("gpu-1"), a_node("gpu-1")
+    assert (home.labels, home.taints, home.unschedulable) == (before.labels, before.taints, before.unschedulable)
+
+
+async def test_a_loan_that_is_in_the_books_is_not_put_back_from_an_old_list() -> None:
+    ground = await lent()
+    claim = ground.node("gpu-1").claim
+    assert claim is not None
+    past = ended(ground.node("gpu-1"), claim, ground.clock.now())
+    lender = with_copies(ground, write_books(closed(Books(), past, opened=True)))
+    ground.fleet.put(unclaimed(ground.node("gpu-1")))
+    ground.mover = ground.started(epoch=2)
+    ground.mover.lost.remember((lender,))
+    await ground.passes(2)
+    assert ground.step("gpu-1") is None
+
+
+@pytest.mark.parametrize("change", [{"way_home": "{}"}, {"way_home": None}, {"node_uid": None}, {"node_uid": "other"}])
+async def test_a_copy_that_is_not_this_node_s_or_cannot_be_read_changes_nothing(change: dict[str, str | None]) -> None:
+    ground = await lent()
+    lender = with_copies(ground)
+    loans = tuple(loan.model_copy(update=change) for loan in lender.status.loans)
+    ground.fleet.put(unclaimed(ground.node("gpu-1")))
+    ground.mover = ground.started(epoch=2)
+    ground.mover.lost.remember((replace(lender, status=lender.status.model_copy(update={"loans": loans})),))
     await ground.passes(2)
     assert ground.step("gpu-1") is None
