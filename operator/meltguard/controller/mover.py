@@ -175,7 +175,7 @@ class Mover:
             return decided.get(name, Intent(wanted=Wanted.OUT, why=""))
         if self.resources.policy_exists(claim.policy_uid):
             return Intent(wanted=Wanted.OUT, why="")  # not decided yet: nothing new, and its due time still holds
-        return Intent(wanted=Wanted.HOME, why="its policy is gone")
+        return Intent(wanted=Wanted.ABANDONED, why="its policy is gone")
 
     async def _carry_out(self, node: NodeView, claim: Claim, action: MoveAction) -> None:
         self.board.waits.pop(node.name, None)

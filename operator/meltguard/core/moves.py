@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from meltguard.core.draining import asks_to_stay, await_answers, cannot_be_emptied, empty, names, out_of_time
-from meltguard.core.fleet import OPT_OUT_ANNOTATION, Change, Claim, Drain, MoveStep, NodeView, Prior
+from meltguard.core.fleet import OPT_OUT_ANNOTATION, Change, Claim, Drain, MoveStep, NodeView, PodView, Prior
 from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Release, Scene, Wait, Wanted, Withdraw
 from meltguard.core.node_shape import CORDON_TAINT, OWNER_MARKS
 from meltguard.core.policy import Pool
@@ -65,6 +65,8 @@ def next_action(node: NodeView, claim: Claim, intent: Intent, scene: Scene) -> M
 
     A recall is never taken back: a node on its way home gets there, whatever is wanted now.
     """
+    if intent.wanted is Wanted.ABANDONED and (left := _left_behind(node, claim)):
+        return Evict(node=node.name, pods=left)
     if intent.wanted is Wanted.OUT and claim.step in _OUTWARD:
         trouble = _trouble(node, claim, scene)
         if not trouble:
@@ -210,6 +212,13 @@ def _leave(node: NodeView, claim: Claim, now: Instant) -> MoveAction:
     if now > claim.step_deadline and staying:
         return Evict(node=node.name, pods=staying)
     return Wait(node=node.name, why=f"{len(node.movable_pods)} pods are finishing: {names(node)}")
+
+
+def _left_behind(node: NodeView, claim: Claim) -> tuple[PodView, ...]:
+    """Pods on a recalled node that no lowered number of replicas will take away: they are asked to go at once."""
+    if claim.step is not MoveStep.RECALLED or not node.unschedulable:
+        return ()
+    return tuple(pod for pod in node.movable_pods if not pod.terminating)
 
 
 def _keeping_foreign_cordon(node: NodeView, claim: Claim) -> Claim:
