@@ -1,7 +1,8 @@
 """Gathers what one pass over a service must know."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
@@ -12,15 +13,21 @@ from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.core.fleet import PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample
-from meltguard.core.policy import Signal, SignalKind
+from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import Reading, Snapshot, Workload
+from meltguard.core.seen import GpuClock, Reading, Snapshot, Workload
 from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import MeltguardError
 from meltguard.ports import Clock, Metrics, Target
 
 COVERAGE = 0.8
 """Below this share of the service's nodes a platform metric is unknown."""
+
+
+CLOCKS: Final = Signal(
+    name="gpu-clock", kind=SignalKind.GPU_CLOCK, use=SignalUse.CONFIRM, calm=0.0, target=0.0, critical=0.0
+)
+"""Asked for beside a policy's own signals; it has no scale, for it never presses."""
 
 
 class Observer:
@@ -57,8 +64,10 @@ class Observer:
         found_pools = [one for one in self._resources.pools() if not one.deleting]
         pools = [one.pool for one in found_pools]
         now = self._clock.now()
-        readings, workload, rollout = await asyncio.gather(
-            self._readings(found, frozenset(pod.node for pod in pods)),
+        nodes = frozenset(pod.node for pod in pods)
+        readings, clocks, workload, rollout = await asyncio.gather(
+            self._readings(found, nodes),
+            self._clocks(found, nodes),
             self._workload(found, needed=bool(loans) or found.status.replicas_found is not None),
             self._rollout(found),
         )
@@ -66,6 +75,7 @@ class Observer:
             ready_pods=len(pods),
             loads=book.loads(),
             readings=readings,
+            clocks=clocks,
             pools=assign(pools, view.nodes),
             loans=loans,
             namespace_labels=self._resources.namespace_labels(policy.namespace),
@@ -95,6 +105,13 @@ class Observer:
         answers = await asyncio.gather(*(self._metrics.read(source, signal) for signal in signals))
         return tuple(reading_of(signal, answer, nodes) for signal, answer in zip(signals, answers, strict=True))
 
+    async def _clocks(self, found: PolicyObject, nodes: frozenset[NodeName]) -> tuple[GpuClock, ...]:
+        """Asked where the policy knows its GPUs' temperature: the same exporter tells both."""
+        if all(signal.kind is not SignalKind.GPU_TEMPERATURE for signal in found.policy.signals):
+            return ()
+        answer = await self._metrics.read(found.service.metric_source, CLOCKS)
+        return () if answer.problem else clocks_of(answer.samples, nodes, found.policy.stale_after)
+
     async def _workload(self, found: PolicyObject, *, needed: bool) -> Workload | None:
         reference = workload_ref(found)
         if reference is None or not needed:
@@ -121,6 +138,17 @@ def workload_ref(found: PolicyObject) -> WorkloadRef | None:
 
 def _target(pod: PodView, port: int) -> Target:
     return Target(pod=pod.uid, name=f"{pod.namespace}/{pod.name}", address=pod.ip, port=port)
+
+
+def clocks_of(
+    samples: Iterable[MetricSample], nodes: frozenset[NodeName], stale_after: Seconds
+) -> tuple[GpuClock, ...]:
+    """The fresh clocks of the service's GPUs."""
+    return tuple(
+        GpuClock(node=sample.node, model=sample.model, value=sample.value)
+        for sample in samples
+        if sample.node is not None and sample.node in nodes and sample.age <= stale_after
+    )
 
 
 def reading_of(signal: Signal, answer: MetricAnswer, nodes: frozenset[NodeName]) -> Reading:
