@@ -74,6 +74,7 @@ class Mover:
     claimer: Claimer
     leavers: Leavers
     books: Books
+    lost: LostClaims
     pods: PodWrites
     events: EventLog
     telemetry: Telemetry
@@ -81,7 +82,6 @@ class Mover:
     epoch: Epoch
     board: Board = field(default_factory=Board)
     marked: set[PodUid] = field(default_factory=set)  # pods that were told to leave first
-    lost: LostClaims = field(default_factory=LostClaims)
 
     async def run_once(self) -> int:
         """Take what is due; how many nodes are under a claim. Conflicts are read anew at the next pass.

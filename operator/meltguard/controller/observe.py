@@ -9,6 +9,7 @@ from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
 from meltguard.api.to_core import PolicyObject
 from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
+from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.core.fleet import PodView
@@ -38,12 +39,12 @@ class Observer:
         resources: Resources,
         fleet: KubernetesFleet,
         metrics: Metrics,
-        outside: tuple[KubernetesObjects, RolloutKeeper, Clock],
+        outside: tuple[KubernetesObjects, RolloutKeeper, Clock, LostClaims],
     ) -> None:
         self._resources = resources
         self._fleet = fleet
         self._metrics = metrics
-        self._objects, self._rollouts, self._clock = outside
+        self._objects, self._rollouts, self._clock, self._lost = outside
         self._timetable = Timetable()
 
     def serving_pods(self, found: PolicyObject) -> tuple[PodView, ...]:
@@ -60,7 +61,8 @@ class Observer:
         view = self._fleet.view()
         pods = self.serving_pods(found)
         book.follow([(_target(pod, found.service.agent_port), pod.node) for pod in pods])
-        loans = loans_of(policy.uid, view.nodes)
+        every = self._lost.counted(view.nodes)
+        loans = loans_of(policy.uid, every)
         found_pools = [one for one in self._resources.pools() if not one.deleting]
         pools = [one.pool for one in found_pools]
         now = self._clock.now()
@@ -76,7 +78,7 @@ class Observer:
             loads=book.loads(),
             readings=readings,
             clocks=clocks,
-            pools=assign(pools, view.nodes),
+            pools=assign(pools, every),
             loans=loans,
             namespace_labels=self._resources.namespace_labels(policy.namespace),
             workload=workload,

@@ -200,10 +200,12 @@ def build_loops(
     objects = KubernetesObjects(api, process.clock)
     events = EventLog(objects=objects, clock=process.clock)
     board = Board()
-    mover = _mover(process, api, (objects, events, board), epoch)
+    lost = LostClaims()
+    lost.remember(process.resources.pools())
+    mover = _mover(process, api, (objects, events, board, lost), epoch)
     rollouts = RolloutKeeper(rollouts=KubernetesRollouts(api))
     means = Means(
-        observer=Observer(process.resources, process.fleet, metrics, (objects, rollouts, process.clock)),
+        observer=Observer(process.resources, process.fleet, metrics, (objects, rollouts, process.clock, lost)),
         rollouts=rollouts,
         objects=objects,
         sink=sink,
@@ -225,6 +227,7 @@ def build_loops(
             objects=objects,
             clock=process.clock,
             telemetry=process.telemetry,
+            lost=lost,
         ),
         supervisor=process.supervisor,
         tick=process.settings.tick,
@@ -232,16 +235,16 @@ def build_loops(
 
 
 def _mover(
-    process: Process, api: KubernetesApi, shared: tuple[KubernetesObjects, EventLog, Board], epoch: Epoch
+    process: Process, api: KubernetesApi, shared: tuple[KubernetesObjects, EventLog, Board, LostClaims], epoch: Epoch
 ) -> Mover:
-    objects, events, board = shared
-    lost = LostClaims()
-    lost.remember(process.resources.pools())
+    objects, events, board, lost = shared
     return Mover(
         resources=process.resources,
         fleet=process.fleet,
         moves=KubernetesMoves(api),
-        claimer=Claimer(resources=process.resources, fleet=process.fleet, census=process.fleet, clock=process.clock),
+        claimer=Claimer(
+            resources=process.resources, fleet=process.fleet, census=process.fleet, clock=process.clock, lost=lost
+        ),
         leavers=Leavers(pods=objects, events=events, telemetry=process.telemetry),
         books=Ledger(api=api, clock=process.clock),
         pods=objects,

@@ -25,7 +25,7 @@ Less would lose what a small pod's few requests do not fetch at once, and with i
 LEAST_QUEUE, MOST_QUEUE = 4, 1000
 
 MOST_IN_GPUS: Final = 10_000
-SPREAD: Final = 2.0
+SPREAD: Final = 3.0
 """Standard deviations of a random arrival's numbers that a tier may have in the GPUs beyond the mean."""
 
 
