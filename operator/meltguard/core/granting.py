@@ -106,7 +106,7 @@ def concurrency_bound(rate: UnitsPerSecond, per_gpu: UnitsPerSecond) -> int:
     filling GPUs that others wait for.
 
     >>> concurrency_bound(UnitsPerSecond(0.8), UnitsPerSecond(0.2))
-    8
+    10
     """
     mean = rate / per_gpu
     return min(MOST_IN_GPUS, max(1, math.ceil(mean + SPREAD * math.sqrt(mean))))
