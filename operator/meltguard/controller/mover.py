@@ -16,7 +16,7 @@ from meltguard.core.draining import untold
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
 from meltguard.core.loan_words import home_words, lent_words, recalled_words
 from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Notify, Release, Scene, Wait, Wanted, Withdraw
-from meltguard.core.moves import next_action
+from meltguard.core.moves import next_action, put_back
 from meltguard.core.node_shape import is_home
 from meltguard.core.policy import Policy
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid
@@ -114,7 +114,7 @@ class Mover:
                 self.lost.forget(name)
                 await self._blocked(node, f"its claim was taken off twice; bring it home to {claim.home} by hand")
                 return
-            await self.moves.enter(node, claim, self.epoch)
+            await self.moves.enter(node, put_back(node, claim, self.clock.now()), self.epoch)
         except (Conflict, Unavailable) as exc:
             log.info("claim not put back", extra={"node": name, "why": str(exc)})
             return

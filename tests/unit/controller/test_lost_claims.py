@@ -172,3 +172,24 @@ async def test_garbage_on_a_node_that_was_never_lent_is_no_loan() -> None:
     ground.want("gpu-2")
     await ground.passes(3)
     assert ground.step("gpu-2") is not None
+
+
+async def test_an_old_copy_does_not_take_a_lent_node_back_a_step() -> None:
+    """The status may bear the step before: entering it again would drive the borrower's pods out."""
+    ground = Ground()
+    ground.want("gpu-1")
+    while ground.step("gpu-1") is not MoveStep.RELABELLED:
+        await ground.passes(1)
+    lender = with_copies(ground)
+    await ground.passes(3)
+    assert ground.step("gpu-1") is MoveStep.LENT
+    before = ground.node("gpu-1")
+    ground.fleet.put(unclaimed(before))
+    ground.mover = ground.started(epoch=2)
+    ground.mover.lost.remember((lender,))
+    await ground.passes(1)
+    after = ground.node("gpu-1")
+    assert ground.step("gpu-1") is MoveStep.LENT
+    assert (after.labels, after.taints, after.unschedulable) == (before.labels, before.taints, before.unschedulable)
+    assert after.claim is not None
+    assert after.claim.lent_at is not None
