@@ -167,7 +167,8 @@ class ServiceLoop:
         seen = replace(seen, workload=Workload(replicas=scale.wanted))
         pods = replicas(replace(self.found.policy, mode=Mode.ENFORCE), self._memory, seen)
         self._memory = pods.remembered(self._memory)
-        self.settled = pods.found is None
+        # Another writer's number is left alone: nobody waits for it either.
+        self.settled = pods.found is None or (not seen.loans and pods.change is None)
         await self._scale(pods.change, seen)
 
     async def _apply(self, decision: Decision, seen: Snapshot) -> None:

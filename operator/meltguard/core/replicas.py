@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from meltguard.core.decision import SetReplicas
 from meltguard.core.fleet import MoveStep
-from meltguard.core.policy import Mode, Policy
+from meltguard.core.policy import Mode, Policy, ReplicaWriter
 from meltguard.core.pools import lent_to
 from meltguard.core.seen import Memory, Snapshot
 
@@ -28,7 +28,10 @@ def replicas(policy: Policy, memory: Memory, seen: Snapshot) -> Replicas:
 
     A write may have failed: what stood there when we asked is no other writer's number, until we have seen ours.
     """
-    if seen.workload is None or policy.mode is Mode.SHADOW or (not seen.loans and memory.replicas_found is None):
+    if _is_others(policy):
+        return Replicas(change=None, found=None, asked=None, before=None)
+    idle = not seen.loans and memory.replicas_found is None
+    if seen.workload is None or seen.workload.scaled_by or policy.mode is Mode.SHADOW or idle:
         return Replicas(
             change=None, found=memory.replicas_found, asked=memory.replicas_set, before=memory.replicas_before
         )
@@ -46,10 +49,17 @@ def replicas(policy: Policy, memory: Memory, seen: Snapshot) -> Replicas:
     return Replicas(change=SetReplicas(replicas=wanted), found=found, asked=wanted, before=now)
 
 
-def scale_conflict(memory: Memory, seen: Snapshot) -> bool:
-    """Whether someone else sets the workload's replicas while nodes are lent."""
-    if seen.workload is None or memory.replicas_set is None:
-        return False
-    lent_steps = any(node.claim and node.claim.step is MoveStep.LENT for node in seen.loans)
+def scale_conflict(policy: Policy, memory: Memory, seen: Snapshot) -> str:
+    """Who else sets the workload's replicas while nodes are lent, in words; "" where nobody does."""
+    lent = any(node.claim and node.claim.step is MoveStep.LENT for node in seen.loans)
+    if seen.workload is None or not lent or _is_others(policy):
+        return ""
+    if seen.workload.scaled_by:
+        return seen.workload.scaled_by
     ours = {memory.replicas_set, memory.replicas_before}
-    return lent_steps and seen.workload.replicas not in ours
+    other = memory.replicas_set is not None and seen.workload.replicas not in ours
+    return f"someone, who wants {seen.workload.replicas}" if other else ""
+
+
+def _is_others(policy: Policy) -> bool:
+    return policy.capacity is not None and policy.capacity.replicas is ReplicaWriter.OTHERS

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meltguard.core.fleet import MoveStep
+from meltguard.core.policy import ReplicaWriter
 from meltguard.core.replicas import replicas, scale_conflict
 from meltguard.core.seen import Memory, Snapshot, Workload
 from meltguard.core.units import Gpus
@@ -41,7 +42,7 @@ def test_a_write_that_failed_is_tried_again() -> None:
     again = replicas(POLICY, memory, seen(OWN, 1))
     assert again.change is not None
     assert again.change.replicas == OWN + EACH
-    assert not scale_conflict(memory, seen(OWN, 1))
+    assert not scale_conflict(POLICY, memory, seen(OWN, 1))
 
 
 def test_another_writer_is_left_alone_and_named() -> None:
@@ -49,7 +50,23 @@ def test_another_writer_is_left_alone_and_named() -> None:
     memory = replicas(POLICY, memory, seen(OWN + EACH, 1)).remembered(memory)
     for theirs in (OWN, OWN + 3):  # a GitOps tool that puts its own number back is one too
         assert replicas(POLICY, memory, seen(theirs, 1)).change is None
-        assert scale_conflict(memory, seen(theirs, 1))
+        assert scale_conflict(POLICY, memory, seen(theirs, 1)) == f"someone, who wants {theirs}"
+
+
+def test_a_known_autoscaler_is_left_alone_from_the_beginning() -> None:
+    scaled = replace(seen(OWN, 1), workload=Workload(replicas=OWN, scaled_by="HorizontalPodAutoscaler by-cpu"))
+    out = replicas(POLICY, Memory(), scaled)
+    assert (out.change, out.found) == (None, None)
+    assert scale_conflict(POLICY, Memory(), scaled) == "HorizontalPodAutoscaler by-cpu"
+
+
+def test_what_is_handed_over_is_neither_written_nor_a_conflict() -> None:
+    assert POLICY.capacity is not None
+    handed = replace(POLICY, capacity=replace(POLICY.capacity, replicas=ReplicaWriter.OTHERS))
+    memory = replicas(POLICY, Memory(), seen(OWN, 1)).remembered(Memory())
+    out = replicas(handed, memory, seen(OWN + 3, 1))
+    assert (out.change, out.found, out.asked) == (None, None, None)
+    assert not scale_conflict(handed, memory, seen(OWN + 3, 1))
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=15), st.integers(0, 3))
