@@ -123,7 +123,7 @@ def _enforced(this: Pass) -> Condition:
 
 def _stalled(this: Pass) -> Condition:
     """Only what a person must mend."""
-    other = scale_conflict(this.policy, this.decision.memory, this.seen)
+    other = scale_conflict(this.policy, this.decision.memory, this.seen.loans, this.seen.workload)
     if other:
         text = (
             f"the workload's replicas are also set by {other}, so we leave them alone and lent nodes may stay empty; "

@@ -14,7 +14,7 @@ from meltguard.controller.agents import AgentBook
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
-from meltguard.core.fleet import PodView
+from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
@@ -58,6 +58,10 @@ class Observer:
         """The service's pods that are bound, have an address and are not on their way out."""
         pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
         return tuple(pod for pod in pods if pod.node and pod.ip and pod.ready and not pod.terminating)
+
+    def loans(self, found: PolicyObject) -> tuple[NodeView, ...]:
+        """The nodes that are claimed for the service."""
+        return loans_of(found.policy.uid, self._outside.lost.counted(self._fleet.view().nodes))
 
     async def observe(self, found: PolicyObject, book: AgentBook) -> tuple[Snapshot, SeenRollout]:
         """One service now, and its rollout as it was read.
