@@ -132,6 +132,12 @@ class ServiceLoop:
         held = replace(decision.memory, limits=self._before.memory.limits)
         return replace(decision, limits=self._before.limits, features=self._before.features, memory=held)
 
+    def vanish(self) -> None:
+        """The policy is not there any more: let go of everything that was done for it."""
+        if not self.found.deleting:
+            self.found = replace(self.found, deleting=True)
+            self.wake.set()
+
     def has_newcomers(self) -> bool:
         """Whether a serving pod is Ready that the last pass did not know."""
         known = {target.pod for target in self._book.targets()}
