@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-harm bench-law faults mutants generate lock clean setup programs
+.PHONY: help demo test check bench bench-abuse bench-harm bench-law faults mutants generate lock clean setup programs
 
 PYTHON ?= python3
 ARGS ?=
@@ -20,6 +20,7 @@ help:
 	@echo 'make test        everything that is checked: make check, then all tests'
 	@echo 'make check       style, types, layers, generated files'
 	@echo 'make bench       the demo without its view; measured values go to build/bench/'
+	@echo 'make bench-abuse what hostile clients do to an agent, and to those who use it honestly'
 	@echo 'make bench-harm  whose work a loan breaks off, against other orders, on recorded research jobs'
 	@echo 'make bench-law   our control law against AIMD, on/off and static limits, in simulated surges'
 	@echo 'make faults      the crash and fault campaign on a real control plane; ARGS="--help" says what it takes'
@@ -49,6 +50,9 @@ check: setup
 
 bench: setup
 	@$(BIN)/meltguard demo --headless $(ARGS)
+
+bench-abuse: setup
+	@$(BIN)/python tests/bench/bench_abuse.py $(ARGS)
 
 bench-harm: setup
 	@$(BIN)/python tests/bench/bench_harm.py $(ARGS)
