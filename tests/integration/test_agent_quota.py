@@ -13,7 +13,7 @@ import pytest
 
 from meltguard.agent.asgi import App, Receive, Scope, Send
 from meltguard.agent.server import ServingAgent, serving
-from meltguard.agent.settings import Callers, Pace, QuotaSettings
+from meltguard.agent.settings import Callers, Pace, QuotaSettings, StoreAddress
 from meltguard.api.limit_document import DocumentKind
 from meltguard.core.units import Gpus, PodUid, Seconds
 from support.agents import PLUS, ImageServer, Told, a_free_tier, a_lease, agent_settings, ask, look, push, until
@@ -33,7 +33,8 @@ def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
 async def agents(
     url: str | None, count: int = 1, app: App | None = None, **changes: Any
 ) -> AsyncIterator[list[ServingAgent]]:
-    quota = QuotaSettings(url=url, budget=changes.pop("budget", BUDGET), probe_every=Seconds(0.1))
+    store, budget = StoreAddress(url=url) if url else None, changes.pop("budget", BUDGET)
+    quota = QuotaSettings(store=store, budget=budget, probe_every=Seconds(0.1))
     async with contextlib.AsyncExitStack() as stack:
         running = []
         for number in range(count):
@@ -191,7 +192,7 @@ async def test_images_finished_while_the_store_was_away_are_spent_when_it_is_bac
         assert reasons([await ask(session, agent) for _ in range(2)]) == {"daily-quota": 1, "made": 1}
 
         async def settled() -> bool:
-            return len(valkey.client().keys("*:done:*")) == 2
+            return len(valkey.client().hgetall(valkey.client().keys("*:done")[0])) == 2
 
         await until(settled)
 
@@ -253,7 +254,7 @@ async def test_a_store_that_is_full_grants_nothing(valkey: ValkeyServer, session
         assert (await image).status == 200
 
         async def settled() -> bool:
-            return bool(valkey.client().keys("*:done:*"))
+            return bool(valkey.client().keys("*:done"))
 
         await until(settled)
         valkey.client().config_set("maxmemory", "0")
@@ -264,7 +265,7 @@ async def test_a_store_that_is_full_grants_nothing(valkey: ValkeyServer, session
 async def test_without_a_store_a_quota_is_refused_and_told(session: aiohttp.ClientSession) -> None:
     async with agents(None) as (agent,):
         assert (await ask(session, agent)).body["reason"] == "quota-store-unavailable"
-        assert (await look(session, agent)).body["quotaStore"] == "down"
+        assert (await look(session, agent)).body["quotaStore"] == "missing"
         await push(session, agent, a_lease(PLUS, pod_uid="pod-0", revision=2))
         assert (await look(session, agent)).body["quotaStore"] == "unused"
 

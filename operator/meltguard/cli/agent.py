@@ -10,13 +10,17 @@ import typer
 
 from meltguard.agent.proxy import proxying
 from meltguard.agent.server import serving
-from meltguard.agent.settings import Address, AgentSettings, Callers, PolicyKey, QuotaSettings
+from meltguard.agent.settings import Address, AgentSettings, Callers, PolicyKey, QuotaSettings, StoreAddress
 from meltguard.api.signed import PublicKeys
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
 from meltguard.errors import InvalidInput
 
 KEYS_HELP = "Trusted public keys, keyid=base64, divided by commas; two while one replaces the other."
-STORE_HELP = "Valkey or Redis of the daily quotas, redis://HOST:PORT/DB; may bear a password, so prefer the variable."
+MADE_HELP = "Header of the image server's answer: how many of the images asked for were made. The rest costs nothing."
+STORE_HELP = (
+    "Valkey or Redis of the quotas, redis://HOST:PORT/DB; rediss:// with TLS, redis+cluster:// for a cluster. "
+    "It may bear a password, so prefer the variable."
+)
 TRUST_HELP = "A gateway sets or removes the tier, user and X-Meltguard-* headers itself; else they are not read."
 
 
@@ -36,10 +40,19 @@ def agent(
     tier_header: Annotated[str, typer.Option(help="Header with the caller's tier.")] = "X-Meltguard-Tier",
     user_header: Annotated[str, typer.Option(help="Header with the caller's name.")] = "X-Meltguard-User",
     default_tier: Annotated[str, typer.Option(help="Tier of callers whose tier is not known.")] = "default",
+    made_header: Annotated[str, typer.Option(help=MADE_HELP)] = "X-Meltguard-Delivered-Images",
     quota_store: Annotated[str | None, typer.Option(envvar="MELTGUARD_QUOTA_STORE", help=STORE_HELP)] = None,
+    quota_store_ca: Annotated[Path | None, typer.Option(help="Trust that store by this CA (PEM).")] = None,
+    quota_store_cert: Annotated[Path | None, typer.Option(help="Our certificate for that store (PEM).")] = None,
+    quota_store_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
     quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
+    store = None
+    if quota_store is not None:
+        store = StoreAddress(
+            url=quota_store, ca_file=quota_store_ca, cert_file=quota_store_cert, key_file=quota_store_key
+        )
     settings = AgentSettings(
         policy=PolicyKey.parse(policy),
         pod_uid=PodUid(pod_uid),
@@ -56,8 +69,9 @@ def agent(
             tier_header=tier_header.lower(),
             user_header=user_header.lower(),
             default_tier=TierName(default_tier),
+            made_header=made_header.lower(),
         ),
-        quota=QuotaSettings(url=quota_store, budget=Seconds(quota_budget)),
+        quota=QuotaSettings(store=store, budget=Seconds(quota_budget)),
     )
     asyncio.run(_run(settings, upstream))
 

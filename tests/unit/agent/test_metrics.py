@@ -9,7 +9,7 @@ from meltguard.agent.refusal import Reason
 from meltguard.clock import SystemClock
 from support.agents import a_lease, agent_settings, signed
 
-LABELS = {"tier", "reason", "source", "status"}
+LABELS = {"answered_by", "state", "tier", "reason", "source", "status"}
 
 
 async def test_every_tier_of_a_document_is_shown_at_zero_before_its_first_request() -> None:
