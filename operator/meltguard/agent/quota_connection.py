@@ -45,8 +45,10 @@ MEANINGS: Final[tuple[tuple[type[BaseException], StoreState], ...]] = (
     (RedisClusterException, StoreState.CLUSTER),
     (NoAnswerError, StoreState.SLOW),
     (TimeoutError, StoreState.SLOW),
-    (NoConnectionError, StoreState.DOWN),
+    (ConnectionResetError, StoreState.CLOSED),
+    (BrokenPipeError, StoreState.CLOSED),
     (OSError, StoreState.DOWN),
+    (NoConnectionError, StoreState.CLOSED),
     (ResponseError, StoreState.FAULTY),
 )
 

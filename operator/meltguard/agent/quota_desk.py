@@ -135,7 +135,8 @@ class QuotaDesk:
 
     async def run(self, probe_every: Seconds) -> None:
         """Settle, and while the store is down ask whether it is back. Ends when cancelled."""
-        while self._store is not None:
+        task = asyncio.current_task()
+        while self._store is not None and not (task and task.cancelling()):  # the client may swallow a cancellation
             if not self._unsettled and not self.health.failures:
                 self._work.clear()
                 await self._work.wait()

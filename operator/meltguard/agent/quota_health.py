@@ -13,7 +13,9 @@ from meltguard.core.units import Seconds
 log = logging.getLogger(__name__)
 
 FAILURES_BORNE: Final = 3  # in a row, before a store that does not answer counts as down
-PASSING: Final = frozenset({StoreState.SLOW, StoreState.DOWN, StoreState.FAULTY})  # may be over at the next request
+PASSING: Final = frozenset(
+    {StoreState.SLOW, StoreState.DOWN, StoreState.CLOSED, StoreState.FAULTY}
+)  # may be over at the next request
 
 
 class StoreHealth:

@@ -14,6 +14,7 @@ class StoreState(StrEnum):
     MISSING = "missing"
     SLOW = "slow"
     DOWN = "down"
+    CLOSED = "closed"
     LOADING = "loading"
     READ_ONLY = "read-only"
     FULL = "full"
@@ -48,9 +49,14 @@ WORDS: Final[Mapping[StoreState, StoreWords]] = {
     StoreState.UNUSED: StoreWords("is not needed: no tier has a quota", "nothing is to be done"),
     StoreState.MISSING: StoreWords("is not set", "start the agents with --quota-store redis://HOST:PORT/DB"),
     StoreState.SLOW: StoreWords(
-        "does not answer within --quota-budget", "look at its CPU, disk (appendfsync) and network, or raise the budget"
+        "does not answer within --quota-budget",
+        "look at its CPU, disk (appendfsync) and network, or raise the budget; with rediss://, see that it speaks TLS",
     ),
     StoreState.DOWN: StoreWords("cannot be reached", "look at its pods and Service, and at network policies"),
+    StoreState.CLOSED: StoreWords(
+        "closes the agents' connections",
+        "see whether it wants TLS (rediss://), a client certificate (--quota-store-cert), or has its maxclients",
+    ),
     StoreState.LOADING: StoreWords("reads its file after a start", "wait; it answers by itself"),
     StoreState.READ_ONLY: StoreWords(
         "is a replica and may not be written to", "promote it, or point --quota-store at the primary"
@@ -67,8 +73,8 @@ WORDS: Final[Mapping[StoreState, StoreWords]] = {
         "refuses the agents' user a command or key", "give it the rights in deploy/valkey/users.acl"
     ),
     StoreState.UNTRUSTED: StoreWords(
-        "and the agents do not trust each other's TLS certificates, or only one of them speaks TLS",
-        "use rediss:// with --quota-store-ca, and --quota-store-cert and -key where it asks for them",
+        "has a TLS certificate that the agents do not trust",
+        "give them the CA that signed it (--quota-store-ca), and the name it is for in the URL",
     ),
     StoreState.CLUSTER: StoreWords(
         "is a cluster, and answers for other nodes or not at all",
