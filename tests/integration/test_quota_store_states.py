@@ -16,6 +16,7 @@ from meltguard.core.quota import Period
 from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput
 from meltguard.localcluster.certificates import Authority, Identity
+from support.agents import until
 from support.quota_desks import claim, spend, stands, working_desk
 from support.tls import tls_before
 from support.valkey import ValkeyServer, valkey_cluster, valkey_server
@@ -81,9 +82,11 @@ async def test_full(valkey: ValkeyServer, caplog: pytest.LogCaptureFixture) -> N
 async def test_read_only_replica_and_fail_over(valkey: ValkeyServer, tmp_path: Path) -> None:
     valkey.client().config_set("repl-diskless-sync-delay", "0")
     with valkey_server(tmp_path / "replica", replicaof=f"127.0.0.1 {valkey.port}") as replica:
-        async with asyncio.timeout(10):
-            while replica.client().info("replication")["master_link_status"] != "up":
-                await asyncio.sleep(0.05)
+
+        async def follows() -> bool:
+            return bool(replica.client().info("replication")["master_link_status"] == "up")
+
+        await until(follows, within=10.0)
         async with working_desk(address(valkey)) as desk, working_desk(address(replica)) as misled:
             assert [await spend(desk) for _ in range(2)] == ["had", "had"]
             assert await spend(misled, "bob") == REFUSED

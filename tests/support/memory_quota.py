@@ -83,6 +83,11 @@ class MemoryQuotaStore:
         del policy
         self._answer()
 
+    def account(self, key: AccountKey) -> Account:
+        """An account as it stands."""
+        day = self._days.get((key.policy, key.book))
+        return Account() if day is None else day.accounts.get(key.user, Account())
+
     def used(self, key: AccountKey) -> int:
         """Images of an account, delivered or set aside."""
         return self._days[key.policy, key.book].accounts[key.user].used
