@@ -1,57 +1,27 @@
 """Daily quotas, exact over several agents and through a real Valkey's troubles."""
 
 import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
-from meltguard.agent.asgi import App, Receive, Scope, Send
-from meltguard.agent.quota_store import hashed
-from meltguard.agent.server import ServingAgent, serving
-from meltguard.agent.settings import Callers, Pace, QuotaSettings, StoreAddress
-from meltguard.api.limit_document import DocumentKind, QuotaRule
-from meltguard.core.quota import Period
-from meltguard.core.units import Gpus, PodUid, Seconds
-from support.agents import PLUS, ImageServer, Told, a_free_tier, a_lease, agent_settings, ask, look, push, until
+from meltguard.agent.asgi import Receive, Scope, Send
+from meltguard.agent.server import ServingAgent
+from meltguard.agent.settings import Callers, Pace
+from meltguard.api.limit_document import DocumentKind
+from meltguard.core.units import Seconds
+from support.agents import PLUS, ImageServer, a_free_tier, a_lease, ask, look, push, until
+from support.quota_agents import THREE, agents, reasons
 from support.valkey import ValkeyServer, valkey_server
-
-THREE = a_free_tier(images=3, queue=200)
-BUDGET = Seconds(0.5)  # these tests share two cores with others; the default is for a network
 
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
     with valkey_server(tmp_path) as server:
         yield server
-
-
-@contextlib.asynccontextmanager
-async def agents(
-    url: str | None, count: int = 1, app: App | None = None, **changes: Any
-) -> AsyncIterator[list[ServingAgent]]:
-    store, budget = StoreAddress(url=url) if url else None, changes.pop("budget", BUDGET)
-    quota = QuotaSettings(store=store, budget=budget, probe_every=Seconds(0.1))
-    async with contextlib.AsyncExitStack() as stack:
-        running = []
-        for number in range(count):
-            settings = agent_settings(quota=quota, gpus=Gpus(4), **changes)
-            settings = replace(settings, pod_uid=PodUid(f"pod-{number}"))
-            running.append(await stack.enter_async_context(serving(settings, app or ImageServer(seconds=0.02))))
-        async with aiohttp.ClientSession() as session:
-            for number, agent in enumerate(running):
-                await push(session, agent, a_lease(THREE, PLUS, pod_uid=f"pod-{number}"))
-        yield running
-
-
-def reasons(told: list[Told]) -> dict[str, int]:
-    words = [each.body["reason"] if each.status >= 400 else "made" for each in told]
-    return {word: words.count(word) for word in sorted(set(words))}
 
 
 async def store_is(session: aiohttp.ClientSession, agent: ServingAgent, state: str) -> None:
@@ -97,62 +67,6 @@ async def test_a_failed_image_costs_nothing(valkey: ValkeyServer, session: aioht
         assert [(await ask(session, agent)).status for _ in range(6)] == [500] * 6
         image_server.status = 200
         assert reasons([await ask(session, agent) for _ in range(4)]) == {"daily-quota": 1, "made": 3}
-
-
-def partly(made: str) -> App:
-    """An image server that says how many of its images passed its filter."""
-
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        headers = [(b"x-meltguard-delivered-images", made.encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"images"})
-
-    return app
-
-
-MADE = {
-    "one of three was blocked": ("2", 2),
-    "all were blocked": ("0", 0),
-    "all were made": ("3", 3),
-    "more than were asked for": ("9", 3),
-    "no number": ("two", 3),
-    "less than none": ("-1", 3),
-}
-
-
-@pytest.mark.parametrize(("made", "cost"), MADE.values(), ids=MADE)
-async def test_images_that_were_blocked_cost_nothing(
-    valkey: ValkeyServer, session: aiohttp.ClientSession, made: str, cost: int
-) -> None:
-    async with agents(valkey.url, app=partly(made)) as (agent,):
-        told = await ask(session, agent, json={"n": 3})
-        assert told.status == 200
-        assert told.headers["ratelimit"].startswith(f'"images-daily";r={3 - cost};')
-        account = "meltguard:{serving/image-gen}:free:" + hashed("ann")
-
-        async def settled() -> bool:
-            return not valkey.client().exists(f"{account}:holds")
-
-        await until(settled)
-        assert valkey.client().hget(account, "used") == str(cost)
-
-
-async def test_an_answer_that_failed_shows_the_allowance_untouched(
-    valkey: ValkeyServer, session: aiohttp.ClientSession
-) -> None:
-    async with agents(valkey.url, app=ImageServer(seconds=0.0, status=500)) as (agent,):
-        assert (await ask(session, agent)).headers["ratelimit"].startswith('"images-daily";r=3;')
-
-
-async def test_a_week_is_told_and_counted_as_one(valkey: ValkeyServer, session: aiohttp.ClientSession) -> None:
-    weekly = a_free_tier(queue=200).model_copy(update={"quota": QuotaRule(images=2, per=Period.WEEK)})
-    async with agents(valkey.url) as (agent,):
-        await push(session, agent, a_lease(weekly, PLUS, pod_uid="pod-0", revision=2))
-        told = [await ask(session, agent) for _ in range(3)]
-        assert reasons(told) == {"made": 2, "weekly-quota": 1}
-        assert told[2].headers["ratelimit-policy"] == '"images-weekly";q=2;w=604800'
-        assert told[2].body["detail"] == "the images of this week are used up"
-        assert told[2].body["violated-policies"] == ["images-weekly"]
 
 
 async def test_a_client_that_leaves_before_its_image_pays_nothing(

@@ -60,6 +60,13 @@ class ValkeyServer:
             self._process.wait()
             self._process = None
 
+    def stop(self) -> None:
+        """End it as an update would."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
     def forget(self) -> None:
         """While it is not running: lose its file, as a volume that is made anew."""
         for path in (self._folder / "appendonlydir").glob("*"):

@@ -55,7 +55,8 @@ WORDS: Final[Mapping[StoreState, StoreWords]] = {
     StoreState.DOWN: StoreWords("cannot be reached", "look at its pods and Service, and at network policies"),
     StoreState.CLOSED: StoreWords(
         "closes the agents' connections",
-        "see whether it wants TLS (rediss://), a client certificate (--quota-store-cert), or has its maxclients",
+        "wait if it restarts; else see whether it wants TLS (rediss://), a client certificate (--quota-store-cert), "
+        "or has its maxclients",
     ),
     StoreState.LOADING: StoreWords("reads its file after a start", "wait; it answers by itself"),
     StoreState.READ_ONLY: StoreWords(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -48,11 +49,6 @@ def agent(
     quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
-    store = None
-    if quota_store is not None:
-        store = StoreAddress(
-            url=quota_store, ca_file=quota_store_ca, cert_file=quota_store_cert, key_file=quota_store_key
-        )
     settings = AgentSettings(
         policy=PolicyKey.parse(policy),
         pod_uid=PodUid(pod_uid),
@@ -64,16 +60,24 @@ def agent(
         state_file=state_file,
         journal=journal,
         journal_names_users=journal_names_users,
-        callers=Callers(
+        callers=replace(
+            _headers(tier_header, user_header, made_header),
             trust_gateway=trust_gateway,
-            tier_header=tier_header.lower(),
-            user_header=user_header.lower(),
             default_tier=TierName(default_tier),
-            made_header=made_header.lower(),
         ),
-        quota=QuotaSettings(store=store, budget=Seconds(quota_budget)),
+        quota=QuotaSettings(
+            store=_store(quota_store, quota_store_ca, quota_store_cert, quota_store_key), budget=Seconds(quota_budget)
+        ),
     )
     asyncio.run(_run(settings, upstream))
+
+
+def _headers(tier: str, user: str, made: str) -> Callers:
+    return Callers(tier_header=tier.lower(), user_header=user.lower(), made_header=made.lower())
+
+
+def _store(url: str | None, ca: Path | None, cert: Path | None, key: Path | None) -> StoreAddress | None:
+    return None if url is None else StoreAddress(url=url, ca_file=ca, cert_file=cert, key_file=key)
 
 
 def _trusted(text: str) -> PublicKeys:
