@@ -73,12 +73,15 @@ def rows(sums: Sums, bytes_a_user: float, took: Seconds) -> list[Row]:
 
 async def watched(campaign: Campaign, total: int) -> Sums:
     """Run, and show how far it is."""
+    lines = 0
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("requests", total=total)
         running = asyncio.create_task(campaign.run())
         while not (await asyncio.wait((running,), timeout=SHOWN_EVERY))[0]:
             faults, over = sum(campaign.sums.faults.values()), campaign.sums.over
             progress.update(task, completed=campaign.sums.asked, description=f"{faults} faults, {over} over")
+            if not progress.console.is_terminal and (lines := lines + 1) % 20 == 0:
+                progress.console.print(f"{campaign.sums.asked:,} requests, {faults} faults, {over} images over")
     return await running
 
 
@@ -114,8 +117,8 @@ def main() -> int:
     """0: all goals are met; 1: not."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
-    parser.add_argument("--users", type=int, default=20_000)
-    parser.add_argument("--users-measured", type=int, default=60_000)
+    parser.add_argument("--users", type=int, default=4_000)
+    parser.add_argument("--users-measured", type=int, default=30_000)
     chosen = parser.parse_args()
     console, clock = Console(), SystemClock()
     with tempfile.TemporaryDirectory() as name:

@@ -24,8 +24,8 @@ from support.agents import POLICY, a_lease, agent_settings, signed
 from support.valkey import ValkeyServer
 
 IMAGES: Final = 3
-WORKERS: Final = 32  # requests at once at each agent
-BUDGET: Final = Seconds(1.0)  # all agents share this process with each other
+WORKERS: Final = 8  # requests at once at each agent
+BUDGET: Final = Seconds(5.0)  # all agents share this process with each other
 RENEW_EVERY: Final = Seconds(30.0)
 AWAY: Final = Seconds(0.3)
 MOST_IMAGE_SECONDS: Final = 0.004

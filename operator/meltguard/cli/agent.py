@@ -60,24 +60,25 @@ def agent(
         state_file=state_file,
         journal=journal,
         journal_names_users=journal_names_users,
-        callers=replace(
-            _headers(tier_header, user_header, made_header),
-            trust_gateway=trust_gateway,
-            default_tier=TierName(default_tier),
-        ),
-        quota=QuotaSettings(
-            store=_store(quota_store, quota_store_ca, quota_store_cert, quota_store_key), budget=Seconds(quota_budget)
-        ),
+        callers=replace(_headers(tier_header, user_header, made_header, default_tier), trust_gateway=trust_gateway),
+        quota=_quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget)),
     )
     asyncio.run(_run(settings, upstream))
 
 
-def _headers(tier: str, user: str, made: str) -> Callers:
-    return Callers(tier_header=tier.lower(), user_header=user.lower(), made_header=made.lower())
+def _headers(tier: str, user: str, made: str, default_tier: str) -> Callers:
+    return Callers(
+        tier_header=tier.lower(),
+        user_header=user.lower(),
+        made_header=made.lower(),
+        default_tier=TierName(default_tier),
+    )
 
 
-def _store(url: str | None, ca: Path | None, cert: Path | None, key: Path | None) -> StoreAddress | None:
-    return None if url is None else StoreAddress(url=url, ca_file=ca, cert_file=cert, key_file=key)
+def _quota(url: str | None, tls: tuple[Path | None, Path | None, Path | None], budget: Seconds) -> QuotaSettings:
+    ca, cert, key = tls
+    store = None if url is None else StoreAddress(url=url, ca_file=ca, cert_file=cert, key_file=key)
+    return QuotaSettings(store=store, budget=budget)
 
 
 def _trusted(text: str) -> PublicKeys:
