@@ -100,13 +100,14 @@ class QuotaDesk:
     async def reserve(self, ask: QuotaAsk) -> Reservation | Denial:
         """Set a request's images aside, or say why not."""
         account = AccountKey(policy=self._policy, tier=ask.tier, user=hashed(ask.user), period=ask.rule.per)
-        request = hashed(ask.user, ask.key) if ask.key is not None else uuid.uuid4().hex
-        known = self._what_is_known(ask, account, request)
+        keyed = hashed(ask.user, ask.key) if ask.key is not None else None
+        known = self._what_is_known(ask, account, keyed)
         if known is not None:
             self.answers["known"] += 1
             return known
         if self._store is None or self.down:
             return Denial(reason=Reason.QUOTA_STORE)
+        request = keyed or uuid.uuid4().hex
         claim = Claim(request=request, images=ask.images, limit=ask.rule.images, hold_for=ask.hold_for)
         try:
             answer = await self._claim(self._store, account, claim, ask.rule)
@@ -153,13 +154,13 @@ class QuotaDesk:
                 async with asyncio.timeout(within):
                     await self._catch_up(self._store)
 
-    def _what_is_known(self, ask: QuotaAsk, account: AccountKey, request: str) -> Denial | None:
+    def _what_is_known(self, ask: QuotaAsk, account: AccountKey, keyed: str | None) -> Denial | None:
         """The store's answer, where it is known without asking."""
         at = self._clock.elapsed()
         known = self._known.standing((account.book, account.user), at)
         if known is None:
             return None
-        outcome = verdict(known, ask.images, ask.rule.images, at, request if ask.key is not None else None)
+        outcome = verdict(known, ask.images, ask.rule.images, at, keyed)
         if outcome is None:
             return None
         left = Seconds(known.resets_at - at)
