@@ -25,7 +25,7 @@ Less would lose what a small pod's few requests do not fetch at once, and with i
 LEAST_QUEUE, MOST_QUEUE = 4, 1000
 
 MOST_IN_GPUS: Final = 10_000
-SPREAD: Final = 2.0
+SPREAD: Final = 3.0
 """Standard deviations of a random arrival's numbers that a tier may have in the GPUs beyond the mean."""
 
 
@@ -106,7 +106,7 @@ def concurrency_bound(rate: UnitsPerSecond, per_gpu: UnitsPerSecond) -> int:
     filling GPUs that others wait for.
 
     >>> concurrency_bound(UnitsPerSecond(0.8), UnitsPerSecond(0.2))
-    8
+    10
     """
     mean = rate / per_gpu
     return min(MOST_IN_GPUS, max(1, math.ceil(mean + SPREAD * math.sqrt(mean))))

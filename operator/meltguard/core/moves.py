@@ -75,6 +75,24 @@ def next_action(node: NodeView, claim: Claim, intent: Intent, scene: Scene) -> M
     return _homeward(node, claim if claim.why else replace(claim, why=intent.why), scene.now)
 
 
+def put_back(node: NodeView, claim: Claim, now: Instant) -> Claim:
+    """The claim for a node whose own was taken off, at the step that the node's look tells.
+
+    What was last known of the step may be old. A node that is open to its borrower is lent; any other goes home.
+    """
+    step = _step_by_look(node, claim)
+    lent_at = claim.lent_at
+    if step is MoveStep.LENT and lent_at is None:
+        lent_at = claim.since
+    return replace(claim, step=step, step_deadline=_deadline(claim, step, now), lent_at=lent_at)
+
+
+def _step_by_look(node: NodeView, claim: Claim) -> MoveStep:
+    if any(node.labels.get(key) != value for key, value in claim.change.labels.items()):
+        return MoveStep.HOME
+    return MoveStep.RECALLED if node.unschedulable and not claim.prior.unschedulable else MoveStep.LENT
+
+
 def _trouble(node: NodeView, claim: Claim, scene: Scene) -> str:
     """Why the way out must end; empty where nothing speaks against going on."""
     rules = TROUBLES if claim.step is not MoveStep.LENT else TROUBLES_WHILE_LENT

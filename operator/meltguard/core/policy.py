@@ -134,6 +134,13 @@ class Override:
         return f"override: {self.reason}" + (f" ({self.by})" if self.by else "")
 
 
+class ReplicaWriter(StrEnum):
+    """Who gives the workload more pods while nodes are lent."""
+
+    MELTGUARD = "Meltguard"
+    OTHERS = "Others"  # an autoscaler, a GitOps tool, people
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
     """Where more GPUs may come from, and when."""
@@ -144,6 +151,7 @@ class Capacity:
     borrow_at: Pressure
     return_after: Seconds
     units_per_gpu: UnitsPerSecond | None  # a first estimate, until measured
+    replicas: ReplicaWriter = ReplicaWriter.MELTGUARD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ class Workload:
     """The replicas of the workload that owns the serving pods."""
 
     replicas: int
+    scaled_by: str = ""  # who else sets them, in words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
