@@ -1,7 +1,7 @@
 """Pure ASGI middleware: each request passes the admission before it reaches the image server's app."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from meltguard.agent.admission import Admission
@@ -9,6 +9,7 @@ from meltguard.agent.asgi import App, Message, Receive, Scope, Send, headers_of,
 from meltguard.agent.cost import DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
 from meltguard.agent.intake import READ_AHEAD, Intake
 from meltguard.agent.outbox import Outbox
+from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import Callers, Pace
 from meltguard.agent.visit import Ask, Result, Visit
@@ -18,6 +19,7 @@ LONGEST_KEY: Final = 256
 FLUSH_SPANS: Final = 10  # the connection itself ends a client that stops reading; this ends one that only dawdles
 OPAQUE_BODIES: Final = ("multipart/", "image/", "application/octet-stream")  # nothing in them tells the cost
 OK, REDIRECT = 200, 300
+DIGITS: Final = 7
 
 
 class AdmissionMiddleware:
@@ -56,7 +58,7 @@ class AdmissionMiddleware:
     async def _serve(self, visit: Visit, scope: Scope, intake: Intake, send: Send) -> None:
         """Run the app. The slot is given back when it ends, however it ends; its answer may be read later."""
         outbox = Outbox(send)
-        delivery = Delivery(outbox, visit, intake)
+        delivery = Delivery(outbox, visit, intake, self._callers.made_header.encode("latin-1"))
         if visit.reservation is not None:
             intake.watch(delivery.client_left)
         try:
@@ -99,8 +101,9 @@ class AdmissionMiddleware:
 class Delivery:
     """Watches an answer on its way to the client."""
 
-    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake) -> None:
-        self._outbox, self._visit, self._intake = outbox, visit, intake
+    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake, made_header: bytes) -> None:
+        self._outbox, self._visit, self._intake, self._made_header = outbox, visit, intake, made_header
+        self._made: int | None = None
         self._body_bytes = 0
         self.whole = False
         self._left_early = False
@@ -111,14 +114,21 @@ class Delivery:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if self._visit.reservation is not None:
-                allowance = self._visit.reservation.allowance.headers()
-                pairs = [(name.encode(), value.encode()) for name, value in allowance.items()]
-                message = {**message, "headers": [*message.get("headers", ()), *pairs]}
+                message = self._with_allowance(message, self._visit.reservation.allowance)
         elif message["type"] == "http.response.body":
             if not self._intake.gone:
                 self._body_bytes += len(message.get("body", b""))
             self.whole = not message.get("more_body", False)
         await self._outbox.put(message)
+
+    def _with_allowance(self, message: Message, allowance: Allowance) -> Message:
+        """The head of an answer, and what the user has left after it."""
+        given = list(message.get("headers", ()))
+        self._made = made_of(given, self._made_header)
+        asked = self._visit.images
+        kept = asked if self._made is None else min(self._made, asked)
+        told = allowance.refunded(asked - kept if OK <= self.status < REDIRECT else asked).headers()
+        return {**message, "headers": [*given, *((name.encode(), value.encode()) for name, value in told.items())]}
 
     def client_left(self) -> None:
         """The client left before the app ended."""
@@ -133,4 +143,14 @@ class Delivery:
         good = OK <= self.status < REDIRECT
         finished = good and self.whole
         delivered = good and self._body_bytes > 0 if self._left_early else finished
-        return Result(status=self.status, finished=finished, delivered=delivered)
+        return Result(status=self.status, finished=finished, delivered=delivered and self._made != 0, images=self._made)
+
+
+def made_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> int | None:
+    """How many images an answer says were made; None where it says nothing that can be read.
+
+    >>> made_of([(b"X-Meltguard-Delivered-Images", b"2")], b"x-meltguard-delivered-images")
+    2
+    """
+    told = [value for key, value in headers if key.lower() == name]
+    return int(told[0]) if len(told) == 1 and told[0].isdigit() and len(told[0]) <= DIGITS else None
