@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from meltguard.agent.asgi import Answer
+from meltguard.agent.asgi import Answer, Header
 from meltguard.agent.documents import Documents
 from meltguard.agent.gate import Gate, Hindrance, Placed, Slot, Wish
+from meltguard.agent.load import LoadMeter
 from meltguard.agent.news import News, OverloadWatch
 from meltguard.agent.queue import Ticket
 from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk
@@ -51,6 +52,7 @@ class Admission:
         at = clock.elapsed()
         self.standing = self._documents.standing(at)
         self.gate = Gate(settings.gpus, settings.pace.hard_queue, self.standing, at)
+        self.load = LoadMeter(self.gate.meter, at)
         self.records = Records(settings)
         self.records.begin(self.standing)
         self._overload = OverloadWatch(self._news, settings.pace.overload_wait)
@@ -111,6 +113,14 @@ class Admission:
         """What to tell a refused client."""
         return answer(refusal, self._clock.now(), Share(self._luck.random()))
 
+    def load_headers(self) -> list[Header]:
+        """What every answer says of this pod's load."""
+        return self.load.headers(self.standing.heat, self._clock.elapsed())
+
+    def load_json(self) -> bytes:
+        """The same for a reader of the control port."""
+        return self.load.as_json(self.standing.heat, self._clock.elapsed())
+
     def stop(self) -> None:
         """Refuse whoever waits or comes from now on; what is in the GPU goes on."""
         self._stopping = True
@@ -168,8 +178,10 @@ class Admission:
         return None
 
     async def _turn(self, visit: Visit, caller: Caller) -> Turn:
-        placed = self._place(visit)
+        at = self._clock.elapsed()
+        placed = self._place(visit, at)
         if not isinstance(placed, Ticket):
+            self.load.see(self.gate.line.all_units, at)
             return placed
         turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._turns[placed] = turn
@@ -185,8 +197,7 @@ class Admission:
             end.cancel()
             visit.waited = Seconds(self._clock.elapsed() - placed.since)
 
-    def _place(self, visit: Visit) -> Placed:
-        at = self._clock.elapsed()
+    def _place(self, visit: Visit, at: Seconds) -> Placed:
         placed = Hindrance(Reason.FEATURE_SLOWED) if self._goes_without(visit) else self.gate.place(visit.wish, at)
         if not self.standing.observing or not isinstance(placed, Hindrance):
             return placed
@@ -220,6 +231,7 @@ class Admission:
             for ticket, slot in self.gate.advance(at):
                 if not _settle(self._turns.pop(ticket), slot):
                     self.gate.finish(slot, at)
+        self.load.see(self.gate.line.all_units, at)
         self._overload.see(len(self.gate.line), self.gate.predicted_wait(), at)
         if self._timer is not None:
             self._timer.cancel()

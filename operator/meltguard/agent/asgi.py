@@ -1,7 +1,7 @@
 """The ASGI interface in types, and whole answers over it."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -10,6 +10,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -22,11 +23,11 @@ class Answer:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    async def send(self, send: Send) -> None:
-        """Answer with this and nothing else."""
+    async def send(self, send: Send, also: Iterable[Header] = ()) -> None:
+        """Answer with this, these further headers, and nothing else."""
         headers = {"content-type": self.content_type, "content-length": str(len(self.body)), **self.headers}
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": self.status, "headers": encoded})
+        await send({"type": "http.response.start", "status": self.status, "headers": [*encoded, *also]})
         await send({"type": "http.response.body", "body": self.body})
 
 

@@ -13,6 +13,7 @@ MOST_WAITS: Final = 2_048  # of the last minute; more would only cost time to so
 KEY_SPAN: Final = Seconds(600.0)
 MOST_KEYS: Final = 10_000
 LEARNING: Final = 0.95  # weight that the past keeps at each finished request
+UNKNOWN_IMAGE: Final = Seconds(1.0)  # that one image takes, before the first
 
 
 class RecentWaits:
@@ -104,17 +105,18 @@ class GpuMeter:
     """GPU-seconds spent, units done, and the rate that full GPUs reach."""
 
     def __init__(self, gpus: Gpus, at: Seconds) -> None:
-        self._gpus, self._at = gpus, at
+        self.gpus, self._at = gpus, at
         self._busy = 0.0
         self.in_flight = 0
         self.units_in_flight = 0.0
         self.units_done = 0.0
         self._learned_units = 0.0
         self._learned_seconds = 0.0
+        self._learned_requests = 0.0
 
     def busy(self, at: Seconds) -> Seconds:
         """GPU-seconds spent so far, requests in progress included."""
-        self._busy += min(self.in_flight, self._gpus) * max(0.0, at - self._at)
+        self._busy += min(self.in_flight, self.gpus) * max(0.0, at - self._at)
         self._at = at
         return Seconds(self._busy)
 
@@ -135,10 +137,22 @@ class GpuMeter:
         self.units_done += units
         self._learned_units = self._learned_units * LEARNING + units
         self._learned_seconds = self._learned_seconds * LEARNING + took
+        self._learned_requests = self._learned_requests * LEARNING + 1.0
 
     @property
     def drain_rate(self) -> UnitsPerSecond | None:
         """Units a second that leave while all GPUs are busy; None before the first image."""
         if self._learned_seconds <= 0:
             return None
-        return UnitsPerSecond(self._gpus * self._learned_units / self._learned_seconds)
+        return UnitsPerSecond(self.gpus * self._learned_units / self._learned_seconds)
+
+    @property
+    def mean_seconds(self) -> Seconds:
+        """What one of the last requests took on average, in seconds of one GPU."""
+        known = self._learned_seconds > 0
+        return Seconds(self._learned_seconds / self._learned_requests) if known else UNKNOWN_IMAGE
+
+    @property
+    def mean_units(self) -> Units:
+        """What one of the last requests cost on average; 0 before the first image."""
+        return Units(self._learned_units / self._learned_requests if self._learned_requests else 0.0)

@@ -1,13 +1,14 @@
 """Pure ASGI middleware: each request passes the admission before it reaches the image server's app."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from meltguard.agent.admission import Admission
-from meltguard.agent.asgi import App, Message, Receive, Scope, Send, headers_of, problem
+from meltguard.agent.asgi import App, Header, Message, Receive, Scope, Send, headers_of, problem
 from meltguard.agent.cost import DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
 from meltguard.agent.intake import READ_AHEAD, Intake
+from meltguard.agent.load import ORCA_HEADER
 from meltguard.agent.outbox import Outbox
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import Callers, Pace
@@ -40,14 +41,14 @@ class AdmissionMiddleware:
             ask = await self._ask(scope, intake)
         except TimeoutError:
             within = f"the body did not come within {self._callers.body_within:.0f} s; send it faster"
-            await problem(408, within).send(send)
+            await problem(408, within).send(send, self._admission.load_headers())
             return
         except ConnectionError:
             return
         try:
             outcome = await self._admission.admit(ask, intake)
             if isinstance(outcome, Refusal):
-                await self._admission.answer(outcome).send(send)
+                await self._admission.answer(outcome).send(send, self._admission.load_headers())
             else:
                 await self._serve(outcome, scope, intake, send)
         finally:
@@ -56,7 +57,7 @@ class AdmissionMiddleware:
     async def _serve(self, visit: Visit, scope: Scope, intake: Intake, send: Send) -> None:
         """Run the app. The slot is given back when it ends, however it ends; its answer may be read later."""
         outbox = Outbox(send)
-        delivery = Delivery(outbox, visit, intake)
+        delivery = Delivery(outbox, visit, intake, self._admission.load_headers)
         if visit.reservation is not None:
             intake.watch(delivery.client_left)
         try:
@@ -99,8 +100,8 @@ class AdmissionMiddleware:
 class Delivery:
     """Watches an answer on its way to the client."""
 
-    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake) -> None:
-        self._outbox, self._visit, self._intake = outbox, visit, intake
+    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake, load: Callable[[], list[Header]]) -> None:
+        self._outbox, self._visit, self._intake, self._load = outbox, visit, intake, load
         self._body_bytes = 0
         self.whole = False
         self._left_early = False
@@ -110,15 +111,19 @@ class Delivery:
         """The app's `send`."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self._visit.reservation is not None:
-                allowance = self._visit.reservation.allowance.headers()
-                pairs = [(name.encode(), value.encode()) for name, value in allowance.items()]
-                message = {**message, "headers": [*message.get("headers", ()), *pairs]}
+            own = [header for header in message.get("headers", ()) if header[0].lower() != ORCA_HEADER]
+            message = {**message, "headers": [*own, *self._load(), *self._allowance()]}
         elif message["type"] == "http.response.body":
             if not self._intake.gone:
                 self._body_bytes += len(message.get("body", b""))
             self.whole = not message.get("more_body", False)
         await self._outbox.put(message)
+
+    def _allowance(self) -> list[Header]:
+        reservation = self._visit.reservation
+        if reservation is None:
+            return []
+        return [(name.encode(), value.encode()) for name, value in reservation.allowance.headers().items()]
 
     def client_left(self) -> None:
         """The client left before the app ended."""

@@ -27,6 +27,11 @@ class WaitingLine:
     def __len__(self) -> int:
         return sum(map(len, self._tiers.values()))
 
+    @property
+    def all_units(self) -> Units:
+        """How many image units wait."""
+        return Units(sum(self._units.values()))
+
     def push(self, ticket: Ticket) -> None:
         """Wait behind the others of the tier."""
         self._tiers.setdefault(ticket.tier, {})[ticket] = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from meltguard.core.decision import Decision, TierLimit
 from meltguard.core.grant import Grant, GrantKind, TierGrant
 from meltguard.core.policy import Level, Mode, Policy, Tier, TierState
-from meltguard.core.units import Epoch, Instant, PodUid, Revision, Seconds, TierName, UnitsPerSecond
+from meltguard.core.units import Epoch, Instant, PodUid, Revision, Seconds, Share, TierName, UnitsPerSecond
 
 LEASE_TTL = Seconds(120.0)
 
@@ -22,6 +22,9 @@ Less would lose what a small pod's few requests do not fetch at once, and with i
 """
 
 LEAST_QUEUE, MOST_QUEUE = 4, 1000
+
+HEAT_STEPS = 20
+"""A pod is told what heat leaves it in this many steps: a sensor that flickers is not worth a push."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,7 @@ def grant_for(
             for tier in policy.tiers
         ),
         features={one.name: one.share for one in decision.features},
+        heat=Share(round(decision.heat.get(uid, 1.0) * HEAT_STEPS) / HEAT_STEPS),
     )
 
 

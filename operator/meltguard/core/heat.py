@@ -1,6 +1,6 @@
 """How much less hot GPUs are trusted with: a slowed clock still looks busy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from meltguard.core.decision import SignalPressure
@@ -8,7 +8,7 @@ from meltguard.core.load import PodLoad
 from meltguard.core.policy import Policy, Signal, SignalKind
 from meltguard.core.pressure import CRITICAL, TARGET, scaled
 from meltguard.core.seen import Reading, Snapshot
-from meltguard.core.units import NodeName, Pressure, Share
+from meltguard.core.units import NodeName, PodUid, Pressure, Share
 
 HEAT_DERATING = 0.5
 """At its critical temperature a node's GPUs are trusted with this much less."""
@@ -19,6 +19,7 @@ class Heat:
     """What heat leaves of the service's GPUs."""
 
     share: Share  # of all their work; 1 is cool
+    by_pod: Mapping[PodUid, Share]  # of one pod's GPUs
     cool: tuple[PodLoad, ...]  # the pods that say what a GPU at full clocks does
 
 
@@ -39,11 +40,15 @@ def heat_of(policy: Policy, platform: tuple[SignalPressure, ...], seen: Snapshot
     readings = {reading.signal: reading for reading in seen.readings}
     known = [(signal, readings[signal.name]) for signal in signals]
     if not known:
-        return Heat(share=before, cool=seen.loads)
+        return Heat(share=before, by_pod={load.pod: before for load in seen.loads}, cool=seen.loads)
     shares = [(load, _node_share(known, load.node)) for load in seen.loads]
     gpus = sum(load.gpus for load in seen.loads)
     share = sum(load.gpus * part for load, part in shares) / gpus if gpus else _node_share(known, None)
-    return Heat(share=Share(share), cool=tuple(load for load, part in shares if part == 1.0))
+    return Heat(
+        share=Share(share),
+        by_pod={load.pod: part for load, part in shares},
+        cool=tuple(load for load, part in shares if part == 1.0),
+    )
 
 
 def _node_share(known: Sequence[tuple[Signal, Reading]], node: NodeName | None) -> Share:
