@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-harm bench-law faults mutants generate lock clean setup programs
+.PHONY: help demo test check bench bench-balance bench-harm bench-law bench-limiter faults mutants generate lock clean setup programs
 
 PYTHON ?= python3
 ARGS ?=
@@ -19,6 +19,8 @@ help:
 	@echo 'make test        everything that is checked: make check, then all tests'
 	@echo 'make check       style, types, layers, generated files'
 	@echo 'make bench       the demo without its view; measured values go to build/bench/'
+	@echo 'make bench-balance  requests divided over unequal GPUs by Envoy: by our load reports, in turn, to the least busy'
+	@echo 'make bench-limiter  what a decision costs, against other limiters; values go to build/bench/limiter.json'
 	@echo 'make bench-harm  whose work a loan breaks off, against other orders, on recorded research jobs'
 	@echo 'make bench-law   our control law against AIMD, on/off and static limits, in simulated surges'
 	@echo 'make faults      the crash and fault campaign on a real control plane; ARGS="--help" says what it takes'
@@ -48,6 +50,12 @@ check: setup
 
 bench: setup
 	@$(BIN)/meltguard demo --headless $(ARGS)
+
+bench-balance: setup
+	@$(BIN)/python tests/bench/bench_balance.py $(ARGS)
+
+bench-limiter: setup
+	@$(BIN)/python tests/bench/bench_limiter.py $(ARGS)
 
 bench-harm: setup
 	@$(BIN)/python tests/bench/bench_harm.py $(ARGS)

@@ -2,7 +2,8 @@
 
 The same numbers go out two ways: as an ORCA report on every answer (`endpoint-load-metrics`, which Envoy's client-side
 weighted round robin and gRPC's read) and as JSON on the control port. A divider weighs a pod by `rate / utilization`.
-Without a queue that is what its GPUs do, less what heat takes; each waiting request lowers it further.
+Without a queue that is what its GPUs do, less what heat takes; each waiting request lowers it further, by the square
+root of what is held: in proportion, and with news as old as an image takes, the queues of a fleet would swing.
 """
 
 import json
@@ -15,11 +16,15 @@ from meltguard.agent.counters import GpuMeter
 from meltguard.core.units import Seconds, Share, Units, UnitsPerSecond
 
 ORCA_HEADER: Final = b"endpoint-load-metrics"
-MEMORY: Final = 4.0
-"""Occupancy is averaged over about this many mean image times: one image more or less is chance, not load."""
+MEMORY: Final = 0.5
+"""Occupancy is averaged over this many mean image times: longer, and the divider learns too late of a queue."""
 
-SAME_FOR: Final = Seconds(0.1)
-"""A report is written anew after this long: Envoy reads none more often."""
+SAME_FOR: Final = Seconds(0.01)
+"""A report is written anew after this long: an image takes a hundred times as much."""
+
+SCALE: Final = 1_000_000
+"""The report's rate is in millionths of an image unit: Envoy cuts a weight down to a whole number, and one image in
+20 s would be 0, as much as any other."""
 
 LEAST: Final = 0.01
 """An idle pod reports this occupancy: a divider takes 0 for a pod that does not report."""
@@ -29,7 +34,7 @@ LEAST: Final = 0.01
 class Load:
     """One pod's load at one moment."""
 
-    utilization: float  # requests held a GPU, waiting ones included, over what heat leaves; above 1 some wait
+    utilization: float  # between the busy share and the requests held a GPU, over what heat leaves; above 1 some wait
     rate: UnitsPerSecond  # image units a second that its GPUs do at their present occupancy
     heat: Share  # what heat leaves of them, as the operator says
 
@@ -46,9 +51,9 @@ class Load:
         """The value of the ORCA header, in its text form.
 
         >>> Load(utilization=1.6, rate=UnitsPerSecond(0.4), heat=Share(0.5)).as_orca()
-        b'TEXT application_utilization=1.6000,rps_fractional=0.400000'
+        b'TEXT application_utilization=1.6000,rps_fractional=400000'
         """
-        return b"TEXT application_utilization=%.4f,rps_fractional=%.6f" % (self.utilization, self.rate)
+        return b"TEXT application_utilization=%.4f,rps_fractional=%d" % (self.utilization, max(1.0, self.rate * SCALE))
 
 
 class LoadMeter:
@@ -77,14 +82,17 @@ class LoadMeter:
         self._settle(at)
         busy = max(LEAST, self._mean_busy / self._meter.gpus)
         held = max(busy, self._mean_held / request / self._meter.gpus)
-        return Load(utilization=held / heat, rate=UnitsPerSecond(rate * busy), heat=heat)
+        return Load(utilization=math.sqrt(busy * held) / heat, rate=UnitsPerSecond(rate * busy), heat=heat)
 
     def headers(self, heat: Share, at: Seconds) -> list[Header]:
         """The ORCA header for an answer sent now; none until the first image is done."""
-        if at >= self._written_until:
-            load = self.load(heat, at)
-            self._written = [(ORCA_HEADER, load.as_orca())] if load is not None else []
-            self._written_until = Seconds(at + SAME_FOR)
+        if at < self._written_until:
+            return self._written
+        load = self.load(heat, at)
+        if load is None:
+            return []
+        self._written = [(ORCA_HEADER, load.as_orca())]
+        self._written_until = Seconds(at + SAME_FOR)
         return self._written
 
     def as_json(self, heat: Share, at: Seconds) -> bytes:
