@@ -18,10 +18,11 @@ from meltguard.agent.refusal import Reason, Refusal, answer, status_of
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.visit import Ask, Result, Visit
 from meltguard.core.features import has_feature
-from meltguard.core.units import Instant, Percent, Seconds, Share, TierName
+from meltguard.core.units import Instant, Percent, Seconds, Share, TierName, Units
 from meltguard.ports import Clock
 
 HOLD_MARGIN: Final = Seconds(60.0)  # a reservation outlives the longest request by this
+NOTHING: Final = Units(0.0)
 STOPPING: Final = Hindrance(Reason.STOPPING, Seconds(1.0))
 Turn = Slot | Hindrance
 
@@ -75,6 +76,8 @@ class Admission:
     async def admit(self, ask: Ask, caller: Caller) -> Visit | Refusal:
         """Wait for a request's turn. A visit must be finished, whatever happens to it."""
         visit = self._begin(ask)
+        if self._entered_at_once(visit):
+            return visit
         hindrance = STOPPING if self._stopping else self._before_quota(visit)
         if hindrance is not None:
             return self._refuse(visit, hindrance)
@@ -107,7 +110,10 @@ class Admission:
             settle = self._quota.commit if result.delivered else self._quota.release
             settle(visit.reservation)
         self.records.ended(visit, result, took)
-        self._advance()
+        if self._turns or not self._overload.calm:
+            self._advance()
+        else:
+            self._note_load(at)
 
     def answer(self, refusal: Refusal) -> Answer:
         """What to tell a refused client."""
@@ -145,6 +151,17 @@ class Admission:
         self.records.came(visit)
         return visit
 
+    def _entered_at_once(self, visit: Visit) -> bool:
+        """Whether a request passed that nothing stands against and that no store is asked about."""
+        if visit.rule.quota is not None or self._stopping or self._goes_without(visit):
+            return False
+        visit.slot = self.gate.enter_at_once(visit.wish, visit.since)
+        if visit.slot is None:
+            return False
+        self._note_load(visit.since)
+        self.records.admitted(visit, visit.since)
+        return True
+
     def _before_quota(self, visit: Visit) -> Hindrance | None:
         if visit.standing.observing:
             return None
@@ -156,8 +173,11 @@ class Admission:
 
     def _goes_without(self, visit: Visit) -> bool:
         """Whether the request uses a feature that its user does not have now."""
-        share = visit.standing.features.get(visit.ask.feature)
-        return share is not None and not has_feature(visit.ask.feature, visit.ask.user, Percent(share))
+        feature = visit.ask.feature
+        if not feature:
+            return False
+        share = visit.standing.features.get(feature)
+        return share is not None and not has_feature(feature, visit.ask.user, Percent(share))
 
     async def _reserve(self, visit: Visit) -> Denial | None:
         rule = visit.rule
@@ -181,7 +201,7 @@ class Admission:
         at = self._clock.elapsed()
         placed = self._place(visit, at)
         if not isinstance(placed, Ticket):
-            self.load.see(self.gate.line.all_units, at)
+            self._note_load(at)
             return placed
         turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._turns[placed] = turn
@@ -231,7 +251,7 @@ class Admission:
             for ticket, slot in self.gate.advance(at):
                 if not _settle(self._turns.pop(ticket), slot):
                     self.gate.finish(slot, at)
-        self.load.see(self.gate.line.all_units, at)
+        self._note_load(at)
         self._overload.see(len(self.gate.line), self.gate.predicted_wait(), at)
         if self._timer is not None:
             self._timer.cancel()
@@ -239,6 +259,9 @@ class Admission:
         wait = self.gate.next_turn(at)
         if wait is not None and not self._stopping:
             self._timer = asyncio.get_running_loop().call_later(wait, self._advance)
+
+    def _note_load(self, at: Seconds) -> None:
+        self.load.see(self.gate.line.all_units if self._turns else NOTHING, at)
 
     def _give_back(self, visit: Visit) -> None:
         if visit.reservation is not None:

@@ -43,6 +43,13 @@ class Bucket:
             return Seconds(0.0)
         return Seconds(missing / self.rate) if self.rate > 0 else NEVER
 
+    def holds(self, units: Units, at: Seconds) -> bool:
+        """Whether a request of this size may pass now: `wait` would be 0."""
+        if at > self.at:
+            level = self.level + (at - self.at) * self.rate
+            self.level, self.at = Units(min(level, self.burst)), at
+        return min(units, self.burst) - self.level <= ROUNDING
+
     def room(self, at: Seconds) -> Units:
         """Image units that may pass at this moment; 0 in debt."""
         self._settle(at)

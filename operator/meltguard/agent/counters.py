@@ -116,8 +116,10 @@ class GpuMeter:
 
     def busy(self, at: Seconds) -> Seconds:
         """GPU-seconds spent so far, requests in progress included."""
-        self._busy += min(self.in_flight, self.gpus) * max(0.0, at - self._at)
-        self._at = at
+        if at > self._at:
+            if self.in_flight:
+                self._busy += min(self.in_flight, self.gpus) * (at - self._at)
+            self._at = at
         return Seconds(self._busy)
 
     def start(self, units: Units, at: Seconds) -> None:

@@ -19,6 +19,9 @@ ORCA_HEADER: Final = b"endpoint-load-metrics"
 MEMORY: Final = 0.5
 """Occupancy is averaged over this many mean image times: longer, and the divider learns too late of a queue."""
 
+STEPS: Final = 8
+"""An average is carried on at least so many times within its memory."""
+
 SAME_FOR: Final = Seconds(0.01)
 """A report is written anew after this long: an image takes a hundred times as much."""
 
@@ -62,7 +65,9 @@ class LoadMeter:
     def __init__(self, meter: GpuMeter, at: Seconds) -> None:
         self._meter, self._at = meter, at
         self._held = 0.0  # image units in the GPU and in the line, since `_at`
-        self._in_flight = 0  # requests in the GPU, since `_at`
+        self._held_area = 0.0  # image units times seconds, since the averages were last carried on
+        self._averaged_at, self._busy_before = at, meter.busy(at)
+        self._settle_at = at  # sums serve in between: an average at each request would cost as much as the decision
         self._mean_held = 0.0
         self._mean_busy = 0.0  # GPUs
         self._written: list[Header] = []
@@ -70,9 +75,12 @@ class LoadMeter:
 
     def see(self, waiting: Units, at: Seconds) -> None:
         """Something entered, left or began to wait: image units that wait from now on."""
-        self._settle(at)
+        if at >= self._settle_at:
+            self._settle(at)
+        else:
+            self._held_area += self._held * (at - self._at)
+            self._at = at
         self._held = waiting + self._meter.units_in_flight
-        self._in_flight = self._meter.in_flight
 
     def load(self, heat: Share, at: Seconds) -> Load | None:
         """The load now; None until the first image tells what the GPUs can do."""
@@ -112,10 +120,15 @@ class LoadMeter:
 
     def _settle(self, at: Seconds) -> None:
         """Carry the averages on to now."""
-        span = at - self._at
+        span = at - self._averaged_at
         if span <= 0:
             return
-        new = -math.expm1(-span / (MEMORY * self._meter.mean_seconds))
-        self._mean_held += new * (self._held - self._mean_held)
-        self._mean_busy += new * (min(self._in_flight, self._meter.gpus) - self._mean_busy)
-        self._at = at
+        area = self._held_area + self._held * (at - self._at)
+        busy = self._meter.busy(at)
+        memory = MEMORY * self._meter.mean_seconds
+        new = -math.expm1(-span / memory)
+        self._mean_held += new * (area / span - self._mean_held)
+        self._mean_busy += new * ((busy - self._busy_before) / span - self._mean_busy)
+        self._held_area, self._busy_before = 0.0, busy
+        self._at = self._averaged_at = at
+        self._settle_at = Seconds(at + memory / STEPS)

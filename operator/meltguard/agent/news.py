@@ -62,6 +62,11 @@ class OverloadWatch:
         self._grade = 0  # 0 calm, 1 someone waits, 2 the predicted wait is beyond its target
         self._lower_since: Seconds | None = None
 
+    @property
+    def calm(self) -> bool:
+        """Whether all is calm and has been told to be: a look at an empty line changes nothing."""
+        return self._grade == 0
+
     def see(self, waiting: int, predicted: Seconds, at: Seconds) -> None:
         """Look at the line; cheap, for it is called at every change."""
         grade = 2 if predicted > self._target else 1 if waiting else 0

@@ -1,6 +1,7 @@
 """One request on its way through the agent: what it asks, and what became of it."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from meltguard.agent.cost import Cost
 from meltguard.agent.gate import Slot, Wish
@@ -11,8 +12,7 @@ from meltguard.api.limit_document import TierLimit
 from meltguard.core.units import Instant, Seconds, TierName, Units
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(NamedTuple):
     """A request, as its headers and body describe it."""
 
     tier: TierName  # as the caller's gateway named it; perhaps unknown
@@ -53,8 +53,7 @@ class Visit:
         return self.wish.units
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(NamedTuple):
     """What became of an admitted request."""
 
     status: int  # 0: nothing was answered
