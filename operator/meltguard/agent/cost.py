@@ -17,6 +17,7 @@ LEAST_UNITS: Final = 0.01  # a tiny request still takes a place
 IMAGES_HEADER: Final = "x-meltguard-images"
 SIZE_HEADER: Final = "x-meltguard-size"
 STEPS_HEADER: Final = "x-meltguard-steps"
+COST_HEADERS: Final = (IMAGES_HEADER, SIZE_HEADER, STEPS_HEADER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ UNKNOWN_COST: Final = Cost(known=False)
 
 def cost_in_headers(headers: Mapping[str, str]) -> Cost | None:
     """The cost that a trusted gateway named; None where it named none."""
-    if not any(name in headers for name in (IMAGES_HEADER, SIZE_HEADER, STEPS_HEADER)):
+    if not any(name in headers for name in COST_HEADERS):
         return None
     return _cost(
         {"n": headers.get(IMAGES_HEADER), "size": headers.get(SIZE_HEADER), "steps": headers.get(STEPS_HEADER)}
@@ -78,12 +79,16 @@ def _cost(fields: Mapping[str, Any]) -> Cost:
 
 def _size(value: object) -> tuple[int, int]:
     """The sides in `1024x768`."""
+    if value is None:
+        return DEFAULT_COST.width, DEFAULT_COST.height
     width, _, height = str(value).lower().partition("x")
     return _whole(width, DEFAULT_COST.width, MAX_SIDE), _whole(height, DEFAULT_COST.height, MAX_SIDE)
 
 
 def _whole(value: object, default: int, most: int) -> int:
     """A whole number from 1 to `most`; the default where there is none."""
+    if value is None:
+        return default
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return default
     try:

@@ -125,7 +125,7 @@ class LoadMeter:
             return
         area = self._held_area + self._held * (at - self._at)
         busy = self._meter.busy(at)
-        memory = MEMORY * self._meter.mean_seconds
+        memory = max(SAME_FOR, MEMORY * self._meter.mean_seconds)
         new = -math.expm1(-span / memory)
         self._mean_held += new * (area / span - self._mean_held)
         self._mean_busy += new * ((busy - self._busy_before) / span - self._mean_busy)

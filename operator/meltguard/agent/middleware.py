@@ -1,12 +1,12 @@
 """Pure ASGI middleware: each request passes the admission before it reaches the image server's app."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import App, Header, Message, Receive, Scope, Send, headers_of, problem
-from meltguard.agent.cost import DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
+from meltguard.agent.bounded import bounded
+from meltguard.agent.cost import COST_HEADERS, DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
 from meltguard.agent.intake import READ_AHEAD, Intake
 from meltguard.agent.load import ORCA_HEADER
 from meltguard.agent.outbox import Outbox
@@ -15,6 +15,8 @@ from meltguard.agent.settings import Callers, Pace
 from meltguard.agent.visit import Ask, Result, Visit
 from meltguard.core.units import Seconds, TierName
 
+KEY_HEADER: Final = "idempotency-key"
+TYPE_HEADER: Final = "content-type"
 LONGEST_KEY: Final = 256
 FLUSH_SPANS: Final = 10  # the connection itself ends a client that stops reading; this ends one that only dawdles
 OPAQUE_BODIES: Final = ("multipart/", "image/", "application/octet-stream")  # nothing in them tells the cost
@@ -26,6 +28,8 @@ class AdmissionMiddleware:
 
     def __init__(self, app: App, admission: Admission, callers: Callers, pace: Pace) -> None:
         self._app, self._admission, self._callers, self._pace = app, admission, callers, pace
+        own = (callers.tier_header, callers.user_header, callers.feature_header)
+        self._read = frozenset(name.lower().encode() for name in (*own, *COST_HEADERS, KEY_HEADER, TYPE_HEADER))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -61,8 +65,7 @@ class AdmissionMiddleware:
         if visit.reservation is not None:
             intake.watch(delivery.client_left)
         try:
-            async with asyncio.timeout(self._pace.longest_image):
-                await self._app(scope, intake.receive, delivery.send)
+            await bounded(self._app(scope, intake.receive, delivery.send), self._pace.longest_image)
         except TimeoutError:
             if delivery.status:
                 raise  # half an answer cannot be mended: the server closes the connection
@@ -76,20 +79,20 @@ class AdmissionMiddleware:
 
     async def _ask(self, scope: Scope, intake: Intake) -> Ask:
         """Who asks for what. Raises as Intake.fill."""
-        headers, callers = headers_of(scope), self._callers
+        headers, callers = headers_of(scope, self._read), self._callers
         tier, user = callers.default_tier, f"address {(scope.get('client') or ('unknown',))[0]}"
         cost: Cost | None = None
         if callers.trust_gateway:
             tier = TierName(headers.get(callers.tier_header) or callers.default_tier)
             user = headers.get(callers.user_header, "")
             cost = cost_in_headers(headers)
-        key = headers.get("idempotency-key", "")[:LONGEST_KEY] or None
+        key = headers.get(KEY_HEADER, "")[:LONGEST_KEY] or None
         await intake.fill(READ_AHEAD, callers.body_within)
         feature = headers.get(callers.feature_header, "")
         return Ask(tier=tier, user=user, cost=cost or self._cost_of_body(headers, intake), key=key, feature=feature)
 
     def _cost_of_body(self, headers: Mapping[str, str], intake: Intake) -> Cost:
-        if headers.get("content-type", "").lower().startswith(OPAQUE_BODIES):
+        if headers.get(TYPE_HEADER, "").lower().startswith(OPAQUE_BODIES):
             return DEFAULT_COST
         body = intake.body(self._callers.peek_bytes)
         if body is None:
