@@ -182,16 +182,16 @@ def middlewares() -> dict[str, Loop]:
     return {
         "bare app": _calls(bare),
         "bare app + meltguard": _calls(ours),
-        "starlette": _calls(_starlette(limited=False)),
-        "starlette + slowapi": _calls(_starlette(limited=True)),
+        "starlette": _calls(starlette(limited=False)),
+        "starlette + slowapi": _calls(starlette(limited=True)),
     }
 
 
-def _starlette(*, limited: bool) -> App:
+def starlette(*, limited: bool) -> App:
     async def image(_request: Any) -> Response:
         return Response(b"{}")
 
-    app = Starlette(routes=[Route("/v1/images/generations", image, methods=["POST"])])
+    app = Starlette(routes=[Route("/v1/images/generations", image, methods=["GET", "POST"])])
     if limited:
         app.state.limiter = Limiter(
             key_func=lambda request: request.headers["x-meltguard-user"], default_limits=["1000000000/minute"]

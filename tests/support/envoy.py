@@ -79,7 +79,7 @@ def _listener(balancing: Balancing, port: int) -> dict[str, Any]:
         "http_filters": [{"name": "router", "typed_config": {"@type": ROUTER}}],
     }
     return {
-        "address": _socket_address("127.0.0.1", port),
+        "address": socket_address("127.0.0.1", port),
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
 
@@ -89,7 +89,7 @@ def _cluster(balancing: Balancing, servers: Sequence[Address], every: float) -> 
     if balancing is Balancing.BY_LOAD:
         # A pod that reported once is weighed at once; the default waits 10 s for more.
         policy |= {"blackout_period": "0s", "weight_update_period": f"{every}s", "weight_expiration_period": "180s"}
-    endpoints = [{"endpoint": {"address": _socket_address(server.host, server.port)}} for server in servers]
+    endpoints = [{"endpoint": {"address": socket_address(server.host, server.port)}} for server in servers]
     extension = {"typed_extension_config": {"name": "division", "typed_config": policy}}
     return {
         "name": balancing.name,
@@ -100,5 +100,5 @@ def _cluster(balancing: Balancing, servers: Sequence[Address], every: float) -> 
     }
 
 
-def _socket_address(host: str, port: int) -> dict[str, Any]:
+def socket_address(host: str, port: int) -> dict[str, Any]:
     return {"socket_address": {"address": host, "port_value": port}}

@@ -28,6 +28,12 @@ class ValkeyServer:
         """As agents take it."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int:
+        """The running server's process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start, with what an earlier run wrote to its append-only file, and wait until it answers."""
         options = {
