@@ -18,11 +18,10 @@ from meltguard.agent.refusal import Reason, Refusal, answer, status_of
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.visit import Ask, Result, Visit
 from meltguard.core.features import has_feature
-from meltguard.core.units import Instant, Percent, Seconds, Share, TierName, Units
+from meltguard.core.units import Instant, Percent, Seconds, Share, TierName
 from meltguard.ports import Clock
 
 HOLD_MARGIN: Final = Seconds(60.0)  # a reservation outlives the longest request by this
-NOTHING: Final = Units(0.0)
 STOPPING: Final = Hindrance(Reason.STOPPING, Seconds(1.0))
 Turn = Slot | Hindrance
 
@@ -54,7 +53,7 @@ class Admission:
         self.standing = self._documents.standing(at)
         self.gate = Gate(settings.gpus, settings.pace.hard_queue, self.standing, at)
         self.load = LoadMeter(self.gate.meter, at)
-        self.records = Records(settings)
+        self.records = Records(settings, clock)
         self.records.begin(self.standing)
         self._overload = OverloadWatch(self._news, settings.pace.overload_wait)
         self._turns: dict[Ticket, asyncio.Future[Turn]] = {}
@@ -99,21 +98,20 @@ class Admission:
 
     def finish(self, visit: Visit, result: Result) -> None:
         """An admitted request has left the GPU."""
-        if visit.slot is None:
+        slot = visit.slot
+        if slot is None:
             return
         at = self._clock.elapsed()
-        took = Seconds(at - visit.slot.since)
-        self.gate.finish(visit.slot, at)
+        took = Seconds(at - slot.since)
+        self.gate.finish(slot, at)
         if result.finished:
-            self.gate.meter.done(visit.units, took)
+            self.gate.meter.done(slot.units, took)
         if visit.reservation is not None:
             settle = self._quota.commit if result.delivered else self._quota.release
             settle(visit.reservation)
         self.records.ended(visit, result, took)
         if self._turns or not self._overload.calm:
-            self._advance()
-        else:
-            self._note_load(at)
+            self._advance()  # else there is nobody to let in, and nothing to tell
 
     def answer(self, refusal: Refusal) -> Answer:
         """What to tell a refused client."""
@@ -139,13 +137,15 @@ class Admission:
         at = self._clock.elapsed()
         if self.standing.until is not None and at >= self.standing.until:
             self.refresh()  # a lease ends on time even if the ticking task was held up
-        rule = self.standing.rule(ask.tier)
+        standing = self.standing
+        rule = standing.tiers.get(ask.tier, standing.fallback)
+        tier = TierName(rule.name)
         visit = Visit(
             ask=ask,
-            standing=self.standing,
+            standing=standing,
             rule=rule,
-            wish=Wish(TierName(rule.name), ask.cost.units),
-            came=self._clock.now(),
+            wish=Wish(tier, ask.cost.units),
+            counts=self.records.tally.tiers[tier],
             since=at,
         )
         self.records.came(visit)
@@ -153,12 +153,11 @@ class Admission:
 
     def _entered_at_once(self, visit: Visit) -> bool:
         """Whether a request passed that nothing stands against and that no store is asked about."""
-        if visit.rule.quota is not None or self._stopping or self._goes_without(visit):
+        if visit.rule.quota is not None or self._stopping or (visit.ask.feature and self._goes_without(visit)):
             return False
         visit.slot = self.gate.enter_at_once(visit.wish, visit.since)
         if visit.slot is None:
             return False
-        self._note_load(visit.since)
         self.records.admitted(visit, visit.since)
         return True
 
@@ -174,8 +173,6 @@ class Admission:
     def _goes_without(self, visit: Visit) -> bool:
         """Whether the request uses a feature that its user does not have now."""
         feature = visit.ask.feature
-        if not feature:
-            return False
         share = visit.standing.features.get(feature)
         return share is not None and not has_feature(feature, visit.ask.user, Percent(share))
 
@@ -201,7 +198,6 @@ class Admission:
         at = self._clock.elapsed()
         placed = self._place(visit, at)
         if not isinstance(placed, Ticket):
-            self._note_load(at)
             return placed
         turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._turns[placed] = turn
@@ -251,7 +247,7 @@ class Admission:
             for ticket, slot in self.gate.advance(at):
                 if not _settle(self._turns.pop(ticket), slot):
                     self.gate.finish(slot, at)
-        self._note_load(at)
+        self.load.see(self.gate.line.all_units, at)
         self._overload.see(len(self.gate.line), self.gate.predicted_wait(), at)
         if self._timer is not None:
             self._timer.cancel()
@@ -259,9 +255,6 @@ class Admission:
         wait = self.gate.next_turn(at)
         if wait is not None and not self._stopping:
             self._timer = asyncio.get_running_loop().call_later(wait, self._advance)
-
-    def _note_load(self, at: Seconds) -> None:
-        self.load.see(self.gate.line.all_units if self._turns else NOTHING, at)
 
     def _give_back(self, visit: Visit) -> None:
         if visit.reservation is not None:

@@ -56,8 +56,9 @@ class Bucket:
         return Units(max(0.0, self.level))
 
     def take(self, units: Units, at: Seconds) -> None:
-        """Draw; the caller has asked `wait` first."""
-        self._settle(at)
+        """Draw; the caller has asked `wait` or `holds` first."""
+        if at > self.at:
+            self._settle(at)
         self.level = Units(self.level - units)
 
     def _settle(self, at: Seconds) -> None:

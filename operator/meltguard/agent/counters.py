@@ -69,6 +69,18 @@ class TierCounts:
     would_refuse: dict[Reason, int] = field(default_factory=_no_reasons)
     waits: RecentWaits = field(default_factory=RecentWaits)
 
+    def offer(self, units: Units) -> None:
+        """A request came."""
+        self.offered += 1
+        self.offered_units += units
+
+    def admit(self, units: Units, wait: Seconds, at: Seconds) -> None:
+        """A request went to the GPU after this wait."""
+        self.admitted += 1
+        self.admitted_units += units
+        self.waited += wait >= NOTICEABLE
+        self.waits.add(wait, at)
+
 
 class Tally:
     """All tiers' sums. Its tiers are those of documents and the default one, so they are few."""
@@ -84,21 +96,9 @@ class Tally:
             counts = self.tiers[name] = TierCounts()
         return counts
 
-    def offer(self, tier: TierName, units: Units, key: str | None, at: Seconds) -> None:
-        """A request came. A retry (same key) counts only once."""
-        if key is not None and not self._keys.first_time(key, at):
-            return
-        counts = self.tier(tier)
-        counts.offered += 1
-        counts.offered_units += units
-
-    def admit(self, tier: TierName, units: Units, wait: Seconds, at: Seconds) -> None:
-        """A request went to the GPU after this wait."""
-        counts = self.tier(tier)
-        counts.admitted += 1
-        counts.admitted_units += units
-        counts.waited += wait >= NOTICEABLE
-        counts.waits.add(wait, at)
+    def is_new(self, key: str, at: Seconds) -> bool:
+        """Whether a request with this key has not come lately: a retry counts only once."""
+        return self._keys.first_time(key, at)
 
 
 class GpuMeter:
@@ -107,6 +107,7 @@ class GpuMeter:
     def __init__(self, gpus: Gpus, at: Seconds) -> None:
         self.gpus, self._at = gpus, at
         self._busy = 0.0
+        self._held = 0.0  # image units in the GPU times seconds
         self.in_flight = 0
         self.units_in_flight = 0.0
         self.units_done = 0.0
@@ -116,21 +117,26 @@ class GpuMeter:
 
     def busy(self, at: Seconds) -> Seconds:
         """GPU-seconds spent so far, requests in progress included."""
-        if at > self._at:
-            if self.in_flight:
-                self._busy += min(self.in_flight, self.gpus) * (at - self._at)
-            self._at = at
+        self._pass(at)
         return Seconds(self._busy)
+
+    def held(self, at: Seconds) -> float:
+        """Image units in the GPU times the seconds that they were there, so far."""
+        self._pass(at)
+        return self._held
 
     def start(self, units: Units, at: Seconds) -> None:
         """A request enters the GPU."""
-        self.busy(at)
+        if self.in_flight:
+            self._pass(at)
+        else:
+            self._at = at
         self.in_flight += 1
         self.units_in_flight += units
 
     def leave(self, units: Units, at: Seconds) -> None:
         """A request leaves the GPU, done or not."""
-        self.busy(at)
+        self._pass(at)
         self.in_flight -= 1
         self.units_in_flight = self.units_in_flight - units if self.in_flight else 0.0
 
@@ -147,6 +153,13 @@ class GpuMeter:
         if self._learned_seconds <= 0:
             return None
         return UnitsPerSecond(self.gpus * self._learned_units / self._learned_seconds)
+
+    def _pass(self, at: Seconds) -> None:
+        span = at - self._at
+        if span > 0:
+            self._busy += span * (min(self.gpus, self.in_flight))
+            self._held += span * self.units_in_flight
+            self._at = at
 
     @property
     def mean_seconds(self) -> Seconds:

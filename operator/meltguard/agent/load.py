@@ -19,9 +19,6 @@ ORCA_HEADER: Final = b"endpoint-load-metrics"
 MEMORY: Final = 0.5
 """Occupancy is averaged over this many mean image times: longer, and the divider learns too late of a queue."""
 
-STEPS: Final = 8
-"""An average is carried on at least so many times within its memory."""
-
 SAME_FOR: Final = Seconds(0.01)
 """A report is written anew after this long: an image takes a hundred times as much."""
 
@@ -64,23 +61,18 @@ class LoadMeter:
 
     def __init__(self, meter: GpuMeter, at: Seconds) -> None:
         self._meter, self._at = meter, at
-        self._held = 0.0  # image units in the GPU and in the line, since `_at`
-        self._held_area = 0.0  # image units times seconds, since the averages were last carried on
-        self._averaged_at, self._busy_before = at, meter.busy(at)
-        self._settle_at = at  # sums serve in between: an average at each request would cost as much as the decision
+        self._waiting = Units(0.0)  # since `_at`
+        self._waited = 0.0  # image units that waited times seconds
+        self._before = (at, meter.busy(at), meter.held(at))  # when the averages were last carried on
         self._mean_held = 0.0
         self._mean_busy = 0.0  # GPUs
         self._written: list[Header] = []
         self._written_until = Seconds(-math.inf)
 
     def see(self, waiting: Units, at: Seconds) -> None:
-        """Something entered, left or began to wait: image units that wait from now on."""
-        if at >= self._settle_at:
-            self._settle(at)
-        else:
-            self._held_area += self._held * (at - self._at)
-            self._at = at
-        self._held = waiting + self._meter.units_in_flight
+        """Image units that wait from now on."""
+        self._waited += self._waiting * (at - self._at)
+        self._at, self._waiting = at, waiting
 
     def load(self, heat: Share, at: Seconds) -> Load | None:
         """The load now; None until the first image tells what the GPUs can do."""
@@ -114,21 +106,19 @@ class LoadMeter:
             "heat": heat,
             "gpus": self._meter.gpus,
             "inFlight": self._meter.in_flight,
-            "heldUnits": round(max(0.0, self._held), 4),
+            "heldUnits": round(max(0.0, self._waiting + self._meter.units_in_flight), 4),
         }
         return json.dumps(members).encode()
 
     def _settle(self, at: Seconds) -> None:
         """Carry the averages on to now."""
-        span = at - self._averaged_at
+        then, busy_then, held_then = self._before
+        span = at - then
         if span <= 0:
             return
-        area = self._held_area + self._held * (at - self._at)
-        busy = self._meter.busy(at)
-        memory = max(SAME_FOR, MEMORY * self._meter.mean_seconds)
-        new = -math.expm1(-span / memory)
-        self._mean_held += new * (area / span - self._mean_held)
-        self._mean_busy += new * ((busy - self._busy_before) / span - self._mean_busy)
-        self._held_area, self._busy_before = 0.0, busy
-        self._at = self._averaged_at = at
-        self._settle_at = Seconds(at + memory / STEPS)
+        self.see(self._waiting, at)
+        busy, held = self._meter.busy(at), self._meter.held(at) + self._waited
+        new = -math.expm1(-span / (MEMORY * self._meter.mean_seconds))
+        self._mean_busy += new * ((busy - busy_then) / span - self._mean_busy)
+        self._mean_held += new * ((held - held_then) / span - self._mean_held)
+        self._before = (at, busy, held)

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from meltguard.agent.cost import Cost
+from meltguard.agent.counters import TierCounts
 from meltguard.agent.gate import Slot, Wish
 from meltguard.agent.quota_desk import Reservation
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.api.limit_document import TierLimit
-from meltguard.core.units import Instant, Seconds, TierName, Units
+from meltguard.core.units import Seconds, TierName, Units
 
 
 class Ask(NamedTuple):
@@ -30,8 +31,8 @@ class Visit:
     standing: Standing  # when it came
     rule: TierLimit
     wish: Wish  # what it asks of the gate
-    came: Instant
-    since: Seconds
+    counts: TierCounts  # of its tier
+    since: Seconds  # when it came
     slot: Slot | None = None
     waited: Seconds = Seconds(0.0)
     reservation: Reservation | None = None
