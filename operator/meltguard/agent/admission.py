@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from meltguard.agent.asgi import Answer, Header
 from meltguard.agent.documents import Documents
-from meltguard.agent.gate import Gate, Hindrance, Placed, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Placed, Slot
 from meltguard.agent.load import LoadMeter
 from meltguard.agent.news import News, OverloadWatch
 from meltguard.agent.queue import Ticket
@@ -144,7 +144,8 @@ class Admission:
             ask=ask,
             standing=standing,
             rule=rule,
-            wish=Wish(tier, ask.cost.units),
+            tier=tier,
+            units=ask.cost.units,
             counts=self.records.tally.tiers[tier],
             since=at,
         )
@@ -155,7 +156,7 @@ class Admission:
         """Whether a request passed that nothing stands against and that no store is asked about."""
         if visit.rule.quota is not None or self._stopping or (visit.ask.feature and self._goes_without(visit)):
             return False
-        visit.slot = self.gate.enter_at_once(visit.wish, visit.since)
+        visit.slot = self.gate.enter_at_once(visit.tier, visit.units, visit.since)
         if visit.slot is None:
             return False
         self.records.admitted(visit, visit.since)

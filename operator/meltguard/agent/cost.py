@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from meltguard.core.units import Units
 
@@ -20,8 +21,7 @@ STEPS_HEADER: Final = "x-meltguard-steps"
 COST_HEADERS: Final = (IMAGES_HEADER, SIZE_HEADER, STEPS_HEADER)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class Cost(NamedTuple):
     """A request's size."""
 
     images: int = 1
@@ -60,11 +60,23 @@ def cost_in_body(body: bytes) -> Cost:
     >>> cost_in_body(b'{"n": 2, "size": "1024x1024"}').units
     2.0
     """
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
-        return DEFAULT_COST
+    fields = _decoded(body)
     return _cost(fields) if isinstance(fields, dict) else DEFAULT_COST
+
+
+def _decoded(body: bytes) -> object:
+    """A JSON body; None where it is none.
+
+    The standard parser is asked only about what the quick one refuses: a server may take UTF-16 or NaN for JSON too.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _cost(fields: Mapping[str, Any]) -> Cost:
@@ -87,8 +99,8 @@ def _size(value: object) -> tuple[int, int]:
 
 def _whole(value: object, default: int, most: int) -> int:
     """A whole number from 1 to `most`; the default where there is none."""
-    if value is None:
-        return default
+    if type(value) is int:
+        return min(value, most) if value >= 1 else default
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return default
     try:

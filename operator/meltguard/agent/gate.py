@@ -92,12 +92,11 @@ class Gate:
         rule = self._standing.rule(wish.tier)
         return self._tier_is_served(rule, wish, at) or self._own_maximum_is_kept(rule, wish, at)
 
-    def enter_at_once(self, wish: Wish, at: Seconds) -> Slot | None:
+    def enter_at_once(self, tier: TierName, units: Units, at: Seconds) -> Slot | None:
         """Let a request enter that nothing stands against; None where `place` must look more closely.
 
         It answers as `place` would, in one look: nearly all requests come to a pod where nobody of their tier waits.
         """
-        tier, units = wish
         lane, meter = self._lanes.get(tier), self.meter
         inside = self._in_gpu.get(tier, 0)
         if lane is None or inside >= lane.most or meter.in_flight >= self._gpus or self.line.count(tier):

@@ -29,7 +29,7 @@ class Records:
         """A request came."""
         ask = visit.ask
         if ask.key is None or self.tally.is_new(f"{ask.user}\0{ask.key}", visit.since):
-            visit.counts.offer(visit.wish.units)
+            visit.counts.offer(visit.units)
 
     def would_refuse(self, visit: Visit, reason: Reason) -> None:
         """A request would have been refused, had the policy been enforced."""
@@ -38,7 +38,7 @@ class Records:
 
     def admitted(self, visit: Visit, at: Seconds) -> None:
         """A request went to the GPU."""
-        visit.counts.admit(visit.wish.units, visit.waited, at)
+        visit.counts.admit(visit.units, visit.waited, at)
 
     def refused(self, visit: Visit, reason: Reason, status: int) -> None:
         """A request was turned away, or its client left while waiting."""

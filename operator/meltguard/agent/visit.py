@@ -30,7 +30,8 @@ class Visit:
     ask: Ask
     standing: Standing  # when it came
     rule: TierLimit
-    wish: Wish  # what it asks of the gate
+    tier: TierName  # that counts it: one the document knows
+    units: Units  # its cost in image units
     counts: TierCounts  # of its tier
     since: Seconds  # when it came
     slot: Slot | None = None
@@ -39,19 +40,14 @@ class Visit:
     would_refuse: Reason | None = None  # while observing
 
     @property
-    def tier(self) -> TierName:
-        """The tier that counts it: one the document knows."""
-        return self.wish.tier
+    def wish(self) -> Wish:
+        """What it asks of the gate."""
+        return Wish(self.tier, self.units)
 
     @property
     def images(self) -> int:
         """The images it asks for."""
         return self.ask.cost.images
-
-    @property
-    def units(self) -> Units:
-        """Its cost in image units."""
-        return self.wish.units
 
 
 class Result(NamedTuple):
