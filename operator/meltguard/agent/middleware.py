@@ -42,7 +42,7 @@ class AdmissionMiddleware:
 
     async def _guard(self, scope: Scope, intake: Intake, send: Send) -> None:
         try:
-            ask = await self._ask(scope, intake)
+            await intake.fill(READ_AHEAD, self._callers.body_within)
         except TimeoutError:
             within = f"the body did not come within {self._callers.body_within:.0f} s; send it faster"
             await problem(408, within).send(send, self._admission.load_headers())
@@ -50,7 +50,7 @@ class AdmissionMiddleware:
         except ConnectionError:
             return
         try:
-            outcome = await self._admission.admit(ask, intake)
+            outcome = await self._admission.admit(self._ask(scope, intake), intake)
             if isinstance(outcome, Refusal):
                 await self._admission.answer(outcome).send(send, self._admission.load_headers())
             else:
@@ -77,8 +77,8 @@ class AdmissionMiddleware:
                 outbox.discard()
         await outbox.flush(Seconds(FLUSH_SPANS * self._callers.read_within))
 
-    async def _ask(self, scope: Scope, intake: Intake) -> Ask:
-        """Who asks for what. Raises as Intake.fill."""
+    def _ask(self, scope: Scope, intake: Intake) -> Ask:
+        """Who asks for what."""
         headers, callers = headers_of(scope, self._read), self._callers
         tier, user = callers.default_tier, f"address {(scope.get('client') or ('unknown',))[0]}"
         cost: Cost | None = None
@@ -87,7 +87,6 @@ class AdmissionMiddleware:
             user = headers.get(callers.user_header, "")
             cost = cost_in_headers(headers)
         key = headers.get(KEY_HEADER, "")[:LONGEST_KEY] or None
-        await intake.fill(READ_AHEAD, callers.body_within)
         feature = headers.get(callers.feature_header, "")
         return Ask(tier=tier, user=user, cost=cost or self._cost_of_body(headers, intake), key=key, feature=feature)
 
@@ -120,7 +119,9 @@ class Delivery:
             if not self._intake.gone:
                 self._body_bytes += len(message.get("body", b""))
             self.whole = not message.get("more_body", False)
-        await self._outbox.put(message)
+        if self._outbox.full:
+            await self._outbox.room()
+        self._outbox.put(message)
 
     def _allowance(self) -> list[Header]:
         reservation = self._visit.reservation

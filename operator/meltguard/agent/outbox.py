@@ -28,11 +28,19 @@ class Outbox:
         self._soon: asyncio.Handle | None = None  # begins the task
         self._task: asyncio.Task[None] | None = None
 
-    async def put(self, message: Message) -> None:
-        """Have a message sent; waits only while the bound is exceeded."""
-        while self._bytes > MOST_BYTES:
+    @property
+    def full(self) -> bool:
+        """Whether the bound is exceeded: wait for room."""
+        return self._bytes > MOST_BYTES
+
+    async def room(self) -> None:
+        """Wait until enough was sent."""
+        while self.full:
             self._sent = asyncio.Event()
             await self._sent.wait()
+
+    def put(self, message: Message) -> None:
+        """Have a message sent soon."""
         self._messages.append(message)
         self._bytes += len(message.get("body", b""))
         if self._soon is None and (self._task is None or self._task.done()):
