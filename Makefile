@@ -2,14 +2,15 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-balance bench-harm bench-law bench-limiter faults mutants generate lock clean setup programs
+.PHONY: help demo test check bench bench-abuse bench-balance bench-harm bench-law bench-limiter faults mutants generate lock clean setup programs
 
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest
-SUITES := $(wildcard tests/unit tests/contract tests/integration tests/e2e tests/faults)
+# Those that wait longest begin first, so that the short ones fill what is left.
+SUITES := $(wildcard tests/e2e tests/faults tests/integration tests/contract tests/unit)
 STARTED := $(shell date +%s)
 # How long this make has been running.
 ELAPSED = seconds=$$(( $$(date +%s) - $(STARTED) )); printf '[make] %d min %02d s since the start\n' $$((seconds / 60)) $$((seconds % 60))
@@ -19,6 +20,7 @@ help:
 	@echo 'make test        everything that is checked: make check, then all tests'
 	@echo 'make check       style, types, layers, generated files'
 	@echo 'make bench       the demo without its view; measured values go to build/bench/'
+	@echo 'make bench-abuse what hostile clients do to an agent, and to those who use it honestly'
 	@echo 'make bench-balance  requests divided over unequal GPUs by Envoy: by our load reports, in turn, to the least busy'
 	@echo 'make bench-limiter  what a decision costs, against other limiters; values go to build/bench/limiter.json'
 	@echo 'make bench-harm  whose work a loan breaks off, against other orders, on recorded research jobs'
@@ -36,7 +38,7 @@ demo: setup
 # One pytest run, so that there is one closing line; its exit code is kept for .ci/run, since make has codes of its own.
 test: check programs
 	@mkdir -p build/test
-	@$(PYTEST) -q -n 2 --dist loadfile --durations=15 $(ARGS) $(SUITES); code=$$?; echo $$code >build/test/exit; $(ELAPSED); exit $$code
+	@$(PYTEST) -q -n 3 --dist loadfile --durations=15 $(ARGS) $(SUITES); code=$$?; echo $$code >build/test/exit; $(ELAPSED); exit $$code
 
 check: setup
 	@mkdir -p build
@@ -50,6 +52,9 @@ check: setup
 
 bench: setup
 	@$(BIN)/meltguard demo --headless $(ARGS)
+
+bench-abuse: setup
+	@$(BIN)/python tests/bench/bench_abuse.py $(ARGS)
 
 bench-balance: setup
 	@$(BIN)/python tests/bench/bench_balance.py $(ARGS)

@@ -69,6 +69,25 @@ def lab(lone_plane: Plane, helm: Path) -> Lab:
     return Lab(kubectl, (f"{SERVING}/image-gen", uid))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _urgent_work(lab: Lab) -> None:
+    """Work that outranks the borrower waits for a lent node, by the scheduler's own word: nothing fits.
+
+    It begins before all tests here: the minute that it must have waited passes beside them.
+    """
+    lab.node("wanted")
+    lab.kubectl("label", "node", "wanted", "rack=r9", "--overwrite")
+    lab.claim("wanted")
+    lab.await_step("wanted", "Lent")
+    rank = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "deadline"}}
+    lab.kubectl.apply({**rank, "value": 1000})
+    pod = a_training_pod(
+        "urgent", "", priorityClassName="deadline", nodeSelector={"workload": "research", "rack": "r9"}
+    )
+    del pod["spec"]["nodeName"]
+    lab.start(pod)
+
+
 def test_a_busy_node_is_told_then_drained_then_lent(lab: Lab) -> None:
     lab.node("busy", a_training_pod("one", "busy"), a_training_pod("two", "busy"))
     began = SystemClock().elapsed()
@@ -241,18 +260,7 @@ def test_a_recall_of_what_is_not_lent_says_what_is(lab: Lab) -> None:
 
 
 def test_work_that_outranks_the_borrower_gets_its_node_back(lab: Lab) -> None:
-    """The scheduler's own word: nothing fits. The pod that then runs there is the one that was waited for."""
-    lab.node("wanted")
-    lab.kubectl("label", "node", "wanted", "rack=r9", "--overwrite")
-    lab.claim("wanted")
-    lab.await_step("wanted", "Lent")
-    rank = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "deadline"}}
-    lab.kubectl.apply({**rank, "value": 1000})
-    pod = a_training_pod(
-        "urgent", "", priorityClassName="deadline", nodeSelector={"workload": "research", "rack": "r9"}
-    )
-    del pod["spec"]["nodeName"]
-    lab.start(pod)
+    """The pod that then runs there is the one that was waited for."""
     lab.await_home("wanted", 120.0)
     until(lambda: "urgent" in lab.pods("wanted"), 30.0)
     (recalled,) = lab.events("wanted", "NodeRecalled")

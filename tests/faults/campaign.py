@@ -1,6 +1,7 @@
 """The crash campaign: `PYTHONPATH=tests python -m faults.campaign`; exit 0 only where no promise was broken.
 
 `--only REGEX` runs the cases of that name again, `--list` names them; `--crashes 0` leaves the crash points out.
+`--jobs N` works on N planes at a time: a case waits far more than it computes.
 """
 
 import argparse
@@ -9,13 +10,16 @@ import random
 import re
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from faults import catalogue, report
 from faults.ground import Ground, Operators, ground
+from faults.rules import Write
 from faults.running import Runner
 from faults.scenario import Case, Outcome
 from meltguard.errors import MeltguardError
@@ -36,6 +40,13 @@ class Options:
     directory: Path | None = None
     out: Path = BENCH
     source: Path | None = None  # the operator's source tree; None: this checkout's
+    jobs: int = 1  # planes at a time
+    part: int = 0  # which of them this is
+    writes: tuple[Write, ...] = ()  # of a fault-free run; empty: make one
+
+    def mine(self, case: Case) -> bool:
+        """Whether the case is meant, and this job's."""
+        return re.search(self.only, case.name) is not None and zlib.crc32(case.name.encode()) % self.jobs == self.part
 
 
 @dataclass(slots=True)
@@ -48,20 +59,18 @@ class Campaign:
 
     async def run(self) -> None:
         """All that is asked for. A case that the harness itself cannot end counts as broken."""
-        first = await self._run(catalogue.fault_free())
+        writes = self.options.writes or (await self._run(catalogue.fault_free())).writes
         chance = random.Random(self.options.seed)  # noqa: S311 - an order, no secret
         every = [*catalogue.matrix()]
         if self.options.crashes:
-            every += catalogue.crash_points(first.writes)
-            every += catalogue.many_crashes(first.writes, chance, self.options.crashes - 1)
-        todo = [case for case in every if self._is_meant(case)]
+            every += catalogue.crash_points(writes)
+            every += catalogue.many_crashes(writes, chance, self.options.crashes - 1)
+        todo = [case for case in every if self.options.mine(case)]
         chance.shuffle(todo)
         for number, case in enumerate(todo, start=1):
             outcome = await self._run(case)
-            _say(f"[{number}/{len(todo)}] {report.line(outcome)}")
-
-    def _is_meant(self, case: Case) -> bool:
-        return re.search(self.options.only, case.name) is not None
+            job = f" of job {self.options.part + 1}" if self.options.jobs > 1 else ""
+            _say(f"[{number}/{len(todo)}{job}] {report.line(outcome)}")
 
     async def _run(self, case: Case) -> Outcome:
         try:
@@ -104,6 +113,21 @@ def run(options: Options) -> Sequence[Outcome]:
             return asyncio.run(campaign())
 
 
+def run_in_jobs(options: Options) -> Sequence[Outcome]:
+    """One fault-free run, whose writes name the crash points for all; then every job its share of the cases."""
+    if options.jobs == 1:
+        return run(options)
+    first = run(replace(options, only="^$", jobs=1))
+    whole = [replace(options, part=part, writes=first[0].writes) for part in range(options.jobs)]
+    parts = [replace(one, directory=_own(options.directory, one.part)) for one in whole]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        return [*first, *(outcome for outcomes in pool.map(run, parts) for outcome in outcomes)]
+
+
+def _own(directory: Path | None, part: int) -> Path | None:
+    return None if directory is None else directory / f"job-{part + 1}"
+
+
 def parsed(words: Sequence[str] | None = None) -> tuple[Options, bool]:
     """The command line; whether only the names are asked for."""
     parser = argparse.ArgumentParser(prog="faults.campaign", description=__doc__)
@@ -115,6 +139,7 @@ def parsed(words: Sequence[str] | None = None) -> tuple[Options, bool]:
     parser.add_argument("--directory", type=Path, help="where the operators' logs stay")
     parser.add_argument("--out", type=Path, default=BENCH, help="the report")
     parser.add_argument("--source", type=Path, help="another source tree of the operator")
+    parser.add_argument("--jobs", type=int, default=1, choices=range(1, 9), help="planes at a time")
     parser.add_argument("--list", action="store_true", help="name the cases of the matrix and end")
     told = parser.parse_args(words)
     options = Options(
@@ -124,6 +149,7 @@ def parsed(words: Sequence[str] | None = None) -> tuple[Options, bool]:
         directory=told.directory,
         out=told.out,
         source=told.source,
+        jobs=told.jobs,
     )
     return options, told.list
 
@@ -140,7 +166,7 @@ def main() -> int:
         _say(names(catalogue.matrix()))
         return 0
     try:
-        outcomes = run(options)
+        outcomes = run_in_jobs(options)
     except MeltguardError as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 2

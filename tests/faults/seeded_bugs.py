@@ -154,6 +154,11 @@ BUGS: Final[tuple[Bug, ...]] = (
                 "len(lender.at_home) - lender.floor",
             ),
             ("controller/claimer.py", "len(lender.lent) >= home.lending.max_loans", "home.lending.max_loans < 0"),
+            (
+                "controller/claimer.py",
+                "len(loans_of(policy.uid, others)) >= policy.capacity.max_loans",
+                "policy.capacity.max_loans < 0",
+            ),
         ),
         case=TWO_WANTED,
     ),

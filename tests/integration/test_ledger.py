@@ -12,6 +12,7 @@ from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.api.to_core import read_pool
 from meltguard.controller.ledger import PATIENCE, Ledger
+from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.pools_status import PoolReporter
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.fleet import Claim, Drain, MoveStep, NodeView
@@ -96,6 +97,7 @@ async def test_the_status_is_renewed_around_the_books(
         objects=KubernetesObjects(api, clock),
         clock=clock,
         telemetry=Telemetry(),
+        lost=LostClaims(),
     )
     await reporter.run_once()
     await Ledger(api=api, clock=clock).close(*a_loan("gpu-1", name, clock.now()))
@@ -126,6 +128,7 @@ async def test_what_a_pool_no_longer_says_goes_from_its_status(
         objects=KubernetesObjects(api, clock),
         clock=clock,
         telemetry=Telemetry(),
+        lost=LostClaims(),
     )
     await reporter.run_once()
     assert "hours" in resources.read(pool)["status"]

@@ -28,6 +28,7 @@ def a_signal(kind: SignalKind, **changes: Any) -> Signal:
     return Signal(**{**fields, **changes})
 
 
+CLOCK = a_signal(SignalKind.GPU_CLOCK)
 HEAT, WORK = a_signal(SignalKind.GPU_TEMPERATURE), a_signal(SignalKind.GPU_UTILIZATION)
 
 
@@ -91,12 +92,17 @@ async def test_aliases_blanks_and_both_units_become_one_number_a_gpu(plane: Plan
         dcgm("DCGM_FI_DEV_GPU_UTIL", 0, "0"),
         dcgm("DCGM_FI_PROF_GR_ENGINE_ACTIVE", 0, "0.93"),
         dcgm("DCGM_FI_DEV_GPU_UTIL", 1, "40"),
+        dcgm("DCGM_FI_DEV_SM_CLOCK", 0, "1980"),
+        'gpu_clock{gpu_id="0",serial_number="s0",card_model="MI300X",clock_type="GPU_CLOCK_TYPE_SYSTEM"} 2100',
+        'gpu_clock{gpu_id="0",serial_number="s0",card_model="MI300X",clock_type="GPU_CLOCK_TYPE_MEMORY"} 1300',
     ]
     async with exporting(plane, *lines) as exporter:
         heat = await exporter.until(HEAT, lambda answer: values(answer) == [71.0, 83.0])
         assert {str(sample.node) for sample in heat.samples} == {"research-1"}
         assert all(sample.age < 5.0 for sample in heat.samples)
         await exporter.until(WORK, lambda answer: values(answer) == [40.0, 93.0])
+        clock = await exporter.until(CLOCK, lambda answer: len(answer.samples) == 2)
+        assert {(sample.model, sample.value) for sample in clock.samples} == {("H100", 1980.0), ("MI300X", 2100.0)}
 
 
 async def test_an_exporter_that_dies_leaves_nothing_behind(plane: Plane) -> None:

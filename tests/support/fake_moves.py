@@ -61,7 +61,7 @@ class FakeMoves:
         with self.line.write():
             fresh = claim.step is MoveStep.CLAIMED or CLAIM_ANNOTATION not in node.annotations
             present = await self._tested(node, epoch, fresh=fresh)
-            shaped = _shaped(present, shape_at(node, claim))
+            shaped = _shaped(present, node, shape_at(node, claim))
             marks = {CLAIM_ANNOTATION: write_claim(claim), EPOCH_ANNOTATION: str(epoch)}
             self.fleet.put(replace(shaped, claim=claim, annotations={**shaped.annotations, **marks}))
             self.steps.append((node.name, claim.step.value))
@@ -69,7 +69,7 @@ class FakeMoves:
     async def release(self, node: NodeView, claim: Claim, epoch: Epoch) -> None:
         """As the port says."""
         with self.line.write():
-            shaped = _shaped(await self._tested(node, epoch, fresh=False), released_shape(node, claim))
+            shaped = _shaped(await self._tested(node, epoch, fresh=False), node, released_shape(node, claim))
             left = {key: text for key, text in shaped.annotations.items() if key != CLAIM_ANNOTATION}
             self.fleet.put(replace(shaped, claim=None, annotations={**left, EPOCH_ANNOTATION: str(epoch)}))
             self.steps.append((node.name, "Released"))
@@ -89,14 +89,22 @@ class FakeMoves:
         return present
 
 
-def _shaped(node: NodeView, shape: NodeShape) -> NodeView:
-    labels = _merged(node.labels, shape.labels)
-    annotations = _merged(node.annotations, shape.annotations)
-    return replace(node, labels=labels, annotations=annotations, taints=shape.taints, unschedulable=shape.unschedulable)
+def _shaped(present: NodeView, read: NodeView, shape: NodeShape) -> NodeView:
+    """What the patch makes of the node: it says only what differs from what was read."""
+    taints, cordon = shape.taints != read.taints, shape.unschedulable != read.unschedulable
+    if taints and present.taints != read.taints:
+        raise Conflict(f"node {read.name} has other taints than were read")
+    return replace(
+        present,
+        labels=_merged(present.labels, read.labels, shape.labels),
+        annotations=_merged(present.annotations, read.annotations, shape.annotations),
+        taints=shape.taints if taints else present.taints,
+        unschedulable=shape.unschedulable if cordon else present.unschedulable,
+    )
 
 
-def _merged(present: Any, changes: dict[str, str | None]) -> dict[str, str]:
-    merged = {**present, **changes}
+def _merged(present: Mapping[str, str], read: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    merged = {**present, **{key: text for key, text in changes.items() if read.get(key) != text}}
     return {key: text for key, text in merged.items() if text is not None}
 
 

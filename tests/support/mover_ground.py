@@ -8,6 +8,7 @@ from meltguard.api.to_core import PoolObject
 from meltguard.controller.claimer import Claimer
 from meltguard.controller.events import EventLog
 from meltguard.controller.leavers import Leavers
+from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.mover import Mover
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.decision import Borrow
@@ -64,15 +65,16 @@ class Ground:
 
     def started(self, epoch: int = 1) -> Mover:
         """A mover that has just begun, as after a crash."""
-        events = EventLog(objects=self.posts, clock=self.clock)
+        events, lost = EventLog(objects=self.posts, clock=self.clock), LostClaims()
         telemetry = Telemetry()
         return Mover(
             resources=self.resources,
             fleet=self.fleet,
             moves=self.moves,
-            claimer=Claimer(resources=self.resources, fleet=self.fleet, census=self.fleet, clock=self.clock),
+            claimer=Claimer(resources=self.resources, fleet=self.fleet, census=self.fleet, clock=self.clock, lost=lost),
             leavers=Leavers(pods=self.pods, events=events, telemetry=telemetry),
             books=self.books,
+            lost=lost,
             pods=self.pods,
             events=events,
             telemetry=telemetry,

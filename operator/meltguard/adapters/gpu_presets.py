@@ -21,6 +21,7 @@ SAME_SCRAPE: Final = 30.0
 
 NODE_LABELS: Final = ("node", "Hostname", "hostname", "instance")
 GPU_LABELS: Final = ("UUID", "gpu_uuid", "serial_number", "pci_bdf", "pci_bus_id", "gpu", "gpu_id")
+MODEL_LABELS: Final = ("modelName", "card_model")
 PART_LABELS: Final = ("GPU_I_ID", "gpu_partition_id")
 
 Locate = Callable[[str], NodeName | None]
@@ -71,6 +72,16 @@ PRESETS: Final[Mapping[SignalKind, Preset]] = {
         ),
         least=0.0,
         most=100.5,
+    ),
+    SignalKind.GPU_CLOCK: Preset(  # only ever compared between GPUs of one model, so its unit does not matter
+        spellings=(
+            Spelling("DCGM_FI_DEV_SM_CLOCK_HERTZ"),
+            Spelling("DCGM_FI_DEV_SM_CLOCK"),
+            Spelling('gpu_clock{clock_type="GPU_CLOCK_TYPE_SYSTEM"}'),  # AMD
+            Spelling('amd_gpu_clock{clock_type="GPU_CLOCK_TYPE_SYSTEM"}'),
+        ),
+        least=0.0,
+        most=1e11,
     ),
 }
 
@@ -123,8 +134,12 @@ def samples_of(preset: Preset, raw: Sequence[RawSample], locate: Locate) -> tupl
     for one in kept:
         by_gpu[one.gpu].append(one)
     best = [sample for group in by_gpu.values() for sample in _best(group)]
-    samples = tuple(MetricSample(node=node_of(one.labels, locate), value=one.value, age=one.age) for one in best)
-    return samples, len(raw) - len(kept)
+    return tuple(_sample(one, locate) for one in best), len(raw) - len(kept)
+
+
+def _sample(one: RawSample, locate: Locate) -> MetricSample:
+    model = next((one.labels[name] for name in MODEL_LABELS if one.labels.get(name)), "")
+    return MetricSample(node=node_of(one.labels, locate), value=one.value, age=one.age, model=model)
 
 
 def node_names(labels: Mapping[str, str]) -> Iterable[str]:

@@ -8,7 +8,13 @@ import msgspec
 from meltguard.core.units import Gpus
 
 GPU_RESOURCES: Final = frozenset({"nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "gpu.intel.com/xe"})
-"""Whole devices. Intel's other resources (tiles, millicores, monitoring) count parts of the same ones."""
+"""Devices as the plugin hands them out. Intel's other resources (tiles, millicores) count parts of the same ones."""
+
+GPU_SLICES: Final = ("nvidia.com/mig-", "nvidia.com/gpu.shared")
+"""Parts of a device that pods are given like whole ones: MIG instances by profile, time-sliced replicas.
+
+A sliced node shows no whole device that is free, so nothing is counted twice.
+"""
 
 Quantities = dict[str, str]
 
@@ -50,10 +56,16 @@ def holds(conditions: Sequence[Condition] | None, kind: str) -> bool:
 
 
 def gpus_in(quantities: Quantities | None) -> Gpus:
-    """Whole GPUs among resource quantities."""
-    if not quantities:
-        return Gpus(0)
-    return Gpus(sum(_whole(quantities[name]) for name in GPU_RESOURCES & quantities.keys()))
+    """What a pod may have of a GPU each, among resource quantities.
+
+    >>> gpus_in({"cpu": "64", "nvidia.com/gpu": "0", "nvidia.com/mig-1g.10gb": "7"})
+    7
+    """
+    return Gpus(sum(_whole(count) for name, count in (quantities or {}).items() if _is_gpu(name)))
+
+
+def _is_gpu(resource: str) -> bool:
+    return resource in GPU_RESOURCES or resource.startswith(GPU_SLICES)
 
 
 def _whole(quantity: str) -> int:

@@ -1,20 +1,18 @@
 """Who may enter the GPU now, who waits, who is turned away. A state machine: time is an argument."""
 
-import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from meltguard.agent.bucket import NEVER, Bucket
 from meltguard.agent.counters import GpuMeter
+from meltguard.agent.lane import Lane, binds, lane_of, needed
 from meltguard.agent.queue import Ticket, WaitingLine
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.core.units import Gpus, Seconds, TierName, Units, UnitsPerSecond
 
-REJECT_NEEDS: Final = 1.0  # image units in the bucket, for a request of any size
 OWN_MAXIMUM_SPAN: Final = 10.0  # seconds of a tier's own maximum that may come at once
 
 
@@ -45,16 +43,6 @@ class Wish(NamedTuple):
 Placed = Slot | Ticket | Hindrance
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """A tier's way straight into the GPU: what it must pass where nobody waits."""
-
-    most: int  # requests of the tier in the GPU at once; 0 where each must be looked at closely
-    rate: Bucket | None
-    needs: Units  # the rate's bucket must hold so much of a request at most
-    maximum: Bucket | None
-
-
 class Gate:
     """Slots, buckets and the waiting line of one pod."""
 
@@ -73,11 +61,12 @@ class Gate:
     def obey(self, standing: Standing, at: Seconds) -> list[Ticket]:
         """Keep other limits from now on; answers whom they turn away while waiting."""
         self._standing = standing
+        self._lanes = {}
         for name, rule in standing.tiers.items():
             _refit(self._rates, name, rule.rate, rule.burst, at)
             most = 0.0 if rule.max_rate is None else rule.max_rate * OWN_MAXIMUM_SPAN
             _refit(self._maxima, name, rule.max_rate, max(rule.burst, most), at)
-        self._lanes = {name: self._lane(rule) for name, rule in standing.tiers.items()}
+            self._lanes[name] = lane_of(rule, self._rates.get(name), self._maxima.get(name))
         self._order = sorted(self.line.tiers(), key=self._priority, reverse=True)
         if standing.observing:
             return []
@@ -99,7 +88,13 @@ class Gate:
         """
         lane, meter = self._lanes.get(tier), self.meter
         inside = self._in_gpu.get(tier, 0)
-        if lane is None or inside >= lane.most or meter.in_flight >= self._gpus or self.line.count(tier):
+        if (
+            self._standing.observing
+            or lane is None
+            or inside >= lane.most
+            or meter.in_flight >= self._gpus
+            or self.line.count(tier)
+        ):
             return None
         rate, maximum = lane.rate, lane.maximum
         if maximum is not None and not maximum.holds(units, at):
@@ -166,7 +161,7 @@ class Gate:
     def waiting_for_gpu(self, tier: TierName, at: Seconds) -> Units:
         """Image units of the tier that only a busy GPU holds back: what its rate would let in this moment."""
         rule, waiting = self._standing.rule(tier), self.line.units(tier)
-        if self._standing.observing or not _binds(rule):
+        if self._standing.observing or not binds(rule):
             return Units(max(0.0, waiting))
         rated = self.line.rated_units(tier)
         return Units(max(0.0, min(waiting, rated + self._rates[rule.name].room(at))))
@@ -178,7 +173,7 @@ class Gate:
             return None
         if rule.state is TierState.SUSPEND:
             return UnitsPerSecond(0.0)
-        return UnitsPerSecond(rule.rate or 0.0) if _binds(rule) else None
+        return UnitsPerSecond(rule.rate or 0.0) if binds(rule) else None
 
     # What stands against a request, in order; each line says why it is there.
     def _hindrances(self, rule: TierLimit, wish: Wish, at: Seconds) -> Iterator[Hindrance | None]:
@@ -199,7 +194,7 @@ class Gate:
     def _rate_lets_it_wait(self, rule: TierLimit, wish: Wish, at: Seconds) -> Hindrance | None:
         if rule.state is not TierState.REJECT or rule.rate is None:
             return None
-        wait = self._rates[rule.name].wait(_needed(rule, wish.units), at)
+        wait = self._rates[rule.name].wait(needed(rule, wish.units), at)
         return Hindrance(Reason.OVER_RATE, wait) if wait > 0 else None
 
     def _wait_is_bearable(self, rule: TierLimit, wish: Wish, at: Seconds) -> Hindrance | None:
@@ -221,7 +216,7 @@ class Gate:
         if not rated and rule.state is TierState.REJECT and rule.rate is not None:
             self._rates[rule.name].take(wish.units, at)  # it is within the rate and waits for a GPU only
             rated = True
-        ticket = Ticket(wish.tier, wish.units, at, rated or not _binds(rule))
+        ticket = Ticket(wish.tier, wish.units, at, rated or not binds(rule))
         self.line.push(ticket)
         self._order = sorted(self.line.tiers(), key=self._priority, reverse=True)
         return ticket
@@ -229,26 +224,15 @@ class Gate:
     def _enters_now(self, rule: TierLimit, wish: Wish, at: Seconds, *, rated: bool) -> bool:
         if not self._free() or self.line.count(wish.tier) or self._tier_is_full(rule, wish.tier):
             return False
-        return rated or not _binds(rule) or self._rates[rule.name].wait(_needed(rule, wish.units), at) <= 0
+        return rated or not binds(rule) or self._rates[rule.name].wait(needed(rule, wish.units), at) <= 0
 
     def _start(self, wish: Wish, at: Seconds, *, rated: bool) -> Slot:
         rule = self._standing.rule(wish.tier)
-        if not rated and _binds(rule):
+        if not rated and binds(rule):
             self._rates[rule.name].take(wish.units, at)
         self._in_gpu[wish.tier] = self._in_gpu.get(wish.tier, 0) + 1
         self.meter.start(wish.units, at)
         return Slot(wish.tier, wish.units, at)
-
-    def _lane(self, rule: TierLimit) -> Lane:
-        suspended = rule.state is TierState.SUSPEND
-        closely = self._standing.observing or suspended
-        most = sys.maxsize if rule.concurrency is None else rule.concurrency
-        return Lane(
-            most=0 if closely else most,
-            rate=self._rates[rule.name] if _binds(rule) else None,
-            needs=Units(REJECT_NEEDS if rule.state is TierState.REJECT else math.inf),
-            maximum=self._maxima[rule.name] if rule.max_rate is not None else None,
-        )
 
     def _may_go(self, ticket: Ticket, at: Seconds) -> bool:
         full = self._tier_is_full(self._standing.rule(ticket.tier), ticket.tier)
@@ -256,9 +240,9 @@ class Gate:
 
     def _rate_wait(self, ticket: Ticket, at: Seconds) -> Seconds:
         rule = self._standing.rule(ticket.tier)
-        if ticket.rated or self._standing.observing or not _binds(rule):
+        if ticket.rated or self._standing.observing or not binds(rule):
             return Seconds(0.0)
-        return self._rates[rule.name].wait(_needed(rule, ticket.units), at)
+        return self._rates[rule.name].wait(needed(rule, ticket.units), at)
 
     def _tier_is_full(self, rule: TierLimit, tier: TierName) -> bool:
         if self._standing.observing or rule.concurrency is None:
@@ -284,19 +268,6 @@ class Gate:
 
     def _priority(self, tier: TierName) -> int:
         return self._standing.rule(tier).priority
-
-
-def _needed(rule: TierLimit, units: Units) -> Units:
-    """What the bucket must hold: in Reject one image unit will do, the rest becomes debt.
-
-    Nobody waits there for more to gather, and small requests would keep large ones out for ever.
-    """
-    return Units(min(units, REJECT_NEEDS)) if rule.state is TierState.REJECT else units
-
-
-def _binds(rule: TierLimit) -> bool:
-    """Whether the tier's rate holds requests back."""
-    return rule.rate is not None and rule.state in {TierState.DELAY, TierState.REJECT}
 
 
 def _refit(buckets: dict[str, Bucket], tier: str, rate: float | None, burst: float, at: Seconds) -> None:

@@ -16,6 +16,7 @@ from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import App
 from meltguard.agent.connections import ConnectionBounds, GuardedProtocol, guarded_protocol
 from meltguard.agent.control import ControlApp
+from meltguard.agent.framing import PlainFraming
 from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
 from meltguard.agent.settings import Address, AgentSettings
@@ -71,9 +72,9 @@ async def serving(settings: AgentSettings, app: App, clock: Clock | None = None)
             stack.push_async_callback(store.close)
         agent = Agent(settings, clock, store)
         work = await stack.enter_async_context(_running(agent))
-        guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
+        guarded = PlainFraming(AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace))
         data = _server(guarded, settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
-        control = _server(ControlApp(agent), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))
+        control = _server(PlainFraming(ControlApp(agent)), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))
         await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
         work.add_done_callback(_tell_of_failure)
         yield ServingAgent(agent, _address(data_socket), _address(control_socket))

@@ -10,7 +10,7 @@ from meltguard.api.levels import LevelName
 from meltguard.api.policy_metrics import MetricsSpec
 from meltguard.api.policy_tiers import FLOORS_FIT, FeatureSpec, TierSpec
 from meltguard.api.rules import Checked, Rule, RuledModel
-from meltguard.core.policy import Mode, TierState
+from meltguard.core.policy import Mode, ReplicaWriter, TierState
 
 MOST_TEXT: Final = 8192
 """Characters that a policy's free texts may have together: it keeps the spec under 16 KiB."""
@@ -73,6 +73,8 @@ class CapacitySpec(RuledModel):
     """Pressure from which nodes are borrowed; limits bite from 1.0 on."""
     return_after: Annotated[str, fields.duration("returnAfter", "1s", "24h")] = "10m"
     """How long the service must have been calm on one node fewer before that node goes home."""
+    replicas: ReplicaWriter = ReplicaWriter.MELTGUARD
+    """Who gives the workload pods for borrowed nodes. Others: an autoscaler or GitOps tool does; we never write."""
     images_per_gpu_minute: Annotated[str, fields.number("imagesPerGPUMinute", "0.001", "100000", "7.5")] | None = Field(
         default=None, alias="imagesPerGPUMinute"
     )

@@ -237,6 +237,7 @@ def _capacity(spec: CapacitySpec) -> Capacity:
         borrow_at=Pressure(read.parse_number(spec.borrow_at_pressure)),
         return_after=read.parse_duration(spec.return_after),
         units_per_gpu=UnitsPerSecond(read.parse_number(guess) / 60.0) if guess else None,
+        replicas=spec.replicas,
     )
 
 

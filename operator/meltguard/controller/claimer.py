@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from meltguard.api.windows import lending_hours
+from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.resources import CustomResources
 from meltguard.core.decision import Borrow
 from meltguard.core.fleet import Claim, Drain, NodeView, PodView, pledged_pods
@@ -35,6 +36,7 @@ class Claimer:
     fleet: Fleet
     census: Census
     clock: Clock
+    lost: LostClaims
 
     async def prepare(self, policy: Policy, borrow: Borrow, taken: Sequence[NodeView]) -> Ready | str:
         """The claim, or why not; `taken` are nodes that were claimed in this pass, which the mirror may not show yet.
@@ -48,10 +50,14 @@ class Claimer:
             return "the node or one of the pools is gone"
         home, to = pools[borrow.home], pools[borrow.to]
         now = self.clock.now()
-        every, others = list(pools.values()), self._others(node, taken)
+        every, others = list(pools.values()), self.lost.counted(self._others(node, taken))
         if why := _unwilling(node, home, every, (others, now)):
             return why
-        if why := await self._spent(node, policy, home, (every, now)):
+        # The mirror may be behind, so that bounds and floor are never left to it; and a lent node bears its borrower's
+        # labels: the lender's labels alone would not find every loan.
+        read = [other for other in await self.census.members({}) if other.name != node.name]
+        others = self.lost.counted(read)
+        if why := _spent(policy, others) or _unwilling(node, home, every, (others, now)):
             return why
         lending = home.lending
         if lending is None:
@@ -61,18 +67,6 @@ class Claimer:
         drain = _drain(lending, borrow, now)
         at = (now, Instant(now + lending.max_duration))
         return Ready(node=node, claim=new_claim(node, (policy.key, policy.uid), (home, to), at, drain))
-
-    async def _spent(self, node: NodeView, policy: Policy, home: Pool, at: tuple[list[Pool], Instant]) -> str:
-        """Why floor or bounds forbid it, with all nodes read anew; `at` is (every pool, now).
-
-        The mirror may be behind: they are never left to a hint. A lent node bears its borrower's labels, so the
-        lender's labels alone would not find every loan.
-        """
-        every, now = at
-        others = [other for other in await self.census.members({}) if other.name != node.name]
-        if policy.capacity is not None and len(loans_of(policy.uid, others)) >= policy.capacity.max_loans:
-            return f"{policy.key} has all {policy.capacity.max_loans} loans out"
-        return _unwilling(node, home, every, (others, now))
 
     async def _occupied(self, node: NodeView, lending: Lending, taken: Sequence[NodeView], now: Instant) -> str:
         """Why the node's pods cannot all go; nothing is claimed that cannot be emptied."""
@@ -89,6 +83,13 @@ class Claimer:
         """Every other node, those just claimed as they are now."""
         fresh = {other.name: other for other in taken}
         return [fresh.get(other.name, other) for other in self.fleet.view().nodes if other.name != node.name]
+
+
+def _spent(policy: Policy, others: Sequence[NodeView]) -> str:
+    """Why the policy's own bound forbids it."""
+    if policy.capacity is not None and len(loans_of(policy.uid, others)) >= policy.capacity.max_loans:
+        return f"{policy.key} has all {policy.capacity.max_loans} loans out"
+    return ""
 
 
 def _unwilling(node: NodeView, home: Pool, pools: list[Pool], at: tuple[Sequence[NodeView], Instant]) -> str:

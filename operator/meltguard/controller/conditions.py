@@ -123,8 +123,12 @@ def _enforced(this: Pass) -> Condition:
 
 def _stalled(this: Pass) -> Condition:
     """Only what a person must mend."""
-    if scale_conflict(this.decision.memory, this.seen):
-        text = "someone else sets the workload's replicas while nodes are lent; leave it to one, or drop workloadRef"
+    other = scale_conflict(this.policy, this.decision.memory, this.seen.loans, this.seen.workload)
+    if other:
+        text = (
+            f"the workload's replicas are also set by {other}, so we leave them alone and lent nodes may stay empty; "
+            "end that, or set capacity.replicas to Others to hand them over"
+        )
         return _yes_no(this, "Stalled", ("ScaleConflict", text), holds=True)
     trouble = pool_trouble(this.policy, this.seen)
     if trouble is not None:

@@ -41,6 +41,7 @@ class HolderLoops:
     tick: Seconds
     services: dict[str, ServiceLoop] = field(default_factory=dict)  # by policy uid
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    vanished: dict[str, Seconds] = field(default_factory=dict)  # policy uid to when it was missed first
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     _greeted: int = -1
     _group: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
@@ -67,11 +68,12 @@ class HolderLoops:
 
     def policy_released(self, uid: str, since: str) -> bool:
         """Agents released, replicas as before, and no node claimed for it; or waited long enough."""
+        return self._has_let_go(uid) or self._overdue(since)
+
+    def _has_let_go(self, uid: str) -> bool:
         service = self.services.get(uid)
         claimed = any(node.claim and node.claim.policy_uid == uid for node in self.fleet.view().nodes)
-        if service is not None and service.released and service.settled and not claimed:
-            return True
-        return self._overdue(since)
+        return service is not None and service.released and service.settled and not claimed
 
     def pool_released(self, name: str, since: str) -> bool:
         """No node claimed from it or to it; or waited long enough."""
@@ -101,7 +103,8 @@ class HolderLoops:
         """One loop for each policy that there is."""
         found = self.resources.policies()
         for uid in self.services.keys() - found.keys():
-            await self._dismiss(uid)
+            if self.resources.policy_exists(uid) or self._is_done_without(uid):
+                await self._dismiss(uid)
         for uid, one in found.items():
             if uid in self.services:
                 changed = self.services[uid].found.generation != one.generation
@@ -116,7 +119,21 @@ class HolderLoops:
                 self.supervisor.run(name, service.run_once, self.tick, service.wake), name=name
             )
 
+    def _is_done_without(self, uid: str) -> bool:
+        """Whether a policy that vanished has nothing left to be tidied up.
+
+        Its finalizer was taken off by hand: only this process still knows how many pods there were before its loans.
+        Where another of its name has come, agents and workload are that one's.
+        """
+        now, service = self.means.clock.elapsed(), self.services[uid]
+        if any(one.policy.key == service.found.policy.key for one in self.resources.policies().values()):
+            return True
+        gone_for = now - self.vanished.setdefault(uid, now)
+        service.vanish()
+        return self._has_let_go(uid) or gone_for > RELEASE_LIMIT
+
     async def _dismiss(self, uid: str) -> None:
+        self.vanished.pop(uid, None)
         service = self.services.pop(uid)
         task = self.tasks.pop(uid)
         task.cancel()

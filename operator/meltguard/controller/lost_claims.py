@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from meltguard.api.claim import parse_claim
 from meltguard.api.to_core import PoolObject
@@ -61,6 +61,17 @@ class LostClaims:
         for node in there.values():
             if node.claim is not None and node.claim.move_id not in self.ended:
                 self.known[node.name] = Known(uid=node.uid, claim=node.claim)
+
+    def counted(self, nodes: Iterable[NodeView]) -> tuple[NodeView, ...]:
+        """The nodes as loans are counted: one whose claim cannot be read now is still on the loan that it was on.
+
+        For counting only, since unknown is not none: such a node is never written.
+        """
+        return tuple(map(self._as_counted, nodes))
+
+    def _as_counted(self, node: NodeView) -> NodeView:
+        known = self.known.get(node.name) if node.claim_problem else None
+        return node if known is None or known.uid != node.uid else replace(node, claim=known.claim)
 
     def released(self, claim: Claim) -> None:
         """We took it off ourselves."""

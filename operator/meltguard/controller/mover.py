@@ -16,7 +16,7 @@ from meltguard.core.draining import untold
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
 from meltguard.core.loan_words import home_words, lent_words, recalled_words
 from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Notify, Release, Scene, Wait, Wanted, Withdraw
-from meltguard.core.moves import next_action
+from meltguard.core.moves import next_action, put_back
 from meltguard.core.node_shape import is_home
 from meltguard.core.policy import Policy
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid
@@ -74,6 +74,7 @@ class Mover:
     claimer: Claimer
     leavers: Leavers
     books: Books
+    lost: LostClaims
     pods: PodWrites
     events: EventLog
     telemetry: Telemetry
@@ -81,7 +82,6 @@ class Mover:
     epoch: Epoch
     board: Board = field(default_factory=Board)
     marked: set[PodUid] = field(default_factory=set)  # pods that were told to leave first
-    lost: LostClaims = field(default_factory=LostClaims)
 
     async def run_once(self) -> int:
         """Take what is due; how many nodes are under a claim. Conflicts are read anew at the next pass.
@@ -114,7 +114,7 @@ class Mover:
                 self.lost.forget(name)
                 await self._blocked(node, f"its claim was taken off twice; bring it home to {claim.home} by hand")
                 return
-            await self.moves.enter(node, claim, self.epoch)
+            await self.moves.enter(node, put_back(node, claim, self.clock.now()), self.epoch)
         except (Conflict, Unavailable) as exc:
             log.info("claim not put back", extra={"node": name, "why": str(exc)})
             return
@@ -175,7 +175,7 @@ class Mover:
             return decided.get(name, Intent(wanted=Wanted.OUT, why=""))
         if self.resources.policy_exists(claim.policy_uid):
             return Intent(wanted=Wanted.OUT, why="")  # not decided yet: nothing new, and its due time still holds
-        return Intent(wanted=Wanted.HOME, why="its policy is gone")
+        return Intent(wanted=Wanted.ABANDONED, why="its policy is gone")
 
     async def _carry_out(self, node: NodeView, claim: Claim, action: MoveAction) -> None:
         self.board.waits.pop(node.name, None)

@@ -1,20 +1,24 @@
 """Gathers what one pass over a service must know."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
+from meltguard.adapters.kubernetes_autoscalers import KubernetesAutoscalers
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
 from meltguard.api.to_core import PolicyObject
 from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
+from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
-from meltguard.core.fleet import PodView
+from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample
-from meltguard.core.policy import Signal, SignalKind
+from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import Reading, Snapshot, Workload
+from meltguard.core.seen import GpuClock, Reading, Snapshot, Workload
 from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import MeltguardError
 from meltguard.ports import Clock, Metrics, Target
@@ -23,26 +27,41 @@ COVERAGE = 0.8
 """Below this share of the service's nodes a platform metric is unknown."""
 
 
-class Observer:
-    """Reads what is mirrored, and asks the metric source."""
+CLOCKS: Final = Signal(
+    name="gpu-clock", kind=SignalKind.GPU_CLOCK, use=SignalUse.CONFIRM, calm=0.0, target=0.0, critical=0.0
+)
+"""Asked for beside a policy's own signals; it has no scale, for it never presses."""
 
-    def __init__(
-        self,
-        resources: Resources,
-        fleet: KubernetesFleet,
-        metrics: Metrics,
-        outside: tuple[KubernetesObjects, RolloutKeeper, Clock],
-    ) -> None:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What is asked for one service, beyond what is mirrored."""
+
+    metrics: Metrics
+    objects: KubernetesObjects
+    autoscalers: KubernetesAutoscalers
+    rollouts: RolloutKeeper
+    clock: Clock
+    lost: LostClaims
+
+
+class Observer:
+    """Reads what is mirrored, and asks the rest."""
+
+    def __init__(self, resources: Resources, fleet: KubernetesFleet, outside: Surroundings) -> None:
         self._resources = resources
         self._fleet = fleet
-        self._metrics = metrics
-        self._objects, self._rollouts, self._clock = outside
+        self._outside = outside
         self._timetable = Timetable()
 
     def serving_pods(self, found: PolicyObject) -> tuple[PodView, ...]:
         """The service's pods that are bound, have an address and are not on their way out."""
         pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
         return tuple(pod for pod in pods if pod.node and pod.ip and pod.ready and not pod.terminating)
+
+    def loans(self, found: PolicyObject) -> tuple[NodeView, ...]:
+        """The nodes that are claimed for the service."""
+        return loans_of(found.policy.uid, self._outside.lost.counted(self._fleet.view().nodes))
 
     async def observe(self, found: PolicyObject, book: AgentBook) -> tuple[Snapshot, SeenRollout]:
         """One service now, and its rollout as it was read.
@@ -53,12 +72,15 @@ class Observer:
         view = self._fleet.view()
         pods = self.serving_pods(found)
         book.follow([(_target(pod, found.service.agent_port), pod.node) for pod in pods])
-        loans = loans_of(policy.uid, view.nodes)
+        every = self._outside.lost.counted(view.nodes)
+        loans = loans_of(policy.uid, every)
         found_pools = [one for one in self._resources.pools() if not one.deleting]
         pools = [one.pool for one in found_pools]
-        now = self._clock.now()
-        readings, workload, rollout = await asyncio.gather(
-            self._readings(found, frozenset(pod.node for pod in pods)),
+        now = self._outside.clock.now()
+        nodes = frozenset(pod.node for pod in pods)
+        readings, clocks, workload, rollout = await asyncio.gather(
+            self._readings(found, nodes),
+            self._clocks(found, nodes),
             self._workload(found, needed=bool(loans) or found.status.replicas_found is not None),
             self._rollout(found),
         )
@@ -66,7 +88,8 @@ class Observer:
             ready_pods=len(pods),
             loads=book.loads(),
             readings=readings,
-            pools=assign(pools, view.nodes),
+            clocks=clocks,
+            pools=assign(pools, every),
             loans=loans,
             namespace_labels=self._resources.namespace_labels(policy.namespace),
             workload=workload,
@@ -92,23 +115,31 @@ class Observer:
     async def _readings(self, found: PolicyObject, nodes: frozenset[NodeName]) -> tuple[Reading, ...]:
         signals = [signal for signal in found.policy.signals if signal.kind is not SignalKind.AGENT_WAIT]
         source = found.service.metric_source
-        answers = await asyncio.gather(*(self._metrics.read(source, signal) for signal in signals))
+        answers = await asyncio.gather(*(self._outside.metrics.read(source, signal) for signal in signals))
         return tuple(reading_of(signal, answer, nodes) for signal, answer in zip(signals, answers, strict=True))
+
+    async def _clocks(self, found: PolicyObject, nodes: frozenset[NodeName]) -> tuple[GpuClock, ...]:
+        """Asked where the policy knows its GPUs' temperature: the same exporter tells both."""
+        if all(signal.kind is not SignalKind.GPU_TEMPERATURE for signal in found.policy.signals):
+            return ()
+        answer = await self._outside.metrics.read(found.service.metric_source, CLOCKS)
+        return () if answer.problem else clocks_of(answer.samples, nodes, found.policy.stale_after)
 
     async def _workload(self, found: PolicyObject, *, needed: bool) -> Workload | None:
         reference = workload_ref(found)
         if reference is None or not needed:
             return None
         try:
-            scale = await self._objects.read_scale(reference)
+            scale = await self._outside.objects.read_scale(reference)
+            scaled_by = await self._outside.autoscalers.of(reference)
         except MeltguardError:
-            return None  # unknown replicas are never written
-        return Workload(replicas=scale.wanted) if scale else None
+            return None  # unknown replicas, or writers, are never fought
+        return Workload(replicas=scale.wanted, scaled_by=scaled_by) if scale else None
 
     async def _rollout(self, found: PolicyObject) -> SeenRollout:
         if found.policy.hold_at is None:
             return SeenRollout(read=None)
-        return await self._rollouts.look(workload_ref(found))
+        return await self._outside.rollouts.look(workload_ref(found))
 
 
 def workload_ref(found: PolicyObject) -> WorkloadRef | None:
@@ -121,6 +152,17 @@ def workload_ref(found: PolicyObject) -> WorkloadRef | None:
 
 def _target(pod: PodView, port: int) -> Target:
     return Target(pod=pod.uid, name=f"{pod.namespace}/{pod.name}", address=pod.ip, port=port)
+
+
+def clocks_of(
+    samples: Iterable[MetricSample], nodes: frozenset[NodeName], stale_after: Seconds
+) -> tuple[GpuClock, ...]:
+    """The fresh clocks of the service's GPUs."""
+    return tuple(
+        GpuClock(node=sample.node, model=sample.model, value=sample.value)
+        for sample in samples
+        if sample.node is not None and sample.node in nodes and sample.age <= stale_after
+    )
 
 
 def reading_of(signal: Signal, answer: MetricAnswer, nodes: frozenset[NodeName]) -> Reading:

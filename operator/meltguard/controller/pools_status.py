@@ -14,6 +14,7 @@ from meltguard.api.to_core import PoolObject
 from meltguard.api.windows import lending_hours, next_spans
 from meltguard.clock import rfc3339
 from meltguard.controller.books import read_books
+from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.resources import POOLS, CustomResources
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.fleet import Claim, NodeView
@@ -39,12 +40,13 @@ class PoolReporter:
     objects: KubernetesObjects
     clock: Clock
     telemetry: Telemetry
+    lost: LostClaims
     written: dict[str, PoolStatus] = field(default_factory=dict)  # by uid
 
     async def run_once(self) -> None:
         """Look at every pool."""
         found = self.resources.pools()
-        views = assign([one.pool for one in found], self.fleet.view().nodes)
+        views = assign([one.pool for one in found], self.lost.counted(self.fleet.view().nodes))
         for one in found:
             before = self.written.get(one.pool.uid, one.status)
             status = pool_status(one, views[one.pool.name], before, self.clock.now())

@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import msgspec
@@ -16,61 +15,19 @@ from meltguard.adapters.agent_push import AgentPush
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_lease import LeaseElection, LeaseName
-from meltguard.adapters.kubernetes_moves import KubernetesMoves
-from meltguard.adapters.kubernetes_objects import KubernetesObjects
-from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.adapters.prometheus import PrometheusMetrics
 from meltguard.clock import SystemClock
-from meltguard.controller.claimer import Claimer
-from meltguard.controller.events import EventLog
 from meltguard.controller.handlers import build_registry, run_kopf
 from meltguard.controller.health import serving_health
-from meltguard.controller.leavers import Leavers
-from meltguard.controller.ledger import Ledger
-from meltguard.controller.loops import HolderLoops
-from meltguard.controller.lost_claims import LostClaims
-from meltguard.controller.mover import Board, Mover
-from meltguard.controller.observe import Observer
-from meltguard.controller.pools_status import PoolReporter
 from meltguard.controller.resources import Resources
-from meltguard.controller.rollouts import RolloutKeeper
-from meltguard.controller.service import Means
 from meltguard.controller.settings import OperatorSettings
 from meltguard.controller.supervisor import Supervisor
 from meltguard.controller.telemetry import Telemetry
+from meltguard.controller.wiring import Process, build_loops
 from meltguard.core.fleet import EPOCH_ANNOTATION
-from meltguard.core.units import Epoch, Seconds
+from meltguard.core.units import Epoch
 
 log = logging.getLogger(__name__)
-
-FLEET_DEAD = Seconds(180.0)
-"""A mirror that has been silent for this long will not come back by itself: liveness fails, the pod restarts."""
-
-
-@dataclass(slots=True)
-class Process:
-    """What the whole process shares."""
-
-    settings: OperatorSettings
-    api: KubernetesApi
-    clock: SystemClock
-    telemetry: Telemetry
-    fleet: KubernetesFleet
-    resources: Resources
-    supervisor: Supervisor
-    synced: bool = field(default=False)
-
-    def unhealthy(self) -> tuple[str, ...]:
-        """What liveness says: dead loops, dead mirrors."""
-        dead = [f"loop {name} is silent" for name in self.supervisor.dead()]
-        age = max(self.fleet.age, self.resources.age)
-        if self.synced and age > FLEET_DEAD:
-            dead.append(f"the watch has been silent for {age:.0f} s")
-        return tuple(dead)
-
-    def unready(self) -> tuple[str, ...]:
-        """What readiness says: a standby is ready too, once it sees the cluster."""
-        return () if self.synced else ("nodes, pods and policies are not read yet",)
 
 
 async def run_operator(settings: OperatorSettings) -> int:
@@ -190,68 +147,6 @@ def _why_ended(tasks: list[asyncio.Task[object]], done: set[asyncio.Task[object]
             log.error("ended; starting again", extra={"what": what, "why": repr(error)})
             return 1
     return 0
-
-
-def build_loops(
-    process: Process, api: KubernetesApi, outside: tuple[AgentPush, PrometheusMetrics], epoch: Epoch
-) -> HolderLoops:
-    """Wire the holder's loops: the only place that joins them to adapters."""
-    sink, metrics = outside
-    objects = KubernetesObjects(api, process.clock)
-    events = EventLog(objects=objects, clock=process.clock)
-    board = Board()
-    mover = _mover(process, api, (objects, events, board), epoch)
-    rollouts = RolloutKeeper(rollouts=KubernetesRollouts(api))
-    means = Means(
-        observer=Observer(process.resources, process.fleet, metrics, (objects, rollouts, process.clock)),
-        rollouts=rollouts,
-        objects=objects,
-        sink=sink,
-        events=events,
-        telemetry=process.telemetry,
-        clock=process.clock,
-        board=board,
-        key=process.settings.keys[0],
-        epoch=epoch,
-    )
-    return HolderLoops(
-        means=means,
-        resources=process.resources,
-        fleet=process.fleet,
-        mover=mover,
-        pools=PoolReporter(
-            resources=process.resources,
-            fleet=process.fleet,
-            objects=objects,
-            clock=process.clock,
-            telemetry=process.telemetry,
-        ),
-        supervisor=process.supervisor,
-        tick=process.settings.tick,
-    )
-
-
-def _mover(
-    process: Process, api: KubernetesApi, shared: tuple[KubernetesObjects, EventLog, Board], epoch: Epoch
-) -> Mover:
-    objects, events, board = shared
-    lost = LostClaims()
-    lost.remember(process.resources.pools())
-    return Mover(
-        resources=process.resources,
-        fleet=process.fleet,
-        moves=KubernetesMoves(api),
-        claimer=Claimer(resources=process.resources, fleet=process.fleet, census=process.fleet, clock=process.clock),
-        leavers=Leavers(pods=objects, events=events, telemetry=process.telemetry),
-        books=Ledger(api=api, clock=process.clock),
-        pods=objects,
-        events=events,
-        telemetry=process.telemetry,
-        clock=process.clock,
-        epoch=epoch,
-        board=board,
-        lost=lost,
-    )
 
 
 async def publish_keys(api: KubernetesApi, settings: OperatorSettings) -> None:

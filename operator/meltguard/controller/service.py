@@ -132,6 +132,12 @@ class ServiceLoop:
         held = replace(decision.memory, limits=self._before.memory.limits)
         return replace(decision, limits=self._before.limits, features=self._before.features, memory=held)
 
+    def vanish(self) -> None:
+        """The policy is not there any more: let go of everything that was done for it."""
+        if not self.found.deleting:
+            self.found = replace(self.found, deleting=True)
+            self.wake.set()
+
     def has_newcomers(self) -> bool:
         """Whether a serving pod is Ready that the last pass did not know."""
         known = {target.pod for target in self._book.targets()}
@@ -155,8 +161,7 @@ class ServiceLoop:
 
     async def _take_pods_back(self) -> None:
         """The workload has as many pods as before the first loan once the last node is home."""
-        seen, _ = await self._means.observer.observe(self.found, self._book)
-        reference = workload_ref(self.found)
+        loans, reference = self._means.observer.loans(self.found), workload_ref(self.found)
         try:
             scale = None if reference is None else await self._means.objects.read_scale(reference)
         except InvalidInput:
@@ -164,23 +169,24 @@ class ServiceLoop:
         if scale is None:
             self.settled = True  # there is no workload that could have more pods than before
             return
-        seen = replace(seen, workload=Workload(replicas=scale.wanted))
-        pods = replicas(replace(self.found.policy, mode=Mode.ENFORCE), self._memory, seen)
+        workload = Workload(replicas=scale.wanted)
+        pods = replicas(replace(self.found.policy, mode=Mode.ENFORCE), self._memory, loans, workload)
         self._memory = pods.remembered(self._memory)
-        self.settled = pods.found is None
-        await self._scale(pods.change, seen)
+        # Another writer's number is left alone: nobody waits for it either.
+        self.settled = pods.found is None or (not loans and pods.change is None)
+        await self._scale(pods.change, workload)
 
     async def _apply(self, decision: Decision, seen: Snapshot) -> None:
         if self.found.policy.mode is not Mode.SHADOW and not decision.learning:
             await self._write_baseline(decision, seen)
-        await self._scale(decision.replicas, seen)
+        await self._scale(decision.replicas, seen.workload)
 
-    async def _scale(self, change: SetReplicas | None, seen: Snapshot) -> None:
+    async def _scale(self, change: SetReplicas | None, seen: Workload | None) -> None:
         reference = workload_ref(self.found)
         if change is None or reference is None:
             return
         read = await self._means.objects.read_scale(reference)
-        if read is None or seen.workload is None or read.wanted != seen.workload.replicas:
+        if read is None or seen is None or read.wanted != seen.replicas:
             return  # someone wrote it since: decided anew at the next pass
         try:
             await self._means.objects.set_replicas(reference, change.replicas, read)

@@ -87,7 +87,7 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
 
 def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
     policy, seen, level, top = parts.ebb.policy, parts.ebb.seen, parts.level, parts.top
-    pods = replicas(policy, memory, seen)
+    pods = replicas(policy, memory, seen.loans, seen.workload)
     ways = returns(parts.ebb, parts.spare)
     updates = rollouts(policy, level.level, seen, now)
     words = active_overrides(policy, now)

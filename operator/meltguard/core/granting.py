@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from meltguard.core.decision import Decision, TierLimit
 from meltguard.core.grant import Grant, GrantKind, TierGrant
@@ -26,6 +27,10 @@ LEAST_QUEUE, MOST_QUEUE = 4, 1000
 HEAT_STEPS = 20
 """A pod is told what heat leaves it in this many steps: a sensor that flickers is not worth a push."""
 
+MOST_IN_GPUS: Final = 10_000
+SPREAD: Final = 3.0
+"""Standard deviations of a random arrival's numbers that a tier may have in the GPUs beyond the mean."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
@@ -36,13 +41,28 @@ class Stamp:
     at: Instant
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What the service's pods and GPUs do."""
+
+    pods: int
+    wait_target: Seconds
+    per_pod: UnitsPerSecond
+    per_gpu: UnitsPerSecond | None  # None: not learned
+
+
 def grant_for(
     policy: Policy, decision: Decision, pod: tuple[PodUid, int], rates: Mapping[TierName, UnitsPerSecond], stamp: Stamp
 ) -> Grant:
     """One pod's lease. `pod` is (uid, number of ready pods); `rates` has the limited tiers' shares of this pod."""
     uid, pods = pod
     by_tier = {limit.tier: limit for limit in decision.limits}
-    per_pod = UnitsPerSecond((decision.capacity or 0.0) / max(1, pods))
+    pace = Pace(
+        pods=pods,
+        wait_target=policy.wait_target,
+        per_pod=UnitsPerSecond((decision.capacity or 0.0) / max(1, pods)),
+        per_gpu=decision.memory.units_per_gpu,
+    )
     return Grant(
         kind=GrantKind.OBSERVE if policy.mode is Mode.SHADOW else GrantKind.ENFORCE,
         namespace=policy.namespace,
@@ -56,38 +76,44 @@ def grant_for(
         level=decision.level,
         why=decision.why,
         pods=pods,
-        tiers=tuple(
-            _lease(tier, by_tier[tier.name], (rates.get(tier.name), per_pod), (pods, policy.wait_target))
-            for tier in policy.tiers
-        ),
+        tiers=tuple(_lease(tier, by_tier[tier.name], rates.get(tier.name), pace) for tier in policy.tiers),
         features={one.name: one.share for one in decision.features},
-        heat=Share(round(decision.heat.get(uid, 1.0) * HEAT_STEPS) / HEAT_STEPS),
+        heat=Share(max(1, round(decision.heat.get(uid, 1.0) * HEAT_STEPS)) / HEAT_STEPS),
     )
 
 
-def _lease(
-    tier: Tier, limit: TierLimit, rates: tuple[UnitsPerSecond | None, UnitsPerSecond], service: tuple[int, Seconds]
-) -> TierGrant:
-    pods, wait_target = service
-    rate, per_pod = rates
-    drains = per_pod if rate is None else rate
+def _lease(tier: Tier, limit: TierLimit, rate: UnitsPerSecond | None, pace: Pace) -> TierGrant:
+    drains = pace.per_pod if rate is None else rate
     return TierGrant(
         name=tier.name,
         priority=tier.priority,
         state=limit.state,
         rate=rate,
-        burst=max(LEAST_BURST, drains * BURST_TARGETS * wait_target),
-        concurrency=None,
+        burst=max(LEAST_BURST, drains * BURST_TARGETS * pace.wait_target),
+        concurrency=None if rate is None or pace.per_gpu is None else concurrency_bound(rate, pace.per_gpu),
         queue=queue_bound(drains, tier.max_wait),
         max_wait=tier.max_wait,
         shed_status=tier.shed_status,
-        max_rate=None if tier.max_rate is None else UnitsPerSecond(tier.max_rate / max(1, pods)),
+        max_rate=None if tier.max_rate is None else UnitsPerSecond(tier.max_rate / max(1, pace.pods)),
         quota=tier.quota,
         message=tier.message,
         why=limit.cause,
         since=limit.since,
         safe_rate=None,
     )
+
+
+def concurrency_bound(rate: UnitsPerSecond, per_gpu: UnitsPerSecond) -> int:
+    """Requests of a limited tier that may be in one pod's GPUs: Little's law, and what chance adds to its mean.
+
+    The rate believes what a request says it costs. Where images take longer than that, this keeps a limited tier from
+    filling GPUs that others wait for.
+
+    >>> concurrency_bound(UnitsPerSecond(0.8), UnitsPerSecond(0.2))
+    10
+    """
+    mean = rate / per_gpu
+    return min(MOST_IN_GPUS, max(1, math.ceil(mean + SPREAD * math.sqrt(mean))))
 
 
 def queue_bound(rate: UnitsPerSecond, max_wait: Seconds) -> int:

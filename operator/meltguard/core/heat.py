@@ -1,17 +1,32 @@
-"""How much less hot GPUs are trusted with: a slowed clock still looks busy."""
+"""How much less hot or slowed GPUs are trusted with: a slowed clock still looks busy."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import Final
 
 from meltguard.core.decision import SignalPressure
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Policy, Signal, SignalKind
 from meltguard.core.pressure import CRITICAL, TARGET, scaled
-from meltguard.core.seen import Reading, Snapshot
+from meltguard.core.seen import GpuClock, Reading, Snapshot
 from meltguard.core.units import NodeName, PodUid, Pressure, Share
 
 HEAT_DERATING = 0.5
 """At its critical temperature a node's GPUs are trusted with this much less."""
+
+AT_WORK: Final = Share(0.8)
+"""Busy at least so much, a GPU holds its working clock."""
+
+PEERS: Final = 3
+"""Nodes of one GPU model at work, below which none of them is taken as usual."""
+
+JITTER: Final = 0.97
+"""Of the usual clock; from here on a card just boosts a little less."""
+
+IDLE: Final = 0.45
+"""Of the usual clock; no card at work runs below, so that such a sample was taken between two images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +34,7 @@ class Heat:
     """What heat leaves of the service's GPUs."""
 
     share: Share  # of all their work; 1 is cool
-    by_pod: Mapping[PodUid, Share]  # of one pod's GPUs
+    by_pod: Mapping[PodUid, Share]  # of one pod's GPUs, by heat alone: its agent sees a slowed clock in its pace
     cool: tuple[PodLoad, ...]  # the pods that say what a GPU at full clocks does
 
 
@@ -34,21 +49,46 @@ def derated(pressure: Pressure) -> Share:
 
 
 def heat_of(policy: Policy, platform: tuple[SignalPressure, ...], seen: Snapshot, before: Share) -> Heat:
-    """What heat leaves now; where the temperature is unknown, what it last left."""
+    """What heat and slowed clocks leave now; where the temperature is unknown, what they last left."""
     fresh = {signal.name for signal in platform if signal.pressure is not None}
     signals = [one for one in policy.signals if one.kind is SignalKind.GPU_TEMPERATURE and one.name in fresh]
     readings = {reading.signal: reading for reading in seen.readings}
     known = [(signal, readings[signal.name]) for signal in signals]
     if not known:
         return Heat(share=before, by_pod={load.pod: before for load in seen.loads}, cool=seen.loads)
-    shares = [(load, _node_share(known, load.node)) for load in seen.loads]
+    slowed = clock_shares(seen)
+    heats = {load.pod: _node_share(known, load.node) for load in seen.loads}
+    shares = [(load, min(heats[load.pod], slowed.get(load.node, 1.0))) for load in seen.loads]
     gpus = sum(load.gpus for load in seen.loads)
     share = sum(load.gpus * part for load, part in shares) / gpus if gpus else _node_share(known, None)
     return Heat(
         share=Share(share),
-        by_pod={load.pod: part for load, part in shares},
+        by_pod=heats,
         cool=tuple(load for load, part in shares if part == 1.0),
     )
+
+
+def clock_shares(seen: Snapshot) -> Mapping[NodeName, Share]:
+    """Nodes at work whose slowest GPU runs below the median of its model's, and its share of that median.
+
+    A card may be slowed by heat, power or a fault; all say so in its clock only. Where most of a model's are slowed,
+    the median is too, and nothing shows here: then the temperature and the measured waits must tell.
+    """
+    busy = {load.node for load in seen.loads if load.busy >= AT_WORK}
+    by_model: defaultdict[str, list[GpuClock]] = defaultdict(list)
+    for clock in seen.clocks:
+        if clock.node in busy and clock.value > 0:
+            by_model[clock.model].append(clock)
+    found: dict[NodeName, Share] = {}
+    for clocks in by_model.values():
+        if len({clock.node for clock in clocks}) < PEERS:
+            continue
+        usual = median(clock.value for clock in clocks)
+        for clock in clocks:
+            share = clock.value / usual
+            if IDLE <= share < JITTER:
+                found[clock.node] = Share(min(share, found.get(clock.node, 1.0)))
+    return found
 
 
 def _node_share(known: Sequence[tuple[Signal, Reading]], node: NodeName | None) -> Share:

@@ -12,6 +12,7 @@ class MetricSample:
     node: NodeName | None  # None where no label names one
     value: float
     age: Seconds  # since it was measured, not since it was read
+    model: str = ""  # of the GPU, as its exporter names it; "" where it does not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ class Wanted(StrEnum):
 
     OUT = "Out"  # to the borrower, or to stay there
     HOME = "Home"
+    ABANDONED = "Abandoned"  # home too; the policy that would take its pods away is gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

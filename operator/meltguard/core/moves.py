@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from meltguard.core.draining import asks_to_stay, await_answers, cannot_be_emptied, empty, names, out_of_time
-from meltguard.core.fleet import OPT_OUT_ANNOTATION, Change, Claim, Drain, MoveStep, NodeView, Prior
+from meltguard.core.fleet import OPT_OUT_ANNOTATION, Change, Claim, Drain, MoveStep, NodeView, PodView, Prior
 from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Release, Scene, Wait, Wanted, Withdraw
 from meltguard.core.node_shape import CORDON_TAINT, OWNER_MARKS
 from meltguard.core.policy import Pool
@@ -65,12 +65,32 @@ def next_action(node: NodeView, claim: Claim, intent: Intent, scene: Scene) -> M
 
     A recall is never taken back: a node on its way home gets there, whatever is wanted now.
     """
+    if intent.wanted is Wanted.ABANDONED and (left := _left_behind(node, claim)):
+        return Evict(node=node.name, pods=left)
     if intent.wanted is Wanted.OUT and claim.step in _OUTWARD:
         trouble = _trouble(node, claim, scene)
         if not trouble:
             return _OUTWARD[claim.step](node, claim, scene)
         return _homeward(node, replace(claim, why=trouble), scene.now)
     return _homeward(node, claim if claim.why else replace(claim, why=intent.why), scene.now)
+
+
+def put_back(node: NodeView, claim: Claim, now: Instant) -> Claim:
+    """The claim for a node whose own was taken off, at the step that the node's look tells.
+
+    What was last known of the step may be old. A node that is open to its borrower is lent; any other goes home.
+    """
+    step = _step_by_look(node, claim)
+    lent_at = claim.lent_at
+    if step is MoveStep.LENT and lent_at is None:
+        lent_at = claim.since
+    return replace(claim, step=step, step_deadline=_deadline(claim, step, now), lent_at=lent_at)
+
+
+def _step_by_look(node: NodeView, claim: Claim) -> MoveStep:
+    if any(node.labels.get(key) != value for key, value in claim.change.labels.items()):
+        return MoveStep.HOME
+    return MoveStep.RECALLED if node.unschedulable and not claim.prior.unschedulable else MoveStep.LENT
 
 
 def _trouble(node: NodeView, claim: Claim, scene: Scene) -> str:
@@ -210,6 +230,13 @@ def _leave(node: NodeView, claim: Claim, now: Instant) -> MoveAction:
     if now > claim.step_deadline and staying:
         return Evict(node=node.name, pods=staying)
     return Wait(node=node.name, why=f"{len(node.movable_pods)} pods are finishing: {names(node)}")
+
+
+def _left_behind(node: NodeView, claim: Claim) -> tuple[PodView, ...]:
+    """Pods on a recalled node that no lowered number of replicas will take away: they are asked to go at once."""
+    if claim.step is not MoveStep.RECALLED or not node.unschedulable:
+        return ()
+    return tuple(pod for pod in node.movable_pods if not pod.terminating)
 
 
 def _keeping_foreign_cordon(node: NodeView, claim: Claim) -> Claim:

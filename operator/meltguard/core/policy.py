@@ -49,6 +49,7 @@ class SignalKind(StrEnum):
     AGENT_WAIT = "agent-wait"  # predicted wait in seconds, from the agents
     GPU_TEMPERATURE = "gpu-temperature"  # the hottest of the service's GPUs, degrees Celsius
     GPU_UTILIZATION = "gpu-utilization"  # mean of the service's GPUs, per cent
+    GPU_CLOCK = "gpu-clock"  # of the service's GPUs; no signal of a policy: it derates what a GPU is trusted with
     QUERY = "query"  # a PromQL expression of the policy's
 
 
@@ -131,6 +132,13 @@ class Override:
         return f"override: {self.reason}" + (f" ({self.by})" if self.by else "")
 
 
+class ReplicaWriter(StrEnum):
+    """Who gives the workload more pods while nodes are lent."""
+
+    MELTGUARD = "Meltguard"
+    OTHERS = "Others"  # an autoscaler, a GitOps tool, people
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
     """Where more GPUs may come from, and when."""
@@ -141,6 +149,7 @@ class Capacity:
     borrow_at: Pressure
     return_after: Seconds
     units_per_gpu: UnitsPerSecond | None  # a first estimate, until measured
+    replicas: ReplicaWriter = ReplicaWriter.MELTGUARD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

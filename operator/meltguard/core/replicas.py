@@ -1,12 +1,13 @@
 """How many serving pods the workload is asked for: those it had before the first loan, plus one for each lent GPU."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from meltguard.core.decision import SetReplicas
-from meltguard.core.fleet import MoveStep
-from meltguard.core.policy import Mode, Policy
+from meltguard.core.fleet import MoveStep, NodeView
+from meltguard.core.policy import Mode, Policy, ReplicaWriter
 from meltguard.core.pools import lent_to
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.seen import Memory, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,33 +24,43 @@ class Replicas:
         return replace(memory, replicas_found=self.found, replicas_set=self.asked, replicas_before=self.before)
 
 
-def replicas(policy: Policy, memory: Memory, seen: Snapshot) -> Replicas:
+def replicas(policy: Policy, memory: Memory, loans: Sequence[NodeView], workload: Workload | None) -> Replicas:
     """Found at the first loan, plus the GPUs that are lent. Another writer's number is left alone.
 
     A write may have failed: what stood there when we asked is no other writer's number, until we have seen ours.
     """
-    if seen.workload is None or policy.mode is Mode.SHADOW or (not seen.loans and memory.replicas_found is None):
+    if _is_others(policy):
+        return Replicas(change=None, found=None, asked=None, before=None)
+    idle = not loans and memory.replicas_found is None
+    if workload is None or workload.scaled_by or policy.mode is Mode.SHADOW or idle:
         return Replicas(
             change=None, found=memory.replicas_found, asked=memory.replicas_set, before=memory.replicas_before
         )
-    now = seen.workload.replicas
+    now = workload.replicas
     found = memory.replicas_found if memory.replicas_found is not None else now
-    wanted = found + sum(node.gpus // policy.gpus_per_pod for node in lent_to(policy.uid, seen.loans))
+    wanted = found + sum(node.gpus // policy.gpus_per_pod for node in lent_to(policy.uid, loans))
     asked = memory.replicas_set if memory.replicas_set is not None else found
     before = memory.replicas_before if memory.replicas_before is not None and now != asked else asked
     if now not in {asked, before, wanted}:
         return Replicas(change=None, found=found, asked=asked, before=before)  # ScaleConflict: hands off
-    if not seen.loans and now == found:
+    if not loans and now == found:
         return Replicas(change=None, found=None, asked=None, before=None)
     if now == wanted:
         return Replicas(change=None, found=found, asked=wanted, before=wanted)
     return Replicas(change=SetReplicas(replicas=wanted), found=found, asked=wanted, before=now)
 
 
-def scale_conflict(memory: Memory, seen: Snapshot) -> bool:
-    """Whether someone else sets the workload's replicas while nodes are lent."""
-    if seen.workload is None or memory.replicas_set is None:
-        return False
-    lent_steps = any(node.claim and node.claim.step is MoveStep.LENT for node in seen.loans)
+def scale_conflict(policy: Policy, memory: Memory, loans: Sequence[NodeView], workload: Workload | None) -> str:
+    """Who else sets the workload's replicas while nodes are lent, in words; "" where nobody does."""
+    lent = any(node.claim and node.claim.step is MoveStep.LENT for node in loans)
+    if workload is None or not lent or _is_others(policy):
+        return ""
+    if workload.scaled_by:
+        return workload.scaled_by
     ours = {memory.replicas_set, memory.replicas_before}
-    return lent_steps and seen.workload.replicas not in ours
+    other = memory.replicas_set is not None and workload.replicas not in ours
+    return f"someone, who wants {workload.replicas}" if other else ""
+
+
+def _is_others(policy: Policy) -> bool:
+    return policy.capacity is not None and policy.capacity.replicas is ReplicaWriter.OTHERS

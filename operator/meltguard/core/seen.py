@@ -40,6 +40,7 @@ class Workload:
     """The replicas of the workload that owns the serving pods."""
 
     replicas: int
+    scaled_by: str = ""  # who else sets them, in words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,15 @@ class Recalled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuClock:
+    """What one GPU of the service runs at, in its exporter's unit."""
+
+    node: NodeName
+    model: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """One service as seen at one moment."""
 
@@ -107,6 +117,7 @@ class Snapshot:
     priority: int = 0  # of the service's own pods, the highest
     hours: Mapping[PoolName, Hours] = field(default_factory=dict)  # a pool that is not named is always open
     recalls: Mapping[PoolName, RecallOrder] = field(default_factory=dict)
+    clocks: tuple[GpuClock, ...] = ()  # of the service's GPUs; none where nobody tells
     rollout: RolloutView | None = None  # of the workload; None: not known
     rollout_problem: str = ""  # why it is not
 

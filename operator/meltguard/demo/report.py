@@ -122,7 +122,7 @@ def story(found: Findings, facts: RunFacts) -> list[dict[str, Any]]:
     """Each promised step: done or not, and when, in seconds from the start of the surge."""
     times, ladder, acts = found.timeline, found.ladder, facts.acts
     told = (
-        ("the surge overloads the service", times.overload_seen or times.first_limit),
+        ("the GPUs cannot keep up: work queues beyond the wait target", times.overload_seen or times.first_limit),
         ("the new feature is slowed", ladder.feature_slowed),
         ("updates of the service are held", ladder.updates_held),
         ("a developer ships a version all the same: it waits", acts.get("ships")),
@@ -193,6 +193,7 @@ def _requests(found: Findings) -> dict[str, Any]:
             "admitted": of.admitted,
             "waited": of.waited,
             "refused": of.refused,
+            "refusedFor": dict(of.refused_for),
             "waitP50": _rounded(of.wait_p50),
             "waitP99": _rounded(of.wait_p99),
         }

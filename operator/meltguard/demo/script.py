@@ -27,6 +27,9 @@ LOOK_EVERY: Final = Seconds(0.5)
 OVERRIDE_FOR: Final = Seconds(180.0)
 """In the recorded service's time."""
 
+LAW_ALONE: Final = Seconds(10.0)
+"""The law's own limit is seen at work for so long before the person steps in."""
+
 BETWEEN: Final = Seconds(5.0)
 """From one act's end to the next, so that a reader can tell them apart."""
 
@@ -57,6 +60,7 @@ class Script:
         await self._when(_updates_are_held)
         await self._act("ships", "a developer ships version 3.3", self._ship)
         await self._when(_free_is_limited_and_nodes_are_lent)
+        await asyncio.sleep(LAW_ALONE)
         await self._act("overrides", "a person suspends the free tier for a while", self._override)
         await self._when(_overridden)
         await self._when(_not_overridden)

@@ -1,5 +1,7 @@
 """What the demo prints before and after the surge."""
 
+from typing import Any, Final
+
 from rich.console import Console
 from rich.table import Table
 
@@ -9,6 +11,7 @@ from meltguard.demo.report import Row, Verdict, report, rows
 from meltguard.demo.scene import SERVICE, SERVING
 from meltguard.localcluster.plane import Plane
 
+FIGURES: Final = ("offered", "admitted", "waited", "refused", "waitP50", "waitP99")
 WORDS = {
     Verdict.WHOLE_STORY: "[green]the whole story happened and every promise was kept[/green]",
     Verdict.NOT_ALL: "[red]not the whole story: see what is not done or not met[/red]",
@@ -56,22 +59,24 @@ def print_summary(judged: Judged, outcome: Verdict, files: RunFiles) -> None:
     )
 
 
-def _story(steps: list[dict[str, object]]) -> Table:
+def _story(steps: list[dict[str, Any]]) -> Table:
     table = Table(title="the story (seconds from the start of the surge)", title_justify="left")
     table.add_column("at", justify="right")
     table.add_column("step")
-    for step in steps:
+    for step in sorted(steps, key=lambda step: (not step["done"], step["at"] or 0.0)):
         table.add_row(f"{step['at']}" if step["done"] else "[red]not done[/red]", str(step["step"]))
     return table
 
 
-def _requests(tiers: dict[str, dict[str, float]]) -> Table:
+def _requests(tiers: dict[str, dict[str, Any]]) -> Table:
     table = Table(title="requests, from the agents' journals", title_justify="left")
     table.add_column("tier")
-    for column in ("offered", "admitted", "waited", "refused", "waitP50", "waitP99"):
+    for column in FIGURES:
         table.add_column(column, justify="right")
+    table.add_column("refused for")
     for tier, figures in tiers.items():
-        table.add_row(tier, *(f"{value:g}" for value in figures.values()))
+        reasons = ", ".join(f"{count} {reason}" for reason, count in figures["refusedFor"].items())
+        table.add_row(tier, *(f"{figures[name]:g}" for name in FIGURES), reasons)
     return table
 
 

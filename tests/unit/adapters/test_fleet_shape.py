@@ -61,13 +61,19 @@ GPUS = {
     "Intel, old and new driver": ({"gpu.intel.com/i915": "1", "gpu.intel.com/xe": "2"}, 3),
     "parts of Intel devices are not devices": ({"gpu.intel.com/i915": "1", "gpu.intel.com/millicores": "1000"}, 1),
     "a thousand": ({"nvidia.com/gpu": "1k"}, 1000),
-    "none": ({"cpu": "64"}, 0),
+    "MIG instances of two profiles": (
+        {"nvidia.com/gpu": "0", "nvidia.com/mig-1g.10gb": "4", "nvidia.com/mig-3g.40gb": "1"},
+        5,
+    ),
+    "MIG beside whole cards": ({"nvidia.com/gpu": "6", "nvidia.com/mig-1g.10gb": "14"}, 20),
+    "time-sliced replicas": ({"nvidia.com/gpu.shared": "16"}, 16),
+    "none": ({"cpu": "64", "nvidia.com/hostdev": "4"}, 0),
     "nonsense": ({"nvidia.com/gpu": "many"}, 0),
 }
 
 
 @pytest.mark.parametrize(("allocatable", "expected"), GPUS.values(), ids=GPUS)
-def test_whole_devices_are_counted(allocatable: dict[str, str], expected: int) -> None:
+def test_what_pods_can_be_given_is_counted(allocatable: dict[str, str], expected: int) -> None:
     assert a_node(status={"allocatable": allocatable}).gpus == expected
 
 

@@ -129,7 +129,7 @@ def test_what_cannot_be_read_closes_the_pool_and_says_so(window: Window) -> None
 LISTS = st.lists(st.tuples(st.sampled_from(WindowAction), SCHEDULES, st.integers(1, 1440)), min_size=1, max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(asked=LISTS, around=st.sampled_from(CHANGES_OF_CLOCKS), start=st.integers(-1440, 1440))
 def test_hours_agree_with_a_look_at_every_minute(
     asked: list[tuple[WindowAction, str, int]], around: tuple[str, str], start: int

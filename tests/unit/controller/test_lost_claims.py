@@ -12,7 +12,7 @@ from meltguard.core.fleet import CLAIM_ANNOTATION, MoveStep, NodeView
 from meltguard.core.ledger import Books, closed, ended
 from meltguard.core.pools import assign
 from support.core_values import a_node
-from support.mover_ground import Ground, a_lender
+from support.mover_ground import Ground, a_lender, a_taker
 
 
 def unclaimed(node: NodeView) -> NodeView:
@@ -135,3 +135,61 @@ async def test_a_copy_that_is_not_this_node_s_or_cannot_be_read_changes_nothing(
     ground.mover.lost.remember((replace(lender, status=lender.status.model_copy(update={"loans": loans})),))
     await ground.passes(2)
     assert ground.step("gpu-1") is None
+
+
+def lends_one(ground: Ground) -> None:
+    """The lender lends one node at a time."""
+    lending = a_lender().pool.lending
+    assert lending is not None
+    ground.resources.lent = (a_taker(), a_lender(replace(lending, max_loans=1)))
+
+
+def spoiled(node: NodeView) -> NodeView:
+    """As after somebody wrote nonsense into the annotation."""
+    return replace(node, claim=None, claim_problem="not a claim of this version")
+
+
+@pytest.mark.parametrize("passes", [1, 3, 40])
+async def test_a_loan_whose_claim_cannot_be_read_still_counts(passes: int) -> None:
+    """Unknown is not none: it still takes a place of the policy's and of the lender's."""
+    ground = Ground()
+    ground.want("gpu-1")
+    await ground.passes(passes)
+    ground.fleet.put(spoiled(ground.node("gpu-1")))
+    counted = ground.mover.lost.counted(tuple(ground.fleet.nodes.values()))
+    assert [node.name for node in counted if node.claim is not None] == ["gpu-1"]
+    lends_one(ground)
+    ground.want("gpu-2")
+    await ground.passes(3)
+    assert ground.step("gpu-2") is None
+    assert ground.node("gpu-1").claim_problem, "hands off"
+
+
+async def test_garbage_on_a_node_that_was_never_lent_is_no_loan() -> None:
+    ground = Ground()
+    ground.fleet.put(spoiled(ground.node("gpu-1")))
+    lends_one(ground)
+    ground.want("gpu-2")
+    await ground.passes(3)
+    assert ground.step("gpu-2") is not None
+
+
+async def test_an_old_copy_does_not_take_a_lent_node_back_a_step() -> None:
+    """The status may bear the step before: entering it again would drive the borrower's pods out."""
+    ground = Ground()
+    ground.want("gpu-1")
+    while ground.step("gpu-1") is not MoveStep.RELABELLED:
+        await ground.passes(1)
+    lender = with_copies(ground)
+    await ground.passes(3)
+    assert ground.step("gpu-1") is MoveStep.LENT
+    before = ground.node("gpu-1")
+    ground.fleet.put(unclaimed(before))
+    ground.mover = ground.started(epoch=2)
+    ground.mover.lost.remember((lender,))
+    await ground.passes(1)
+    after = ground.node("gpu-1")
+    assert ground.step("gpu-1") is MoveStep.LENT
+    assert (after.labels, after.taints, after.unschedulable) == (before.labels, before.taints, before.unschedulable)
+    assert after.claim is not None
+    assert after.claim.lent_at is not None

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.core.fleet import MoveStep
-from meltguard.core.units import NodeName, Seconds
+from meltguard.core.units import NodeName, PodUid, Seconds
 from meltguard.errors import Fenced, InvalidInput
+from support.core_values import a_pod
 from support.drain_world import EVICTION
 from support.fake_moves import Line
 from support.mover_ground import POLICY, Ground, a_lender, a_taker
@@ -28,6 +29,37 @@ async def test_a_busy_node_is_borrowed_and_returned_as_it_was() -> None:
     assert ground.books.closed == ["gpu-1 Home"]
     reasons = [reason for reason, _, _ in ground.posts.said]
     assert [reasons.count(one) for one in ("NodeBorrowed", "DrainBegun", "EvictionNotice", "NodeReturned")] == [1] * 4
+
+
+async def serving_at_the_borrower(ground: Ground) -> None:
+    """One lent node with a serving pod on it."""
+    ground.want("gpu-1")
+    await ground.passes(40)
+    assert ground.step("gpu-1") is MoveStep.LENT
+    pod = a_pod("server", node=NodeName("gpu-1"), uid=PodUid("server-uid"))
+    ground.fleet.put(replace(ground.node("gpu-1"), pods=(pod,)))
+
+
+async def test_pods_of_a_policy_that_is_gone_are_asked_to_leave_at_once() -> None:
+    """Nobody is left who would lower the replicas: to wait for it would keep the node from its owners."""
+    ground = Ground()
+    await serving_at_the_borrower(ground)
+    ground.resources.known.clear()
+    await ground.passes(6)
+    assert ground.pods.evicted == ["job-1", "server"]
+    assert ground.step("gpu-1") is None
+
+
+async def test_pods_of_a_policy_that_stays_may_finish_first() -> None:
+    ground = Ground()
+    await serving_at_the_borrower(ground)
+    ground.send_home("gpu-1")
+    await ground.passes(60)
+    assert ground.step("gpu-1") is MoveStep.RECALLED
+    assert ground.pods.evicted == ["job-1"]
+    await ground.passes(90)
+    assert ground.pods.evicted == ["job-1", "server"]
+    assert ground.step("gpu-1") is None
 
 
 async def test_a_bug_met_at_one_node_keeps_no_other_from_its_way() -> None:

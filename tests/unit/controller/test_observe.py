@@ -2,9 +2,10 @@
 
 import pytest
 
-from meltguard.controller.observe import reading_of
+from meltguard.controller.observe import clocks_of, reading_of
 from meltguard.core.metrics import MetricAnswer, MetricSample
 from meltguard.core.policy import Signal, SignalKind, SignalUse
+from meltguard.core.seen import GpuClock
 from meltguard.core.units import NodeName, Seconds
 
 NODES = frozenset({NodeName("a"), NodeName("b")})
@@ -38,3 +39,14 @@ def test_unknown_is_not_zero(answer: MetricAnswer, nodes: frozenset[NodeName], w
     reading = reading_of(a_signal(SignalKind.GPU_TEMPERATURE), answer, nodes)
     assert reading.value is None
     assert words in reading.problem
+
+
+def test_only_fresh_clocks_of_the_service_s_own_nodes_are_taken() -> None:
+    told = [("a", 1980.0, 2.0), ("b", 1200.0, 90.0), ("elsewhere", 900.0, 2.0)]
+    found = [
+        MetricSample(node=NodeName(node), value=value, age=Seconds(age), model="H100") for node, value, age in told
+    ]
+    nowhere = MetricSample(node=None, value=1.0, age=Seconds(1.0))
+    assert clocks_of([*found, nowhere], NODES, Seconds(60.0)) == (
+        GpuClock(node=NodeName("a"), model="H100", value=1980.0),
+    )

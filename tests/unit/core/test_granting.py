@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.grant import GrantKind
-from meltguard.core.granting import LEASE_TTL, SAFE_SHARE, Stamp, baseline_for, grant_for, queue_bound, safe_capacity
+from meltguard.core.granting import (
+    LEASE_TTL,
+    SAFE_SHARE,
+    Stamp,
+    baseline_for,
+    concurrency_bound,
+    grant_for,
+    queue_bound,
+    safe_capacity,
+)
 from meltguard.core.policy import Mode, TierState
 from meltguard.core.seen import Memory
 from meltguard.core.units import Epoch, Instant, PodUid, Revision, Seconds, TierName, UnitsPerSecond
@@ -79,3 +88,18 @@ def test_as_many_may_wait_as_are_served_within_the_longest_wait(rate: float, wai
     bound = queue_bound(UnitsPerSecond(rate), Seconds(wait))
     assert 4 <= bound <= 1000
     assert bound in {4, 1000} or rate * wait <= bound < rate * wait + 1
+
+
+@given(RATE, RATE)
+def test_a_limited_tier_never_holds_many_more_gpus_than_its_rate_keeps_busy(rate: float, per_gpu: float) -> None:
+    bound = concurrency_bound(UnitsPerSecond(rate), UnitsPerSecond(per_gpu))
+    mean = rate / per_gpu
+    assert bound >= 1
+    assert min(mean, 10_000) <= bound <= mean + 3 * mean**0.5 + 1
+
+
+def test_only_a_limited_tier_is_bounded_in_the_gpus() -> None:
+    learned = replace(decided(), memory=Memory(units_per_gpu=UnitsPerSecond(0.5)))
+    free, plus = grant_for(a_policy(), learned, (PodUid("pod-1"), 8), {FREE: UnitsPerSecond(0.5)}, STAMP).tiers[:2]
+    assert (free.name, free.concurrency) == (FREE, 4)
+    assert (plus.name, plus.concurrency) == (PLUS, None)

@@ -32,6 +32,7 @@ class TierRequests:
     admitted: int
     waited: int  # admitted, but not at once
     refused: int
+    refused_for: Mapping[str, int]  # requests by reason, the most frequent first
     wait_p50: Seconds  # of the admitted
     wait_p99: Seconds
 
@@ -46,11 +47,13 @@ def by_tier(entries: Sequence[JournalEntry]) -> dict[str, TierRequests]:
 
 def _figures(entries: Sequence[JournalEntry]) -> TierRequests:
     waits = sorted(entry.wait for entry in entries if entry.verdict == "admitted")
+    reasons = Counter(entry.reason for entry in entries if entry.verdict == "refused")
     return TierRequests(
         offered=len(entries),
         admitted=len(waits),
         waited=sum(wait > 0 for wait in waits),
-        refused=sum(entry.verdict == "refused" for entry in entries),
+        refused=reasons.total(),
+        refused_for=dict(reasons.most_common()),
         wait_p50=quantile(waits, Share(0.50)),
         wait_p99=quantile(waits, Share(0.99)),
     )

@@ -91,6 +91,7 @@ def test_a_tiers_figures_add_up() -> None:
     figures = by_tier(entries)["free"]
 
     assert (figures.offered, figures.admitted, figures.waited, figures.refused) == (4, 2, 1, 1)
+    assert figures.refused_for == {"over-rate": 1}
     assert (figures.wait_p50, figures.wait_p99) == (0.0, 1.5)
 
 

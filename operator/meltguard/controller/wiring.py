@@ -1,0 +1,155 @@
+"""What the process shares, and the loops of one term that are made of it."""
+
+from dataclasses import dataclass, field
+
+from meltguard.adapters.agent_push import AgentPush
+from meltguard.adapters.kubernetes_autoscalers import KubernetesAutoscalers
+from meltguard.adapters.kubernetes_client import KubernetesApi
+from meltguard.adapters.kubernetes_fleet import KubernetesFleet
+from meltguard.adapters.kubernetes_moves import KubernetesMoves
+from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
+from meltguard.adapters.prometheus import PrometheusMetrics
+from meltguard.clock import SystemClock
+from meltguard.controller.claimer import Claimer
+from meltguard.controller.events import EventLog
+from meltguard.controller.leavers import Leavers
+from meltguard.controller.ledger import Ledger
+from meltguard.controller.loops import HolderLoops
+from meltguard.controller.lost_claims import LostClaims
+from meltguard.controller.mover import Board, Mover
+from meltguard.controller.observe import Observer, Surroundings
+from meltguard.controller.pools_status import PoolReporter
+from meltguard.controller.resources import Resources
+from meltguard.controller.rollouts import RolloutKeeper
+from meltguard.controller.service import Means
+from meltguard.controller.settings import OperatorSettings
+from meltguard.controller.supervisor import Supervisor
+from meltguard.controller.telemetry import Telemetry
+from meltguard.core.units import Epoch, Seconds
+
+FLEET_DEAD = Seconds(180.0)
+"""A mirror that has been silent for this long will not come back by itself: liveness fails, the pod restarts."""
+
+
+@dataclass(slots=True)
+class Process:
+    """What the whole process shares."""
+
+    settings: OperatorSettings
+    api: KubernetesApi
+    clock: SystemClock
+    telemetry: Telemetry
+    fleet: KubernetesFleet
+    resources: Resources
+    supervisor: Supervisor
+    synced: bool = field(default=False)
+
+    def unhealthy(self) -> tuple[str, ...]:
+        """What liveness says: dead loops, dead mirrors."""
+        dead = [f"loop {name} is silent" for name in self.supervisor.dead()]
+        age = max(self.fleet.age, self.resources.age)
+        if self.synced and age > FLEET_DEAD:
+            dead.append(f"the watch has been silent for {age:.0f} s")
+        return tuple(dead)
+
+    def unready(self) -> tuple[str, ...]:
+        """What readiness says: a standby is ready too, once it sees the cluster."""
+        return () if self.synced else ("nodes, pods and policies are not read yet",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """What all loops of one term write with, and what they tell each other."""
+
+    process: Process
+    api: KubernetesApi  # fenced: it writes while the Lease is held
+    epoch: Epoch
+    objects: KubernetesObjects
+    events: EventLog
+    board: Board
+    lost: LostClaims
+    rollouts: RolloutKeeper
+
+
+def build_loops(
+    process: Process, api: KubernetesApi, outside: tuple[AgentPush, PrometheusMetrics], epoch: Epoch
+) -> HolderLoops:
+    """Wire the holder's loops: the only place that joins them to adapters."""
+    sink, metrics = outside
+    objects, lost = KubernetesObjects(api, process.clock), LostClaims()
+    lost.remember(process.resources.pools())
+    term = Term(
+        process=process,
+        api=api,
+        epoch=epoch,
+        objects=objects,
+        events=EventLog(objects=objects, clock=process.clock),
+        board=Board(),
+        lost=lost,
+        rollouts=RolloutKeeper(rollouts=KubernetesRollouts(api)),
+    )
+    means = Means(
+        observer=_observer(term, metrics),
+        rollouts=term.rollouts,
+        objects=objects,
+        sink=sink,
+        events=term.events,
+        telemetry=process.telemetry,
+        clock=process.clock,
+        board=term.board,
+        key=process.settings.keys[0],
+        epoch=epoch,
+    )
+    return HolderLoops(
+        means=means,
+        resources=process.resources,
+        fleet=process.fleet,
+        mover=_mover(term),
+        pools=_reporter(term),
+        supervisor=process.supervisor,
+        tick=process.settings.tick,
+    )
+
+
+def _observer(term: Term, metrics: PrometheusMetrics) -> Observer:
+    outside = Surroundings(
+        metrics=metrics,
+        objects=term.objects,
+        autoscalers=KubernetesAutoscalers(term.api),
+        rollouts=term.rollouts,
+        clock=term.process.clock,
+        lost=term.lost,
+    )
+    return Observer(term.process.resources, term.process.fleet, outside)
+
+
+def _reporter(term: Term) -> PoolReporter:
+    process = term.process
+    return PoolReporter(
+        resources=process.resources,
+        fleet=process.fleet,
+        objects=term.objects,
+        clock=process.clock,
+        telemetry=process.telemetry,
+        lost=term.lost,
+    )
+
+
+def _mover(term: Term) -> Mover:
+    process, fleet = term.process, term.process.fleet
+    return Mover(
+        resources=process.resources,
+        fleet=fleet,
+        moves=KubernetesMoves(term.api),
+        claimer=Claimer(resources=process.resources, fleet=fleet, census=fleet, clock=process.clock, lost=term.lost),
+        leavers=Leavers(pods=term.objects, events=term.events, telemetry=process.telemetry),
+        books=Ledger(api=term.api, clock=process.clock),
+        lost=term.lost,
+        pods=term.objects,
+        events=term.events,
+        telemetry=process.telemetry,
+        clock=process.clock,
+        epoch=term.epoch,
+        board=term.board,
+    )
