@@ -27,8 +27,12 @@ from meltguard.localcluster.progress import PlainProgress
 
 REPORT: Final = Path("build/bench/limiter.json")
 LOAD_CORE: Final = 0
+CONTROLS: Final = ("limits fixed window", "bare app", "starlette", "nginx", "envoy", "uvicorn")
 RATE_GOAL: Final = 1_000_000.0  # decisions a second and core
 ADDED_GOAL: Final = 2.6  # CPU microseconds a request, what NGINX limit_req adds on a quiet machine
+STEADY: Final = 1.5
+"""Where a subject without a limiter costs so many times its least in another round, the machine does other work."""
+
 QUOTA_GOAL: Final = 1.0  # ms that a quota in Valkey adds at p99
 
 
@@ -113,21 +117,28 @@ def wire_shown(found: Mapping[str, Measured]) -> Table:
     return shown
 
 
-async def run(asked: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
-    """All rows. Raises Unproven."""
+def unsteady(*found: Mapping[str, Cost]) -> list[str]:
+    """The subjects without a limiter that cost much more in one round than in another."""
+    plain = [(name, one) for costs in found for name, one in costs.items() if name in CONTROLS]
+    return [name for name, one in plain if one.most > STEADY * one.least]
+
+
+async def run(asked: argparse.Namespace, console: Console) -> tuple[list[dict[str, Any]], list[str]]:
+    """All rows, and what was too unsteady to prove anything. Raises Unproven."""
     console.print(f"decisions, {asked.rounds} rounds of {asked.times} each ...")
     decided = await interleaved(decisions(), asked.rounds, asked.times)
     console.print(costs_shown("one decision in a process", decided))
     called = await interleaved(middlewares(), asked.rounds, asked.times // 4)
     console.print(costs_shown("one ASGI call in a process", called))
-    made = decision_rows(decided) + middleware_rows(called)
+    made, wire = decision_rows(decided) + middleware_rows(called), dict[str, Cost]()
     if asked.wire:
         with tempfile.TemporaryDirectory() as folder, subjects(Path(folder), PlainProgress(sys.stderr)) as running:
             console.print(f"{len(running)} servers, {asked.rounds} rounds of {asked.requests} requests each ...")
             found = await measured(running, asked.rounds, asked.requests, asked.rate)
         console.print(wire_shown(found))
         made += wire_rows(found)
-    return made
+        wire = {name: one.cost for name, one in found.items()}
+    return made, unsteady(decided, called, wire)
 
 
 def main() -> int:
@@ -143,7 +154,7 @@ def main() -> int:
     if (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {LOAD_CORE})
     try:
-        made = asyncio.run(run(asked, console))
+        made, shaky = asyncio.run(run(asked, console))
     except Unproven as exc:
         console.print(str(exc))
         return Verdict.INCONCLUSIVE
@@ -153,6 +164,9 @@ def main() -> int:
         console.print(
             f"{'met' if one['met'] else 'NOT MET'}: {one['name']} {one['value']} {one['unit']}{against} ({one['goal']})"
         )
+    if shaky:
+        console.print(f"proves little: rounds of {', '.join(shaky)} differ too much; run it on a quiet machine")
+        return Verdict.INCONCLUSIVE
     return Verdict.WHOLE_STORY if all(one["met"] for one in made) else Verdict.NOT_ALL
 
 
