@@ -76,7 +76,8 @@ class AdmissionMiddleware:
     async def _ask(self, scope: Scope, intake: Intake) -> Ask:
         """Who asks for what. Raises as Intake.fill."""
         headers, callers = headers_of(scope), self._callers
-        tier, user = callers.default_tier, f"address {(scope.get('client') or ('unknown',))[0]}"
+        tier, address = callers.default_tier, f"address {(scope.get('client') or ('unknown',))[0]}"
+        user = address
         cost: Cost | None = None
         if callers.trust_gateway:
             tier = TierName(headers.get(callers.tier_header) or callers.default_tier)
@@ -85,7 +86,8 @@ class AdmissionMiddleware:
         key = headers.get("idempotency-key", "")[:LONGEST_KEY] or None
         await intake.fill(READ_AHEAD, callers.body_within)
         feature = headers.get(callers.feature_header, "")
-        return Ask(tier=tier, user=user, cost=cost or self._cost_of_body(headers, intake), key=key, feature=feature)
+        cost = cost or self._cost_of_body(headers, intake)
+        return Ask(tier=tier, user=user, address=address, cost=cost, key=key, feature=feature)
 
     def _cost_of_body(self, headers: Mapping[str, str], intake: Intake) -> Cost:
         if headers.get("content-type", "").lower().startswith(OPAQUE_BODIES):

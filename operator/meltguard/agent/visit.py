@@ -17,6 +17,7 @@ class Ask:
 
     tier: TierName  # as the caller's gateway named it; perhaps unknown
     user: str
+    address: str = ""  # where it came from: whose turn it is where no user is known
     cost: Cost
     key: str | None = None  # idempotency key
     feature: str = ""  # that the request uses; "" for none
