@@ -11,11 +11,11 @@ from meltguard.agent.documents import Documents
 from meltguard.agent.gate import Gate, Hindrance, Placed, Slot
 from meltguard.agent.load import LoadMeter
 from meltguard.agent.news import News, OverloadWatch
-from meltguard.agent.queue import Ticket
 from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk
 from meltguard.agent.records import Records
 from meltguard.agent.refusal import Reason, Refusal, answer, status_of
 from meltguard.agent.settings import AgentSettings
+from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result, Visit
 from meltguard.core.features import has_feature
 from meltguard.core.units import Instant, Percent, Seconds, Share, TierName
@@ -202,6 +202,8 @@ class Admission:
             return placed
         turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._turns[placed] = turn
+        for ticket in self.gate.gave_way():
+            _settle(self._turns.pop(ticket), Hindrance(Reason.GAVE_WAY, self.gate.predicted_wait()))
         self._advance()
         end = self._bound_wait(visit, placed, turn)
         caller.watch(lambda: self._turn_away(placed, turn, Hindrance(Reason.CLIENT_GONE)))

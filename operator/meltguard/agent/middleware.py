@@ -80,7 +80,8 @@ class AdmissionMiddleware:
     def _ask(self, scope: Scope, intake: Intake) -> Ask:
         """Who asks for what."""
         headers, callers = headers_of(scope, self._read), self._callers
-        tier, user = callers.default_tier, f"address {(scope.get('client') or ('unknown',))[0]}"
+        tier, address = callers.default_tier, f"address {(scope.get('client') or ('unknown',))[0]}"
+        user = address
         cost: Cost | None = None
         if callers.trust_gateway:
             tier = TierName(headers.get(callers.tier_header) or callers.default_tier)
@@ -88,7 +89,8 @@ class AdmissionMiddleware:
             cost = cost_in_headers(headers)
         key = headers.get(KEY_HEADER, "")[:LONGEST_KEY] or None
         feature = headers.get(callers.feature_header, "")
-        return Ask(tier=tier, user=user, cost=cost or self._cost_of_body(headers, intake), key=key, feature=feature)
+        cost = cost or self._cost_of_body(headers, intake)
+        return Ask(tier=tier, user=user, address=address, cost=cost, key=key, feature=feature)
 
     def _cost_of_body(self, headers: Mapping[str, str], intake: Intake) -> Cost:
         if headers.get(TYPE_HEADER, "").lower().startswith(OPAQUE_BODIES):

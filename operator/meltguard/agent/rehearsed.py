@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from meltguard.agent.counters import Tally
 from meltguard.agent.gate import Gate, Hindrance, Slot, Wish
-from meltguard.agent.queue import Ticket
 from meltguard.agent.refusal import Reason
 from meltguard.agent.settings import DEFAULT_TIER, Pace
 from meltguard.agent.standing import Standing, by_tier, own_gpu
+from meltguard.agent.turns import Ticket
 from meltguard.api.agent_report import LimitSource
 from meltguard.api.grants import document_of
 from meltguard.api.limit_document import DocumentKind
@@ -121,7 +121,7 @@ class RehearsedDoor:
         return TierCounters(
             offered=Units(counts.offered_units),
             admitted=Units(counts.admitted_units),
-            waiting=Units(max(0.0, self._gate.line.units(name))),
+            waiting=self._gate.line.units(name),
             refused=sum(counts.refused.values()),
             wait_p99=Seconds(0.0),  # the law does not go by it, and sorting waits at every look is slow
             for_gpu=self._gate.waiting_for_gpu(name, at),

@@ -19,6 +19,7 @@ class Ask(NamedTuple):
     tier: TierName  # as the caller's gateway named it; perhaps unknown
     user: str
     cost: Cost
+    address: str = ""  # where it came from: whose turn it is where no user is known
     key: str | None = None  # idempotency key
     feature: str = ""  # that the request uses; "" for none
 
@@ -42,7 +43,7 @@ class Visit:
     @property
     def wish(self) -> Wish:
         """What it asks of the gate."""
-        return Wish(self.tier, self.units)
+        return Wish(self.tier, self.units, self.ask.user or self.ask.address)
 
     @property
     def images(self) -> int:
