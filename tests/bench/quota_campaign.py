@@ -28,6 +28,7 @@ WORKERS: Final = 8  # requests at once at each agent
 BUDGET: Final = Seconds(5.0)  # all agents share this process with each other
 RENEW_EVERY: Final = Seconds(30.0)
 AWAY: Final = Seconds(0.3)
+LOOKS: Final = 500
 MOST_IMAGE_SECONDS: Final = 0.004
 RETRY_AFTER: Final = Seconds(0.05)  # clients here are less patient than those who obey Retry-After
 REFUSED_AFTER_FLUSH: Final = 1_000  # requests that a flushed book must refuse before the next one is used
@@ -199,6 +200,7 @@ class Campaign:
 
     async def _do(self, fault: Fault) -> None:
         if fault is Fault.FLUSH:
+            await self._some_in_flight()
             self.sums.in_flight_at_flush += self.sums.in_flight[self._book]
             await asyncio.to_thread(self._server.client().flushall)
             self._refused_since_flush = 0
@@ -207,6 +209,13 @@ class Campaign:
         await asyncio.to_thread(self._server.kill if fault is Fault.KILL else self._server.stop)
         await asyncio.sleep(AWAY)
         await asyncio.to_thread(self._server.start)
+
+    async def _some_in_flight(self) -> None:
+        """A flush is hardest while images are made; a moment later is as good."""
+        for _ in range(LOOKS):
+            if self.sums.in_flight[self._book]:
+                return
+            await asyncio.sleep(0.001)
 
 
 def zone_far_from_midnight() -> str:
