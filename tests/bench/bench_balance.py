@@ -36,7 +36,8 @@ UNIT_WORK: Final = Seconds(10.0 / SPEED)  # one image unit on a good card
 UNITS: Final = (1, 2, 4)  # images asked for at once
 UNITS_WEIGHTS: Final = (70, 20, 10)
 SPREAD: Final = 0.15
-WEIGHTS_EVERY: Final = 0.1  # s; Envoy takes no less. At the bench's speed that is 5 s, where its default is 1 s
+WEIGHTS_EVERY: Final = 1.0
+"""Seconds. Envoy begins its round anew at each change of weights: about one round over the pods must fit in between."""
 WARM_UP: Final = 0.2  # of the time; while rates are learned and the hot card warms nothing is judged
 LAG_GOAL: Final = Seconds(0.05)
 TIE: Final = 0.02
