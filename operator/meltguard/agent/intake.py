@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from meltguard.agent.asgi import Message, Receive
+from meltguard.agent.turns import Ticket
 from meltguard.core.units import Seconds
 
 READ_AHEAD: Final = 1_048_576  # bytes kept of a body; a longer one streams while its request is in the GPU
@@ -14,8 +15,8 @@ READ_AHEAD: Final = 1_048_576  # bytes kept of a body; a longer one streams whil
 class Intake:
     """Stands between the server's `receive` and the app's."""
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    def __init__(self, receive: Receive, waits: Callable[[Ticket], None] | None = None) -> None:
+        self._receive, self._waits = receive, waits
         self._kept: deque[Message] = deque()
         self._kept_bytes = 0
         self._complete = False  # the whole body was read from the server
@@ -51,6 +52,11 @@ class Intake:
         self._when_gone.append(when_gone)
         if self._pump is None:
             self._pump = asyncio.create_task(self._read_ahead())
+
+    def waits(self, ticket: Ticket) -> None:
+        """The request has a place in the line."""
+        if self._waits is not None:
+            self._waits(ticket)
 
     async def receive(self) -> Message:
         """The app's `receive`."""

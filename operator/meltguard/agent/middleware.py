@@ -1,7 +1,7 @@
 """Pure ASGI middleware: each request passes the admission before it reaches the image server's app."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from meltguard.agent.admission import Admission
@@ -9,11 +9,15 @@ from meltguard.agent.asgi import App, Message, Receive, Scope, Send, headers_of,
 from meltguard.agent.cost import DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
 from meltguard.agent.intake import READ_AHEAD, Intake
 from meltguard.agent.outbox import Outbox
+from meltguard.agent.quota_desk import Allowance
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import Callers, Pace
 from meltguard.agent.visit import Ask, Result, Visit
+from meltguard.api.limit_document import TierLimit
 from meltguard.core.units import Seconds, TierName
 
+WAITS: Final = "meltguard.waits"  # in a scope: whom to tell of the place in the line
+Fields = Callable[[TierLimit, Allowance | None], dict[str, str]]
 LONGEST_KEY: Final = 256
 FLUSH_SPANS: Final = 10  # the connection itself ends a client that stops reading; this ends one that only dawdles
 OPAQUE_BODIES: Final = ("multipart/", "image/", "application/octet-stream")  # nothing in them tells the cost
@@ -33,7 +37,7 @@ class AdmissionMiddleware:
         elif scope["type"] != "http" or scope["path"] in self._callers.open_paths:
             await self._app(scope, receive, send)
         else:
-            await self._guard(scope, Intake(receive), send)
+            await self._guard(scope, Intake(receive, scope.get(WAITS)), send)
 
     async def _guard(self, scope: Scope, intake: Intake, send: Send) -> None:
         try:
@@ -56,7 +60,7 @@ class AdmissionMiddleware:
     async def _serve(self, visit: Visit, scope: Scope, intake: Intake, send: Send) -> None:
         """Run the app. The slot is given back when it ends, however it ends; its answer may be read later."""
         outbox = Outbox(send)
-        delivery = Delivery(outbox, visit, intake)
+        delivery = Delivery(outbox, visit, intake, self._admission.fields)
         if visit.reservation is not None:
             intake.watch(delivery.client_left)
         try:
@@ -73,16 +77,24 @@ class AdmissionMiddleware:
                 outbox.discard()
         await outbox.flush(Seconds(FLUSH_SPANS * self._callers.read_within))
 
+    def owner_of(self, scope: Scope) -> str:
+        """Who asks, as far as anyone knows: a user, or else an address."""
+        _, user, address = self._caller(scope, headers_of(scope))
+        return user or address
+
+    def _caller(self, scope: Scope, headers: Mapping[str, str]) -> tuple[TierName, str, str]:
+        """Tier, user and address."""
+        callers, address = self._callers, f"address {(scope.get('client') or ('unknown',))[0]}"
+        if not callers.trust_gateway:
+            return callers.default_tier, address, address
+        tier = TierName(headers.get(callers.tier_header) or callers.default_tier)
+        return tier, headers.get(callers.user_header, ""), address
+
     async def _ask(self, scope: Scope, intake: Intake) -> Ask:
         """Who asks for what. Raises as Intake.fill."""
         headers, callers = headers_of(scope), self._callers
-        tier, address = callers.default_tier, f"address {(scope.get('client') or ('unknown',))[0]}"
-        user = address
-        cost: Cost | None = None
-        if callers.trust_gateway:
-            tier = TierName(headers.get(callers.tier_header) or callers.default_tier)
-            user = headers.get(callers.user_header, "")
-            cost = cost_in_headers(headers)
+        tier, user, address = self._caller(scope, headers)
+        cost = cost_in_headers(headers) if callers.trust_gateway else None
         key = headers.get("idempotency-key", "")[:LONGEST_KEY] or None
         await intake.fill(READ_AHEAD, callers.body_within)
         feature = headers.get(callers.feature_header, "")
@@ -101,8 +113,8 @@ class AdmissionMiddleware:
 class Delivery:
     """Watches an answer on its way to the client."""
 
-    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake) -> None:
-        self._outbox, self._visit, self._intake = outbox, visit, intake
+    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake, fields: Fields) -> None:
+        self._outbox, self._visit, self._intake, self._fields = outbox, visit, intake, fields
         self._body_bytes = 0
         self.whole = False
         self._left_early = False
@@ -112,9 +124,10 @@ class Delivery:
         """The app's `send`."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self._visit.reservation is not None:
-                allowance = self._visit.reservation.allowance.headers()
-                pairs = [(name.encode(), value.encode()) for name, value in allowance.items()]
+            reservation = self._visit.reservation
+            fields = self._fields(self._visit.rule, reservation.allowance if reservation is not None else None)
+            if fields:
+                pairs = [(name.encode(), value.encode()) for name, value in fields.items()]
                 message = {**message, "headers": [*message.get("headers", ()), *pairs]}
         elif message["type"] == "http.response.body":
             if not self._intake.gone:

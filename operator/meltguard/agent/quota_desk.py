@@ -59,18 +59,6 @@ class Allowance:
     used: int
     resets_in: Seconds
 
-    def headers(self) -> dict[str, str]:
-        """The RateLimit fields (draft-ietf-httpapi-ratelimit-headers-11).
-
-        >>> Allowance(limit=3, used=2, resets_in=Seconds(5400.0)).headers()["ratelimit"]
-        '"images-daily";r=1;t=5400'
-        """
-        left = max(0, self.limit - self.used)
-        return {
-            "ratelimit-policy": f'"images-daily";q={self.limit};w=86400',
-            "ratelimit": f'"images-daily";r={left};t={max(0, round(self.resets_in))}',
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:

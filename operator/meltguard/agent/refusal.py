@@ -123,10 +123,15 @@ def answer(refusal: Refusal, now: Instant, luck: Share) -> Answer:
     )
 
 
+def _phrase(status: int) -> str:
+    """A status in words; 499 has none of the standard's."""
+    return HTTPStatus(status).phrase if status in set(HTTPStatus) else "Client Closed Request"
+
+
 def _members(refusal: Refusal, wording: Wording, seconds: int | None) -> dict[str, object]:
     members: dict[str, object | None] = {
         "type": PROBLEM_TYPES + wording.kind if wording.kind else "about:blank",
-        "title": wording.kind.replace("-", " ").capitalize() if wording.kind else HTTPStatus(refusal.status).phrase,
+        "title": wording.kind.replace("-", " ").capitalize() if wording.kind else _phrase(refusal.status),
         "status": refusal.status,
         "detail": wording.detail,
         "reason": refusal.reason.value,

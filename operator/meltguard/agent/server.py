@@ -17,6 +17,7 @@ from meltguard.agent.asgi import App
 from meltguard.agent.connections import ConnectionBounds, GuardedProtocol, guarded_protocol
 from meltguard.agent.control import ControlApp
 from meltguard.agent.middleware import AdmissionMiddleware
+from meltguard.agent.place_app import PlacesMiddleware
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
 from meltguard.agent.settings import Address, AgentSettings
 from meltguard.clock import SystemClock
@@ -72,7 +73,9 @@ async def serving(settings: AgentSettings, app: App, clock: Clock | None = None)
         agent = Agent(settings, clock, store)
         work = await stack.enter_async_context(_running(agent))
         guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
-        data = _server(guarded, settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
+        places = PlacesMiddleware(guarded, agent.admission, settings)
+        stack.push_async_callback(places.close)
+        data = _server(places, settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
         control = _server(ControlApp(agent), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))
         await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
         work.add_done_callback(_tell_of_failure)

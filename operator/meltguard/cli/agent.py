@@ -10,13 +10,15 @@ import typer
 
 from meltguard.agent.proxy import proxying
 from meltguard.agent.server import serving
-from meltguard.agent.settings import Address, AgentSettings, Callers, PolicyKey, QuotaSettings
+from meltguard.agent.settings import Address, AgentSettings, Callers, PlaceBounds, PolicyKey, QuotaSettings
 from meltguard.api.signed import PublicKeys
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
 from meltguard.errors import InvalidInput
 
 KEYS_HELP = "Trusted public keys, keyid=base64, divided by commas; two while one replaces the other."
 STORE_HELP = "Valkey or Redis of the daily quotas, redis://HOST:PORT/DB; may bear a password, so prefer the variable."
+OPENAI_HELP = "Tell limits in x-ratelimit-* fields too, as OpenAI's clients know them."
+ASYNC_HELP = "Seconds after which any unanswered request becomes 202 and a place to poll; else only where clients ask."
 TRUST_HELP = "A gateway sets or removes the tier, user and X-Meltguard-* headers itself; else they are not read."
 
 
@@ -37,6 +39,8 @@ def agent(
     user_header: Annotated[str, typer.Option(help="Header with the caller's name.")] = "X-Meltguard-User",
     default_tier: Annotated[str, typer.Option(help="Tier of callers whose tier is not known.")] = "default",
     quota_store: Annotated[str | None, typer.Option(envvar="MELTGUARD_QUOTA_STORE", help=STORE_HELP)] = None,
+    openai_fields: Annotated[bool, typer.Option(help=OPENAI_HELP)] = False,
+    async_after: Annotated[float | None, typer.Option(min=0.1, help=ASYNC_HELP)] = None,
     quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
@@ -56,8 +60,10 @@ def agent(
             tier_header=tier_header.lower(),
             user_header=user_header.lower(),
             default_tier=TierName(default_tier),
+            openai_fields=openai_fields,
         ),
         quota=QuotaSettings(url=quota_store, budget=Seconds(quota_budget)),
+        places=PlaceBounds(after=Seconds(async_after) if async_after is not None else None),
     )
     asyncio.run(_run(settings, upstream))
 
