@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from meltguard.agent.admission import Admission
-from meltguard.agent.asgi import App, Message, Receive, Scope, Send, headers_of, problem
+from meltguard.agent.asgi import SEEN, App, Message, Receive, Scope, Send, headers_of, problem
 from meltguard.agent.cost import DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
 from meltguard.agent.intake import READ_AHEAD, Intake
 from meltguard.agent.outbox import Outbox
@@ -50,6 +50,8 @@ class AdmissionMiddleware:
             return
         try:
             outcome = await self._admission.admit(ask, intake)
+            if SEEN in scope:
+                scope[SEEN].update(outcome.facts())
             if isinstance(outcome, Refusal):
                 await self._admission.answer(outcome).send(send)
             else:

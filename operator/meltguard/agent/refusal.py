@@ -88,6 +88,10 @@ class Refusal:
     since: Instant | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def facts(self) -> dict[str, object]:
+        """What may be written down of it."""
+        return {"tier": self.tier, "reason": self.reason.value}
+
 
 def status_of(reason: Reason, shed_status: int) -> int:
     """The HTTP status of a refusal in a tier whose policy sheds with `shed_status`."""

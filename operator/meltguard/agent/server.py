@@ -12,6 +12,7 @@ from typing import Final
 import uvicorn
 from typing_extensions import override
 
+from meltguard.agent.access_log import AccessLog
 from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import App
 from meltguard.agent.connections import ConnectionBounds, GuardedProtocol, guarded_protocol
@@ -75,7 +76,8 @@ async def serving(settings: AgentSettings, app: App, clock: Clock | None = None)
         guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
         places = PlacesMiddleware(guarded, agent.admission, settings)
         stack.push_async_callback(places.close)
-        data = _server(places, settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
+        logged = places if agent.access_log is None else AccessLog(places, agent.access_log, clock)
+        data = _server(logged, settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
         control = _server(ControlApp(agent), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))
         await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
         work.add_done_callback(_tell_of_failure)

@@ -122,6 +122,7 @@ class AgentSettings:
     baseline_file: Path | None = None
     state_file: Path | None = None
     journal: Path | None = None
+    access_log: Path | None = None  # one JSON line a request
     journal_names_users: bool = False  # else the journal bears hashes
     callers: Callers = field(default_factory=Callers)
     pace: Pace = field(default_factory=Pace)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from meltguard.agent.cost import Cost
 from meltguard.agent.gate import Slot, Wish
 from meltguard.agent.quota_desk import Reservation
+from meltguard.agent.quota_store import hashed
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.api.limit_document import TierLimit
@@ -42,6 +43,10 @@ class Visit:
     def tier(self) -> TierName:
         """The tier that counts it: one the document knows."""
         return self.wish.tier
+
+    def facts(self) -> dict[str, object]:
+        """What may be written down of it; the user as a hash."""
+        return {"tier": self.tier, "user": hashed(self.ask.user), "units": self.units, "wait": round(self.waited, 6)}
 
     @property
     def images(self) -> int:

@@ -17,6 +17,7 @@ from meltguard.errors import InvalidInput
 
 KEYS_HELP = "Trusted public keys, keyid=base64, divided by commas; two while one replaces the other."
 STORE_HELP = "Valkey or Redis of the daily quotas, redis://HOST:PORT/DB; may bear a password, so prefer the variable."
+ACCESS_HELP = "Append one JSON line an answer to this file (/dev/stdout): no prompts, no tokens, no query values."
 OPENAI_HELP = "Tell limits in x-ratelimit-* fields too, as OpenAI's clients know them."
 ASYNC_HELP = "Seconds after which any unanswered request becomes 202 and a place to poll; else only where clients ask."
 TRUST_HELP = "A gateway sets or removes the tier, user and X-Meltguard-* headers itself; else they are not read."
@@ -34,6 +35,7 @@ def agent(
     state_file: Annotated[Path | None, typer.Option(help="What must outlive a restart; on a writable volume.")] = None,
     journal: Annotated[Path | None, typer.Option(help="Append one JSON line a request to this file.")] = None,
     journal_names_users: Annotated[bool, typer.Option(help="Write users' names, not their hashes.")] = False,
+    access_log: Annotated[Path | None, typer.Option(help=ACCESS_HELP)] = None,
     trust_gateway: Annotated[bool, typer.Option(help=TRUST_HELP)] = False,
     tier_header: Annotated[str, typer.Option(help="Header with the caller's tier.")] = "X-Meltguard-Tier",
     user_header: Annotated[str, typer.Option(help="Header with the caller's name.")] = "X-Meltguard-User",
@@ -55,6 +57,7 @@ def agent(
         state_file=state_file,
         journal=journal,
         journal_names_users=journal_names_users,
+        access_log=access_log,
         callers=Callers(
             trust_gateway=trust_gateway,
             tier_header=tier_header.lower(),
