@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -58,17 +59,20 @@ def agent(
         journal=journal,
         journal_names_users=journal_names_users,
         access_log=access_log,
-        callers=Callers(
-            trust_gateway=trust_gateway,
-            tier_header=tier_header.lower(),
-            user_header=user_header.lower(),
-            default_tier=TierName(default_tier),
-            openai_fields=openai_fields,
-        ),
+        callers=replace(_callers(trust_gateway, tier_header, user_header, default_tier), openai_fields=openai_fields),
         quota=QuotaSettings(url=quota_store, budget=Seconds(quota_budget)),
         places=PlaceBounds(after=Seconds(async_after) if async_after is not None else None),
     )
     asyncio.run(_run(settings, upstream))
+
+
+def _callers(trust_gateway: bool, tier_header: str, user_header: str, default_tier: str) -> Callers:
+    return Callers(
+        trust_gateway=trust_gateway,
+        tier_header=tier_header.lower(),
+        user_header=user_header.lower(),
+        default_tier=TierName(default_tier),
+    )
 
 
 def _trusted(text: str) -> PublicKeys:
