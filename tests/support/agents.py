@@ -133,7 +133,7 @@ async def ask(session: aiohttp.ClientSession, running: ServingAgent, tier: str =
     headers = {"X-Meltguard-Tier": tier, "X-Meltguard-User": user, **options.pop("headers", {})}
     url = f"http://{running.data.host}:{running.data.port}/v1/images"
     async with session.post(url, json=options.pop("json", {"n": 1}), headers=headers, **options) as answer:
-        return await _told(answer)
+        return await told_of(answer)
 
 
 async def push(session: aiohttp.ClientSession, running: ServingAgent, document: LimitDocument | bytes) -> Told:
@@ -141,16 +141,17 @@ async def push(session: aiohttp.ClientSession, running: ServingAgent, document: 
     raw = document if isinstance(document, bytes) else signed(document)
     url = f"http://{running.control.host}:{running.control.port}/v1/limits"
     async with session.put(url, data=raw) as answer:
-        return await _told(answer)
+        return await told_of(answer)
 
 
 async def look(session: aiohttp.ClientSession, running: ServingAgent, path: str = "/v1/report") -> Told:
     """Read the control interface."""
     async with session.get(f"http://{running.control.host}:{running.control.port}{path}") as answer:
-        return await _told(answer)
+        return await told_of(answer)
 
 
-async def _told(answer: aiohttp.ClientResponse) -> Told:
+async def told_of(answer: aiohttp.ClientResponse) -> Told:
+    """Read an answer whole."""
     headers = {name.lower(): value for name, value in answer.headers.items()}
     body = await (answer.json(content_type=None) if "json" in answer.content_type else answer.text())
     return Told(answer.status, headers, body)

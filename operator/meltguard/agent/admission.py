@@ -8,15 +8,18 @@ from typing import Final, Protocol
 
 from meltguard.agent.asgi import Answer, Header
 from meltguard.agent.documents import Documents
-from meltguard.agent.gate import Gate, Hindrance, Placed, Slot
+from meltguard.agent.fields import Allotment, allotments, of_allowance, openai_fields, rate_limit_fields, spent_for
+from meltguard.agent.gate import Gate, Hindrance, Outlook, Placed, Slot
 from meltguard.agent.load import LoadMeter
 from meltguard.agent.news import News, OverloadWatch
+from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk
 from meltguard.agent.records import Records
 from meltguard.agent.refusal import Reason, Refusal, answer, status_of
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result, Visit
+from meltguard.api.limit_document import TierLimit
 from meltguard.core.features import has_feature
 from meltguard.core.units import Instant, Percent, Seconds, Share, TierName
 from meltguard.ports import Clock
@@ -31,6 +34,10 @@ class Caller(Protocol):
 
     def watch(self, when_gone: Callable[[], None]) -> None:
         """Call back when the client leaves."""
+        ...
+
+    def waits(self, ticket: Ticket) -> None:
+        """It has a place in the line."""
         ...
 
 
@@ -82,8 +89,7 @@ class Admission:
             return self._refuse(visit, hindrance)
         denial = await self._reserve(visit)
         if denial is not None:
-            headers = denial.allowance.headers() if denial.allowance is not None else {}
-            return self._refuse(visit, Hindrance(denial.reason, denial.wait), denial.reset, headers)
+            return self._refuse(visit, Hindrance(denial.reason, denial.wait), denial)
         try:
             turn = await self._turn(visit, caller)
         except asyncio.CancelledError:
@@ -126,6 +132,23 @@ class Admission:
     def load_json(self) -> bytes:
         """The same for a reader of the control port."""
         return self.load.as_json(self.standing.heat, self._clock.elapsed())
+
+    def fields(self, rule: TierLimit, allowance: Allowance | None) -> dict[str, str]:
+        """The header fields that tell a client what its tier and its user may still have."""
+        found = self._allotments(rule)
+        if allowance is not None:
+            found.append(of_allowance(allowance))
+        if not found:
+            return {}
+        also = openai_fields(found) if self._settings.callers.openai_fields else {}
+        return {**rate_limit_fields(found), **also}
+
+    def _allotments(self, rule: TierLimit) -> list[Allotment]:
+        return [] if self.standing.observing else allotments(self.gate.rates, rule, self._clock.elapsed())
+
+    def outlook(self, ticket: Ticket) -> Outlook | None:
+        """What a waiting request may expect; None where it does not wait any more."""
+        return self.gate.outlook(ticket, self._clock.elapsed())
 
     def stop(self) -> None:
         """Refuse whoever waits or comes from now on; what is in the GPU goes on."""
@@ -208,6 +231,7 @@ class Admission:
             _settle(self._turns.pop(ticket), Hindrance(Reason.GAVE_WAY, self.gate.predicted_wait()))
         self._advance()
         end = self._bound_wait(visit, placed, turn)
+        caller.waits(placed)
         caller.watch(lambda: self._turn_away(placed, turn, Hindrance(Reason.CLIENT_GONE)))
         try:
             return await turn
@@ -265,9 +289,7 @@ class Admission:
         if visit.reservation is not None:
             self._quota.release(visit.reservation)
 
-    def _refuse(
-        self, visit: Visit, hindrance: Hindrance, reset: Instant | None = None, headers: dict[str, str] | None = None
-    ) -> Refusal:
+    def _refuse(self, visit: Visit, hindrance: Hindrance, denial: Denial | None = None) -> Refusal:
         rule, why = visit.rule, visit.rule.why
         if hindrance.reason is Reason.FEATURE_SLOWED:
             share = visit.standing.features[visit.ask.feature]
@@ -276,15 +298,19 @@ class Admission:
             reason=hindrance.reason,
             tier=visit.tier,
             status=status_of(hindrance.reason, rule.shed_status),
-            wait=hindrance.wait,
-            reset=reset,
+            wait=_no_sooner(hindrance.wait, spent_for(self._allotments(rule))),
+            reset=denial.reset if denial is not None else None,
             message=rule.message,
             why=why,
             since=Instant(rule.since) if rule.since is not None else None,
-            headers=headers or {},
+            headers=self.fields(rule, denial.allowance if denial is not None else None),
         )
         self.records.refused(visit, hindrance.reason, refusal.status)
         return refusal
+
+
+def _no_sooner(wait: Seconds | None, spent: Seconds) -> Seconds | None:
+    return wait if wait is None else Seconds(max(wait, spent))
 
 
 def _settle(turn: asyncio.Future[Turn], outcome: Turn) -> bool:

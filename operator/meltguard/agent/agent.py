@@ -8,6 +8,7 @@ from collections import Counter
 from meltguard.agent.admission import Admission, Desks
 from meltguard.agent.documents import DocumentRefused, Documents, Identity
 from meltguard.agent.envelope import BaselineFile, opened
+from meltguard.agent.journal import Journal
 from meltguard.agent.news import News
 from meltguard.agent.quota_desk import QuotaDesk
 from meltguard.agent.quota_store import QuotaStore
@@ -38,6 +39,8 @@ class Agent:
         self._baseline_file = BaselineFile(settings.baseline_file)
         self.refused_documents: Counter[int] = Counter()
         self.refused_baselines = 0
+        self.access_log = Journal(settings.access_log) if settings.access_log is not None else None
+        self._obeyed = clock.elapsed()
         self._ticked = clock.elapsed()
         self._read_baseline()
         self.admission = Admission(settings, clock, Desks(self.documents, self.quota, self.news))
@@ -56,6 +59,7 @@ class Agent:
             self.refused_documents[exc.status] += 1
             log.warning("limit document refused", extra={"status": int(exc.status), "why": str(exc)})
             raise
+        self._obeyed = self._clock.elapsed()
         self._state.remember(self.documents.remembered)  # before the answer: what is acknowledged is never forgotten
         self.admission.refresh()
         return self.report()
@@ -74,6 +78,11 @@ class Agent:
         """How the store of quotas stands."""
         return store_state(self.admission, self.quota)
 
+    @property
+    def document_age(self) -> Seconds:
+        """Seconds since a document was taken last, or since the start."""
+        return Seconds(self._clock.elapsed() - self._obeyed)
+
     def tick(self) -> None:
         """Notice what only time or a file changes: a lease's end, a ramp's step, a new baseline, an overload's end."""
         self._read_baseline()
@@ -86,6 +95,8 @@ class Agent:
             tasks.create_task(self.quota.run(self.settings.quota.probe_every))
             if self.admission.records.journal is not None:
                 tasks.create_task(self.admission.records.journal.run())
+            if self.access_log is not None:
+                tasks.create_task(self.access_log.run())
 
     def stop(self) -> None:
         """Let readers and waiting requests go; what is in the GPU goes on."""

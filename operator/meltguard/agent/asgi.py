@@ -4,13 +4,14 @@ import json
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
+SEEN: Final = "meltguard.seen"  # in a scope: a dictionary for what the admission found out
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 

@@ -1,5 +1,6 @@
 """What an agent counts, as its report defines it. Times are arguments."""
 
+from bisect import bisect_left
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
@@ -8,6 +9,7 @@ from meltguard.agent.refusal import Reason
 from meltguard.core.units import Gpus, Seconds, TierName, Units, UnitsPerSecond
 
 WAIT_SPAN: Final = Seconds(60.0)
+WAIT_BOUNDS: Final = (0.001, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0)  # of the histogram, seconds
 NOTICEABLE: Final = Seconds(0.001)  # a shorter wait is the loop's own time
 MOST_WAITS: Final = 2_048  # of the last minute; more would only cost time to sort
 KEY_SPAN: Final = Seconds(600.0)
@@ -68,6 +70,15 @@ class TierCounts:
     refused: dict[Reason, int] = field(default_factory=_no_reasons)
     would_refuse: dict[Reason, int] = field(default_factory=_no_reasons)
     waits: RecentWaits = field(default_factory=RecentWaits)
+    wait_counts: list[int] = field(default_factory=lambda: [0] * (len(WAIT_BOUNDS) + 1))
+    wait_sum: float = 0.0
+
+    def waited_for(self, wait: Seconds, at: Seconds) -> None:
+        """A request waited so long and was admitted."""
+        self.waited += wait >= NOTICEABLE
+        self.waits.add(wait, at)
+        self.wait_counts[bisect_left(WAIT_BOUNDS, wait)] += 1
+        self.wait_sum += wait
 
     def offer(self, units: Units) -> None:
         """A request came."""
@@ -78,8 +89,7 @@ class TierCounts:
         """A request went to the GPU after this wait."""
         self.admitted += 1
         self.admitted_units += units
-        self.waited += wait >= NOTICEABLE
-        self.waits.add(wait, at)
+        self.waited_for(wait, at)
 
 
 class Tally:

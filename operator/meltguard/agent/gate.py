@@ -44,6 +44,14 @@ class Wish(NamedTuple):
 Placed = Slot | Ticket | Hindrance
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a waiting request may expect if nobody more important comes."""
+
+    position: int  # 1 is the next of all that wait
+    wait: Seconds  # estimate
+
+
 class Gate:
     """Slots, buckets and the waiting line of one pod."""
 
@@ -167,6 +175,17 @@ class Gate:
         drain = self.meter.drain_rate
         units = sum(self.line.units(tier) for tier in self._order)
         return Seconds(units / drain) if drain else Seconds(0.0)
+
+    def outlook(self, ticket: Ticket, at: Seconds) -> Outlook | None:
+        """How long a request still waits, and behind how many; None where it does not wait any more."""
+        line, rule = self.line.of(ticket.tier), self._standing.rule(ticket.tier)
+        if ticket not in line:
+            return None
+        count, units = line.before(ticket)
+        first = [tier for tier in self._order if tier != ticket.tier and self._priority(tier) >= rule.priority]
+        rate = Seconds(0.0) if ticket.rated else self.rates.backlog_wait(rule, ticket.units, at, units)
+        position = 1 + count + sum(self.line.count(tier) for tier in first)
+        return Outlook(position, max(self._gpu_wait(rule, units), rate))
 
     def waiting_for_gpu(self, tier: TierName, at: Seconds) -> Units:
         """Image units of the tier that only a busy GPU holds back: what its rate would let in this moment."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from meltguard.agent.asgi import Message, Receive
 from meltguard.agent.bounded import bounded
+from meltguard.agent.turns import Ticket
 from meltguard.core.units import Seconds
 
 READ_AHEAD: Final = 1_048_576  # bytes kept of a body; a longer one streams while its request is in the GPU
@@ -15,10 +16,10 @@ READ_AHEAD: Final = 1_048_576  # bytes kept of a body; a longer one streams whil
 class Intake:
     """Stands between the server's `receive` and the app's."""
 
-    __slots__ = ("_complete", "_kept", "_kept_bytes", "_pump", "_receive", "_stirred", "_when_gone", "gone")
+    __slots__ = ("_complete", "_kept", "_kept_bytes", "_pump", "_receive", "_stirred", "_waits", "_when_gone", "gone")
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    def __init__(self, receive: Receive, waits: Callable[[Ticket], None] | None = None) -> None:
+        self._receive, self._waits = receive, waits
         self._kept: deque[Message] = deque()
         self._kept_bytes = 0
         self._complete = False  # the whole body was read from the server
@@ -57,6 +58,11 @@ class Intake:
         if self._pump is None:
             self._stirred = asyncio.Event()
             self._pump = asyncio.create_task(self._read_ahead(self._stirred))
+
+    def waits(self, ticket: Ticket) -> None:
+        """The request has a place in the line."""
+        if self._waits is not None:
+            self._waits(ticket)
 
     async def receive(self) -> Message:
         """The app's `receive`."""

@@ -5,7 +5,7 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from meltguard.core.units import Instant, Seconds
 from meltguard.errors import InvalidInput
@@ -58,16 +58,24 @@ class JournalEntry:
             raise InvalidInput(f"not a journal line: {exc}; the file may be cut off at a crash") from exc
 
 
+class Line(Protocol):
+    """What is written."""
+
+    def to_json_line(self) -> str:
+        """In one line, with its end."""
+        ...
+
+
 class Journal:
-    """Writes entries behind the loop's back: `note` never waits."""
+    """Writes lines behind the loop's back: `note` never waits."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._entries: list[JournalEntry] = []
+        self._entries: list[Line] = []
         self._some = asyncio.Event()
         self.dropped = 0
 
-    def note(self, entry: JournalEntry) -> None:
+    def note(self, entry: Line) -> None:
         """Have an entry written soon."""
         if len(self._entries) >= MOST_LINES:
             self.dropped += 1
@@ -89,12 +97,12 @@ class Journal:
                 await writing
             self._write(self._taken())
 
-    def _taken(self) -> list[JournalEntry]:
+    def _taken(self) -> list[Line]:
         taken, self._entries = self._entries, []
         self._some.clear()
         return taken
 
-    def _write(self, entries: list[JournalEntry]) -> None:
+    def _write(self, entries: list[Line]) -> None:
         """A full disk costs journal lines, which are counted, and nothing else."""
         if not entries:
             return

@@ -1,15 +1,16 @@
 """The agent's own metrics, read from its counters at a scrape. Labels are documents' tiers and fixed words."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import Final
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from meltguard.agent.agent import Agent
-from meltguard.agent.counters import TierCounts
+from meltguard.agent.counters import WAIT_BOUNDS, TierCounts
 from meltguard.agent.quota_desk import ANSWERED_BY
 from meltguard.agent.refusal import Reason
 from meltguard.api.agent_report import AgentReport, LimitSource, TierReport
@@ -64,8 +65,17 @@ class AgentMetrics(Collector):
             yield _counter(name, text, _by_tier(report.tiers, name), ("tier",))
         for name, text in TIER_GAUGES.items():
             yield _gauge(name, text, _by_tier(report.tiers, name), ("tier",))
+        yield self._waits()
         yield from self._refusals()
         yield from self._about_itself(report)
+
+    def _waits(self) -> Metric:
+        told = "Seconds that admitted requests waited in the queue."
+        family = HistogramMetricFamily(PREFIX + "wait_seconds", told, labels=("tier",))
+        for tier, counts in self._agent.admission.records.tally.tiers.items():
+            names = [*(str(bound) for bound in WAIT_BOUNDS), "+Inf"]
+            family.add_metric((tier,), list(zip(names, accumulate(counts.wait_counts), strict=True)), counts.wait_sum)
+        return family
 
     def _refusals(self) -> Iterator[Metric]:
         tiers = self._agent.admission.records.tally.tiers
@@ -79,6 +89,9 @@ class AgentMetrics(Collector):
         sources = [((source.value,), float(report.source is source)) for source in LimitSource]
         yield _gauge("source", "1 for where the limits in force come from.", sources, ("source",))
         yield from self._about_the_store()
+        yield _gauge("document_age", "Seconds since a document was taken last.", [((), agent.document_age)])
+        lines = agent.access_log
+        yield _counter("access_log_dropped", "Access log lines not written.", [((), lines.dropped if lines else 0)])
         statuses = [((str(status),), agent.refused_documents[status]) for status in DOCUMENT_STATUSES]
         yield _counter("documents_refused", "Pushed documents not taken.", statuses, ("status",))
         yield _counter("baselines_refused", "Baseline files not taken.", [((), agent.refused_baselines)])

@@ -1,15 +1,16 @@
 """Pure ASGI middleware: each request passes the admission before it reaches the image server's app."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from meltguard.agent.admission import Admission
-from meltguard.agent.asgi import App, Header, Message, Receive, Scope, Send, headers_of, problem
+from meltguard.agent.asgi import SEEN, App, Header, Message, Receive, Scope, Send, headers_of, problem
 from meltguard.agent.bounded import bounded
 from meltguard.agent.cost import COST_HEADERS, DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
 from meltguard.agent.intake import READ_AHEAD, Intake
 from meltguard.agent.load import ORCA_HEADER
 from meltguard.agent.outbox import Outbox
+from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import Callers, Pace
 from meltguard.agent.visit import Ask, Result, Visit
@@ -17,6 +18,7 @@ from meltguard.core.units import Seconds, TierName
 
 KEY_HEADER: Final = "idempotency-key"
 TYPE_HEADER: Final = "content-type"
+WAITS: Final = "meltguard.waits"  # in a scope: whom to tell of the place in the line
 LONGEST_KEY: Final = 256
 FLUSH_SPANS: Final = 10  # the connection itself ends a client that stops reading; this ends one that only dawdles
 OPAQUE_BODIES: Final = ("multipart/", "image/", "application/octet-stream")  # nothing in them tells the cost
@@ -39,7 +41,7 @@ class AdmissionMiddleware:
         elif scope["type"] != "http" or scope["path"] in self._callers.open_paths:
             await self._app(scope, receive, send)
         else:
-            await self._guard(scope, Intake(receive), send)
+            await self._guard(scope, Intake(receive, scope.get(WAITS)), send)
 
     async def _guard(self, scope: Scope, intake: Intake, send: Send) -> None:
         try:
@@ -52,6 +54,8 @@ class AdmissionMiddleware:
             return
         try:
             outcome = await self._admission.admit(self._ask(scope, intake), intake)
+            if SEEN in scope:
+                scope[SEEN].update(outcome.facts())
             if isinstance(outcome, Refusal):
                 await self._admission.answer(outcome).send(send, self._admission.load_headers())
             else:
@@ -63,7 +67,7 @@ class AdmissionMiddleware:
         """Run the app. The slot is given back when it ends, however it ends; its answer may be read later."""
         outbox = Outbox(send)
         made_header = self._callers.made_header.encode("latin-1")
-        delivery = Delivery(outbox, visit, intake, made_header, self._admission.load_headers)
+        delivery = Delivery(outbox, visit, intake, self._admission, made_header)
         if visit.reservation is not None:
             intake.watch(delivery.client_left)
         try:
@@ -79,16 +83,24 @@ class AdmissionMiddleware:
                 outbox.discard()
         await outbox.flush(Seconds(FLUSH_SPANS * self._callers.read_within))
 
+    def owner_of(self, scope: Scope) -> str:
+        """Who asks, as far as anyone knows: a user, or else an address."""
+        _, user, address = self._caller(scope, headers_of(scope, self._read))
+        return user or address
+
+    def _caller(self, scope: Scope, headers: Mapping[str, str]) -> tuple[TierName, str, str]:
+        """Tier, user and address."""
+        callers, address = self._callers, f"address {(scope.get('client') or ('unknown',))[0]}"
+        if not callers.trust_gateway:
+            return callers.default_tier, address, address
+        tier = TierName(headers.get(callers.tier_header) or callers.default_tier)
+        return tier, headers.get(callers.user_header, ""), address
+
     def _ask(self, scope: Scope, intake: Intake) -> Ask:
         """Who asks for what."""
         headers, callers = headers_of(scope, self._read), self._callers
-        tier, address = callers.default_tier, f"address {(scope.get('client') or ('unknown',))[0]}"
-        user = address
-        cost: Cost | None = None
-        if callers.trust_gateway:
-            tier = TierName(headers.get(callers.tier_header) or callers.default_tier)
-            user = headers.get(callers.user_header, "")
-            cost = cost_in_headers(headers)
+        tier, user, address = self._caller(scope, headers)
+        cost = cost_in_headers(headers) if callers.trust_gateway else None
         key = headers.get(KEY_HEADER, "")[:LONGEST_KEY] or None
         feature = headers.get(callers.feature_header, "")
         cost = cost or self._cost_of_body(headers, intake)
@@ -106,11 +118,9 @@ class AdmissionMiddleware:
 class Delivery:
     """Watches an answer on its way to the client."""
 
-    def __init__(
-        self, outbox: Outbox, visit: Visit, intake: Intake, made_header: bytes, load: Callable[[], list[Header]]
-    ) -> None:
+    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake, admission: Admission, made_header: bytes) -> None:
         self._outbox, self._visit, self._intake = outbox, visit, intake
-        self._made_header, self._load = made_header, load
+        self._admission, self._made_header = admission, made_header
         self._made: int | None = None
         self._body_bytes = 0
         self.whole = False
@@ -122,7 +132,7 @@ class Delivery:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = [header for header in message.get("headers", ()) if header[0].lower() != ORCA_HEADER]
-            message = {**message, "headers": [*own, *self._load(), *self._allowance(own)]}
+            message = {**message, "headers": [*own, *self._admission.load_headers(), *self._told(own)]}
         elif message["type"] == "http.response.body":
             if not self._intake.gone:
                 self._body_bytes += len(message.get("body", b""))
@@ -131,16 +141,20 @@ class Delivery:
             await self._outbox.room()
         self._outbox.put(message)
 
-    def _allowance(self, given: list[Header]) -> list[Header]:
-        """What the user has left after this answer; nothing where no allowance was drawn."""
+    def _told(self, given: list[Header]) -> list[Header]:
+        """What the tier and the user may still have after this answer."""
+        fields = self._admission.fields(self._visit.rule, self._allowance(given))
+        return [(name.encode(), value.encode()) for name, value in fields.items()]
+
+    def _allowance(self, given: list[Header]) -> Allowance | None:
+        """None where no allowance was drawn."""
         reservation = self._visit.reservation
         if reservation is None:
-            return []
+            return None
         self._made = made_of(given, self._made_header)
         asked = self._visit.images
         kept = asked if self._made is None else min(self._made, asked)
-        told = reservation.allowance.refunded(asked - kept if OK <= self.status < REDIRECT else asked).headers()
-        return [(name.encode(), value.encode()) for name, value in told.items()]
+        return reservation.allowance.refunded(asked - kept if OK <= self.status < REDIRECT else asked)
 
     def client_left(self) -> None:
         """The client left before the app ended."""

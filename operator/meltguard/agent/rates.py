@@ -22,7 +22,8 @@ class Rates:
         """Fill by other limits from now on."""
         for name, rule in standing.tiers.items():
             _refit(self._rates, name, rule.rate, rule.burst, at)
-            _refit(self._maxima, name, rule.max_rate, maximum_burst(rule), at)
+            most = 0.0 if rule.max_rate is None else rule.max_rate * OWN_MAXIMUM_SPAN
+            _refit(self._maxima, name, rule.max_rate, max(rule.burst, most), at)
 
     def maximum_wait(self, rule: TierLimit, units: Units, at: Seconds) -> Seconds:
         """Seconds until the tier's own maximum lets this pass."""
@@ -57,19 +58,18 @@ class Rates:
         """Image units that the tier's rate, which binds, lets pass at this moment."""
         return self._rates[rule.name].room(at)
 
-    def maximum_room(self, rule: TierLimit, at: Seconds) -> Units:
-        """Image units that the tier's own maximum, which it has, lets pass at this moment."""
-        return self._maxima[rule.name].room(at)
+    def rate_bucket(self, rule: TierLimit) -> Bucket:
+        """Of the tier's rate, which binds; to look at."""
+        return self._rates[rule.name]
+
+    def maximum_bucket(self, rule: TierLimit) -> Bucket:
+        """Of the tier's own maximum, which it has; to look at."""
+        return self._maxima[rule.name]
 
 
 def binds(rule: TierLimit) -> bool:
     """Whether the tier's rate holds requests back."""
     return rule.rate is not None and rule.state in {TierState.DELAY, TierState.REJECT}
-
-
-def maximum_burst(rule: TierLimit) -> Units:
-    """Image units of the tier's own maximum that may come at once."""
-    return Units(max(rule.burst, 0.0 if rule.max_rate is None else rule.max_rate * OWN_MAXIMUM_SPAN))
 
 
 def _needed(rule: TierLimit, units: Units) -> Units:

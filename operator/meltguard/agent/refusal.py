@@ -102,6 +102,10 @@ class Refusal:
     since: Instant | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def facts(self) -> dict[str, object]:
+        """What may be written down of it."""
+        return {"tier": self.tier, "reason": self.reason.value}
+
 
 def status_of(reason: Reason, shed_status: int) -> int:
     """The HTTP status of a refusal in a tier whose policy sheds with `shed_status`."""
@@ -137,10 +141,15 @@ def answer(refusal: Refusal, now: Instant, luck: Share) -> Answer:
     )
 
 
+def _phrase(status: int) -> str:
+    """A status in words; 499 has none of the standard's."""
+    return HTTPStatus(status).phrase if status in set(HTTPStatus) else "Client Closed Request"
+
+
 def _members(refusal: Refusal, wording: Wording, seconds: int | None) -> dict[str, object]:
     members: dict[str, object | None] = {
         "type": PROBLEM_TYPES + wording.kind if wording.kind else "about:blank",
-        "title": wording.kind.replace("-", " ").capitalize() if wording.kind else HTTPStatus(refusal.status).phrase,
+        "title": wording.kind.replace("-", " ").capitalize() if wording.kind else _phrase(refusal.status),
         "status": refusal.status,
         "detail": wording.detail,
         "reason": refusal.reason.value,

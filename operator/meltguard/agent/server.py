@@ -12,12 +12,14 @@ from typing import Final
 import uvicorn
 from typing_extensions import override
 
+from meltguard.agent.access_log import AccessLog
 from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import App
 from meltguard.agent.connections import ConnectionBounds, GuardedProtocol, guarded_protocol
 from meltguard.agent.control import ControlApp
 from meltguard.agent.framing import PlainFraming
 from meltguard.agent.middleware import AdmissionMiddleware
+from meltguard.agent.place_app import PlacesMiddleware
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
 from meltguard.agent.settings import Address, AgentSettings
 from meltguard.clock import SystemClock
@@ -72,8 +74,11 @@ async def serving(settings: AgentSettings, app: App, clock: Clock | None = None)
             stack.push_async_callback(store.close)
         agent = Agent(settings, clock, store)
         work = await stack.enter_async_context(_running(agent))
-        guarded = PlainFraming(AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace))
-        data = _server(guarded, settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
+        guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
+        places = PlacesMiddleware(guarded, agent.admission, settings)
+        stack.push_async_callback(places.close)
+        logged = places if agent.access_log is None else AccessLog(places, agent.access_log, clock)
+        data = _server(PlainFraming(logged), settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
         control = _server(PlainFraming(ControlApp(agent)), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))
         await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
         work.add_done_callback(_tell_of_failure)

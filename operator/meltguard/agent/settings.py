@@ -69,6 +69,7 @@ class Callers:
     open_paths: frozenset[str] = frozenset({"/healthz", "/readyz", "/livez", "/health", "/metrics", "/v1/models"})
     peek_bytes: int = 65_536  # of a body, to see what it costs
     head_within: Seconds = Seconds(5.0)  # for a request's head to come
+    openai_fields: bool = False  # answers bear x-ratelimit-* beside RateLimit
     body_within: Seconds = Seconds(10.0)  # for the bytes that are read ahead, or for a document
     read_within: Seconds = Seconds(60.0)  # for a client to read its answer after the image is made
 
@@ -120,6 +121,19 @@ class QuotaSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceBounds:
+    """What places may cost."""
+
+    after: Seconds | None = None  # every request that is not answered by then goes on at a place; None: who prefers it
+    most: int = 512  # at once
+    most_of_user: int = 32
+    most_bytes: int = 33_554_432  # of one answer
+    all_bytes: int = 268_435_456  # of all answers that are kept
+    heard_within: Seconds = Seconds(60.0)  # a request whose client does not poll so often is given up
+    kept_for: Seconds = Seconds(300.0)  # an answer that is not fetched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     """One pod's agent."""
 
@@ -132,7 +146,9 @@ class AgentSettings:
     baseline_file: Path | None = None
     state_file: Path | None = None
     journal: Path | None = None
+    access_log: Path | None = None  # one JSON line a request
     journal_names_users: bool = False  # else the journal bears hashes
     callers: Callers = field(default_factory=Callers)
     pace: Pace = field(default_factory=Pace)
     quota: QuotaSettings = field(default_factory=QuotaSettings)
+    places: PlaceBounds = field(default_factory=PlaceBounds)

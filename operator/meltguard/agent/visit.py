@@ -7,6 +7,7 @@ from meltguard.agent.cost import Cost
 from meltguard.agent.counters import TierCounts
 from meltguard.agent.gate import Slot, Wish
 from meltguard.agent.quota_desk import Reservation
+from meltguard.agent.quota_store import hashed
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.api.limit_document import TierLimit
@@ -44,6 +45,10 @@ class Visit:
     def wish(self) -> Wish:
         """What it asks of the gate."""
         return Wish(self.tier, self.units, self.ask.user or self.ask.address)
+
+    def facts(self) -> dict[str, object]:
+        """What may be written down of it; the user as a hash."""
+        return {"tier": self.tier, "user": hashed(self.ask.user), "units": self.units, "wait": round(self.waited, 6)}
 
     @property
     def images(self) -> int:

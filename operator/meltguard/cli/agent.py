@@ -11,7 +11,15 @@ import typer
 
 from meltguard.agent.proxy import proxying
 from meltguard.agent.server import serving
-from meltguard.agent.settings import Address, AgentSettings, Callers, PolicyKey, QuotaSettings, StoreAddress
+from meltguard.agent.settings import (
+    Address,
+    AgentSettings,
+    Callers,
+    PlaceBounds,
+    PolicyKey,
+    QuotaSettings,
+    StoreAddress,
+)
 from meltguard.api.signed import PublicKeys
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
 from meltguard.errors import InvalidInput
@@ -22,6 +30,9 @@ STORE_HELP = (
     "Valkey or Redis of the quotas, redis://HOST:PORT/DB; rediss:// with TLS, redis+cluster:// for a cluster. "
     "It may bear a password, so prefer the variable."
 )
+ACCESS_HELP = "Append one JSON line an answer to this file (/dev/stdout): no prompts, no tokens, no query values."
+OPENAI_HELP = "Tell limits in x-ratelimit-* fields too, as OpenAI's clients know them."
+ASYNC_HELP = "Seconds after which any unanswered request becomes 202 and a place to poll; else only where clients ask."
 TRUST_HELP = "A gateway sets or removes the tier, user and X-Meltguard-* headers itself; else they are not read."
 
 
@@ -37,6 +48,7 @@ def agent(
     state_file: Annotated[Path | None, typer.Option(help="What must outlive a restart; on a writable volume.")] = None,
     journal: Annotated[Path | None, typer.Option(help="Append one JSON line a request to this file.")] = None,
     journal_names_users: Annotated[bool, typer.Option(help="Write users' names, not their hashes.")] = False,
+    access_log: Annotated[Path | None, typer.Option(help=ACCESS_HELP)] = None,
     trust_gateway: Annotated[bool, typer.Option(help=TRUST_HELP)] = False,
     tier_header: Annotated[str, typer.Option(help="Header with the caller's tier.")] = "X-Meltguard-Tier",
     user_header: Annotated[str, typer.Option(help="Header with the caller's name.")] = "X-Meltguard-User",
@@ -46,6 +58,8 @@ def agent(
     quota_store_ca: Annotated[Path | None, typer.Option(help="Trust that store by this CA (PEM).")] = None,
     quota_store_cert: Annotated[Path | None, typer.Option(help="Our certificate for that store (PEM).")] = None,
     quota_store_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
+    openai_fields: Annotated[bool, typer.Option(help=OPENAI_HELP)] = False,
+    async_after: Annotated[float | None, typer.Option(min=0.1, help=ASYNC_HELP)] = None,
     quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
@@ -60,8 +74,14 @@ def agent(
         state_file=state_file,
         journal=journal,
         journal_names_users=journal_names_users,
-        callers=replace(_headers(tier_header, user_header, made_header, default_tier), trust_gateway=trust_gateway),
+        access_log=access_log,
+        callers=replace(
+            _headers(tier_header, user_header, made_header, default_tier),
+            trust_gateway=trust_gateway,
+            openai_fields=openai_fields,
+        ),
         quota=_quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget)),
+        places=PlaceBounds(after=Seconds(async_after) if async_after is not None else None),
     )
     asyncio.run(_run(settings, upstream))
 

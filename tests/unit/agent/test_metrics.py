@@ -8,9 +8,10 @@ from meltguard.agent.metrics import registry_of
 from meltguard.agent.refusal import Reason
 from meltguard.api.store_state import StoreState
 from meltguard.clock import SystemClock
-from support.agents import a_free_tier, a_lease, agent_settings, signed
+from meltguard.core.units import Seconds, TierName, Units
+from support.agents import ManualClock, a_free_tier, a_lease, agent_settings, signed
 
-LABELS = {"answered_by", "state", "tier", "reason", "source", "status"}
+LABELS = {"answered_by", "state", "tier", "reason", "source", "status", "le"}
 
 
 async def test_every_tier_of_a_document_is_shown_at_zero_before_its_first_request() -> None:
@@ -49,3 +50,29 @@ async def test_labels_are_few_and_name_neither_pod_nor_user() -> None:
     families = list(text_string_to_metric_families(text))
     assert {label for family in families for sample in family.samples for label in sample.labels} == LABELS
     assert "pod-1" not in text
+
+
+async def test_waits_are_a_histogram_that_begins_at_zero() -> None:
+    agent = Agent(agent_settings(), SystemClock(), None)
+    agent.obey(signed(a_lease()))
+    registry = registry_of(agent)
+
+    def bucket(bound: str) -> float | None:
+        return registry.get_sample_value("meltguard_agent_wait_seconds_bucket", {"tier": "free", "le": bound})
+
+    assert bucket("+Inf") == 0.0
+    for wait in (0.0, 0.7, 400.0):
+        agent.admission.records.tally.admit(TierName("free"), Units(1.0), Seconds(wait), Seconds(0.0))
+    assert [bucket(bound) for bound in ("0.001", "0.5", "1.0", "300.0", "+Inf")] == [1.0, 1.0, 2.0, 2.0, 3.0]
+    assert registry.get_sample_value("meltguard_agent_wait_seconds_sum", {"tier": "free"}) == 400.7
+
+
+async def test_a_document_ages_until_the_next() -> None:
+    clock = ManualClock()
+    agent = Agent(agent_settings(), clock, None)
+    registry = registry_of(agent)
+    clock.pass_by(5.0)
+    assert registry.get_sample_value("meltguard_agent_document_age") == 5.0
+    agent.obey(signed(a_lease(issued_at=clock.now())))
+    clock.pass_by(2.0)
+    assert registry.get_sample_value("meltguard_agent_document_age") == 2.0

@@ -98,3 +98,11 @@ def test_a_spent_allowance_names_its_reset_and_policy() -> None:
     assert (told.status, told.headers["retry-after"]) == (429, "60")
     assert body["type"].endswith("#quota-exceeded")
     assert (body["violated-policies"], body["until"]) == (["images-daily"], "2027-01-15T08:01:00Z")
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_can_be_told(reason: Reason) -> None:
+    status = status_of(reason, 503)
+    told = json.loads(answer(a_refusal(reason, status=status), NOW, Share(0.0)).body)
+    assert (told["status"], told["reason"]) == (status, reason.value)
+    assert told["title"]

@@ -13,7 +13,14 @@ from meltguard.demo.plan import FREE, FREE_IMAGES_A_DAY, PAID
 from meltguard.demo.records import Result
 
 FOR_CAPACITY: Final = frozenset(
-    {Reason.TIER_SUSPENDED, Reason.OVER_RATE, Reason.QUEUE_FULL, Reason.WAIT_TOO_LONG, Reason.WAITED_OUT}
+    {
+        Reason.TIER_SUSPENDED,
+        Reason.OVER_RATE,
+        Reason.QUEUE_FULL,
+        Reason.GAVE_WAY,
+        Reason.WAIT_TOO_LONG,
+        Reason.WAITED_OUT,
+    }
 )
 """Refusals that a lack of GPUs explains; a user's own quota or mistake does not."""
 

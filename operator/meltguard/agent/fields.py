@@ -1,0 +1,99 @@
+"""What a client may still ask for: RateLimit (draft-ietf-httpapi-ratelimit-headers-11) and x-ratelimit-* fields.
+
+The limits told are those in force at this pod, so a throttled tier sees its throttled limit, in reference images.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from meltguard.agent.bucket import NEVER, Bucket
+from meltguard.agent.quota_allowance import POLICY_NAMES, Allowance
+from meltguard.agent.rates import Rates, binds
+from meltguard.api.limit_document import TierLimit, TierState
+from meltguard.core.units import Seconds, Units
+
+RATE, MAXIMUM = "images-rate", "images-maximum"
+WINDOWS: Final = (60, 3_600, 86_400)  # the first in which a whole image fits
+LONGEST_RESET: Final = 30  # as no Retry-After of a limit is longer, and none may be shorter than the reset
+ONE_IMAGE: Final = Units(1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allotment:
+    """One limit and what is left of it."""
+
+    name: str
+    limit: int  # images a window
+    window: int  # seconds
+    left: int
+    reset: int  # seconds until one more image may pass, or until all may where some may now
+
+
+def allotments(rates: Rates, rule: TierLimit, at: Seconds) -> list[Allotment]:
+    """What a tier may have at this moment: nothing where nothing limits it."""
+    if rule.state is TierState.SUSPEND:
+        return [Allotment(name=RATE, limit=0, window=WINDOWS[0], left=0, reset=LONGEST_RESET)]
+    found = []
+    if binds(rule):
+        found.append(_of_bucket(RATE, rates.rate_bucket(rule), at))
+    if rule.max_rate is not None:
+        found.append(_of_bucket(MAXIMUM, rates.maximum_bucket(rule), at))
+    return found
+
+
+def spent_for(found: Sequence[Allotment]) -> Seconds:
+    """Seconds until none of these limits is used up: no Retry-After may name a shorter time."""
+    return Seconds(max((each.reset for each in found if not each.left), default=0))
+
+
+def of_allowance(allowance: Allowance) -> Allotment:
+    """What is left of a user's own allowance."""
+    return Allotment(
+        name=POLICY_NAMES[allowance.period],
+        limit=allowance.limit,
+        window=round(allowance.window),
+        left=max(0, allowance.limit - allowance.used),
+        reset=max(0, round(allowance.resets_in)),
+    )
+
+
+def rate_limit_fields(found: Sequence[Allotment]) -> dict[str, str]:
+    """All limits in two structured fields.
+
+    >>> rate_limit_fields([Allotment(name="images-rate", limit=30, window=60, left=2, reset=4)])
+    {'ratelimit-policy': '"images-rate";q=30;w=60', 'ratelimit': '"images-rate";r=2;t=4'}
+    """
+    return {
+        "ratelimit-policy": ", ".join(f'"{each.name}";q={each.limit};w={each.window}' for each in found),
+        "ratelimit": ", ".join(f'"{each.name}";r={each.left};t={each.reset}' for each in found),
+    }
+
+
+def openai_fields(found: Sequence[Allotment]) -> dict[str, str]:
+    """The tightest limit, as OpenAI's clients know it.
+
+    >>> daily = Allotment(name="images-daily", limit=3, window=86400, left=1, reset=5400)
+    >>> openai_fields([daily])["x-ratelimit-reset-requests"]
+    '1h30m0s'
+    """
+    tightest = min(found, key=lambda each: (each.left, -each.reset))
+    return {
+        "x-ratelimit-limit-requests": str(tightest.limit),
+        "x-ratelimit-remaining-requests": str(tightest.left),
+        "x-ratelimit-reset-requests": _span(tightest.reset),
+    }
+
+
+def _of_bucket(name: str, bucket: Bucket, at: Seconds) -> Allotment:
+    window = next((each for each in WINDOWS if bucket.rate * each >= 1), WINDOWS[-1])
+    left = int(bucket.room(at))
+    wait = bucket.wait(bucket.burst if left else ONE_IMAGE, at)
+    reset = LONGEST_RESET if wait == NEVER else min(LONGEST_RESET, math.ceil(wait))
+    return Allotment(name=name, limit=int(bucket.rate * window), window=window, left=left, reset=reset)
+
+
+def _span(seconds: int) -> str:
+    hours, minutes = seconds // 3_600, seconds // 60 % 60
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{seconds % 60}s"

@@ -1,0 +1,154 @@
+"""202 and a place to poll: the request goes on without its connection, its owner alone gets the answer, once."""
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from meltguard.agent.server import ServingAgent
+from meltguard.agent.settings import PlaceBounds
+from meltguard.core.units import Seconds
+from support.agent_requests import agent, report, waiting
+from support.agents import FREE, ImageServer, Told, a_lease, ask, push, told_of, until
+
+ASYNC = {"Prefer": "respond-async"}
+
+
+async def visit(
+    session: aiohttp.ClientSession, running: ServingAgent, path: str, user: str = "ann", **more: Any
+) -> Told:
+    url = f"http://{running.data.host}:{running.data.port}{path}"
+    headers = {"X-Meltguard-User": user, **more.pop("headers", {})}
+    async with session.request(more.pop("method", "GET"), url, headers=headers) as answer:
+        return await told_of(answer)
+
+
+async def fetched(session: aiohttp.ClientSession, running: ServingAgent, path: str) -> Told:
+    async def done() -> bool:
+        told.append(await visit(session, running, path))
+        return told[-1].status != 202
+
+    told: list[Told] = []
+    await until(done, within=10.0)
+    return told[-1]
+
+
+async def test_a_quick_image_and_a_refusal_come_directly(session: aiohttp.ClientSession) -> None:
+    async with agent(ImageServer(seconds=0.0)) as running:
+        await push(session, running, a_lease(FREE.model_copy(update={"max_rate": 0.0, "burst": 1.0})))
+        assert (await ask(session, running, headers=ASYNC)).status == 200
+        assert (await ask(session, running, headers=ASYNC)).status == 429
+
+
+async def test_a_slow_image_is_fetched_once_by_its_owner(session: aiohttp.ClientSession) -> None:
+    async with agent(ImageServer(seconds=0.6)) as running:
+        first, second = await asyncio.gather(*(ask(session, running, headers=ASYNC) for _ in range(2)))
+        assert (first.status, second.status) == (202, 202)
+        assert first.headers["preference-applied"] == "respond-async"
+        assert first.headers["location"] == first.body["place"] != second.headers["location"]
+        states = {each.body["status"]: each for each in (first, second)}
+        assert set(states) == {"running", "waiting"}
+        assert (states["waiting"].body["position"], "position" in states["running"].body) == (1, False)
+        assert 1 <= int(states["waiting"].headers["retry-after"]) <= 30
+        path = states["waiting"].headers["location"]
+        assert (await visit(session, running, path, user="bob")).status == 404
+        assert (await visit(session, running, path + "x")).status == 404
+        told = await fetched(session, running, path)
+        assert (told.status, told.body) == (200, "image")
+        assert (await visit(session, running, path)).status == 410
+        assert (await visit(session, running, path, user="bob")).status == 404
+        assert (await visit(session, running, "/meltguard/places/pod-2/abc")).status == 421
+
+
+async def test_who_never_polls_holds_no_gpu_and_no_turn(session: aiohttp.ClientSession) -> None:
+    image_server = ImageServer(seconds=60.0)
+    places = PlaceBounds(heard_within=Seconds(0.5))
+    async with agent(image_server, places=places) as running:
+        told = await asyncio.gather(*(ask(session, running, headers=ASYNC) for _ in range(3)))
+        assert [each.status for each in told] == [202] * 3
+
+        async def free() -> bool:
+            body = await report(session, running)
+            return bool(body["inFlight"] == 0 and body["tiers"]["default"]["waiting"] == 0)
+
+        await until(free)
+        assert image_server.now == 0
+        assert [(await visit(session, running, each.headers["location"])).status for each in told] == [410] * 3
+
+
+async def test_who_polls_keeps_the_place_beyond_that_time(session: aiohttp.ClientSession) -> None:
+    async with agent(ImageServer(seconds=1.5), places=PlaceBounds(heard_within=Seconds(0.5))) as running:
+        path = (await ask(session, running, headers=ASYNC)).headers["location"]
+        assert (await fetched(session, running, path)).status == 200
+
+
+async def test_an_answer_is_kept_for_a_while_only(session: aiohttp.ClientSession) -> None:
+    async with agent(ImageServer(seconds=0.4), places=PlaceBounds(kept_for=Seconds(0.3))) as running:
+        path = (await ask(session, running, headers=ASYNC)).headers["location"]
+        await asyncio.sleep(1.2)
+        assert (await visit(session, running, path)).status == 410
+
+
+BOUNDS = {
+    "of all": PlaceBounds(most=1),
+    "of a user": PlaceBounds(most_of_user=1),
+}
+
+
+@pytest.mark.parametrize("bounds", BOUNDS.values(), ids=BOUNDS)
+async def test_where_places_are_full_the_connection_waits(session: aiohttp.ClientSession, bounds: PlaceBounds) -> None:
+    async with agent(ImageServer(seconds=0.4), places=bounds) as running:
+        told = await asyncio.gather(*(ask(session, running, headers=ASYNC) for _ in range(3)))
+        assert sorted(each.status for each in told) == [200, 200, 202]
+
+
+async def test_an_answer_too_large_to_keep_is_gone(session: aiohttp.ClientSession) -> None:
+    async with agent(ImageServer(seconds=0.4), places=PlaceBounds(most_bytes=3)) as running:
+        path = (await ask(session, running, headers=ASYNC)).headers["location"]
+        assert (await fetched(session, running, path)).status == 410
+
+
+async def test_an_owner_gives_a_place_up(session: aiohttp.ClientSession) -> None:
+    async with agent(ImageServer(seconds=0.5)) as running:
+        first = asyncio.create_task(ask(session, running))
+        await asyncio.sleep(0.05)
+        path = (await ask(session, running, headers=ASYNC)).headers["location"]
+        await waiting(session, running, "default", 1)
+        assert (await visit(session, running, path, method="DELETE")).status == 204
+        await waiting(session, running, "default", 0)
+        assert (await first).status == 200
+
+
+async def test_an_operator_may_bound_every_wait(session: aiohttp.ClientSession) -> None:
+    async with agent(ImageServer(seconds=0.6), places=PlaceBounds(after=Seconds(0.1))) as running:
+        told = await ask(session, running)
+        assert told.status == 202
+        assert (await fetched(session, running, told.headers["location"])).status == 200
+
+
+async def test_events_tell_the_position_until_the_answer_is_ready(session: aiohttp.ClientSession) -> None:
+    async with agent(ImageServer(seconds=0.7), places=PlaceBounds(heard_within=Seconds(0.6))) as running:
+        first = asyncio.create_task(ask(session, running))
+        await asyncio.sleep(0.05)
+        path = (await ask(session, running, headers=ASYNC)).headers["location"]
+        url = f"http://{running.data.host}:{running.data.port}{path}"
+        async with session.get(url, headers={"X-Meltguard-User": "ann", "Accept": "text/event-stream"}) as answer:
+            assert answer.content_type == "text/event-stream"
+            events = [part.split("\n") for part in (await answer.text()).split("\n\n") if part.startswith("event")]
+        assert [event[0] for event in events] == ["event: waiting", "event: running", "event: ready"]
+        assert json.loads(events[0][1].removeprefix("data: "))["position"] == 1
+        assert (await visit(session, running, path)).body == "image"
+        assert (await first).status == 200
+
+
+async def test_a_server_that_fails_leaves_an_answer(session: aiohttp.ClientSession) -> None:
+    async def failing(_scope: Any, _receive: Any, _send: Any) -> None:
+        await asyncio.sleep(0.4)
+        raise RuntimeError("out of memory")
+
+    async with agent(failing) as running:
+        path = (await ask(session, running, headers=ASYNC)).headers["location"]
+        assert (await fetched(session, running, path)).status == 500
+        assert (await report(session, running))["inFlight"] == 0
