@@ -2,7 +2,8 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-abuse bench-harm bench-law bench-quota faults mutants generate lock clean setup programs
+.PHONY: help demo test check bench bench-abuse bench-balance bench-harm bench-law bench-limiter bench-quota
+.PHONY: faults mutants generate lock clean setup programs
 
 PYTHON ?= python3
 ARGS ?=
@@ -21,6 +22,8 @@ help:
 	@echo 'make check       style, types, layers, generated files'
 	@echo 'make bench       the demo without its view; measured values go to build/bench/'
 	@echo 'make bench-abuse what hostile clients do to an agent, and to those who use it honestly'
+	@echo 'make bench-balance  requests divided over unequal GPUs by Envoy: by our load reports, in turn, to the least busy'
+	@echo 'make bench-limiter  what a decision costs, against other limiters; values go to build/bench/limiter.json'
 	@echo 'make bench-harm  whose work a loan breaks off, against other orders, on recorded research jobs'
 	@echo 'make bench-law   our control law against AIMD, on/off and static limits, in simulated surges'
 	@echo 'make bench-quota five agents, a million requests, a Valkey killed, flushed and restarted twenty times'
@@ -54,6 +57,12 @@ bench: setup
 
 bench-abuse: setup
 	@$(BIN)/python tests/bench/bench_abuse.py $(ARGS)
+
+bench-balance: setup
+	@$(BIN)/python tests/bench/bench_balance.py $(ARGS)
+
+bench-limiter: setup
+	@$(BIN)/python tests/bench/bench_limiter.py $(ARGS)
 
 bench-harm: setup
 	@$(BIN)/python tests/bench/bench_harm.py $(ARGS)

@@ -34,6 +34,12 @@ class ValkeyServer:
         """Ask as this user from now on."""
         self._login = f"{user}:{password}@"
 
+    @property
+    def pid(self) -> int:
+        """The running server's process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start, with what an earlier run wrote to its append-only file, and wait until it answers."""
         options = {

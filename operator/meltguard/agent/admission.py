@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from meltguard.agent.asgi import Answer
+from meltguard.agent.asgi import Answer, Header
 from meltguard.agent.documents import Documents
-from meltguard.agent.gate import Gate, Hindrance, Placed, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Placed, Slot
+from meltguard.agent.load import LoadMeter
 from meltguard.agent.news import News, OverloadWatch
-from meltguard.agent.queue import Ticket
 from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk
 from meltguard.agent.records import Records
 from meltguard.agent.refusal import Reason, Refusal, answer, status_of
 from meltguard.agent.settings import AgentSettings
+from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result, Visit
 from meltguard.core.features import has_feature
 from meltguard.core.units import Instant, Percent, Seconds, Share, TierName
@@ -51,7 +52,8 @@ class Admission:
         at = clock.elapsed()
         self.standing = self._documents.standing(at)
         self.gate = Gate(settings.gpus, settings.pace.hard_queue, self.standing, at)
-        self.records = Records(settings)
+        self.load = LoadMeter(self.gate.meter, at)
+        self.records = Records(settings, clock)
         self.records.begin(self.standing)
         self._overload = OverloadWatch(self._news, settings.pace.overload_wait)
         self._turns: dict[Ticket, asyncio.Future[Turn]] = {}
@@ -73,6 +75,8 @@ class Admission:
     async def admit(self, ask: Ask, caller: Caller) -> Visit | Refusal:
         """Wait for a request's turn. A visit must be finished, whatever happens to it."""
         visit = self._begin(ask)
+        if self._entered_at_once(visit):
+            return visit
         hindrance = STOPPING if self._stopping else self._before_quota(visit)
         if hindrance is not None:
             return self._refuse(visit, hindrance)
@@ -94,24 +98,34 @@ class Admission:
 
     def finish(self, visit: Visit, result: Result) -> None:
         """An admitted request has left the GPU."""
-        if visit.slot is None:
+        slot = visit.slot
+        if slot is None:
             return
         at = self._clock.elapsed()
-        took = Seconds(at - visit.slot.since)
-        self.gate.finish(visit.slot, at)
+        took = Seconds(at - slot.since)
+        self.gate.finish(slot, at)
         if result.finished:
-            self.gate.meter.done(visit.units, took)
+            self.gate.meter.done(slot.units, took)
         if visit.reservation is not None:
             if result.delivered:
                 self._quota.commit(visit.reservation, result.images)
             else:
                 self._quota.release(visit.reservation)
         self.records.ended(visit, result, took)
-        self._advance()
+        if self._turns or not self._overload.calm:
+            self._advance()  # else there is nobody to let in, and nothing to tell
 
     def answer(self, refusal: Refusal) -> Answer:
         """What to tell a refused client."""
         return answer(refusal, self._clock.now(), Share(self._luck.random()))
+
+    def load_headers(self) -> list[Header]:
+        """What every answer says of this pod's load."""
+        return self.load.headers(self.standing.heat, self._clock.elapsed())
+
+    def load_json(self) -> bytes:
+        """The same for a reader of the control port."""
+        return self.load.as_json(self.standing.heat, self._clock.elapsed())
 
     def stop(self) -> None:
         """Refuse whoever waits or comes from now on; what is in the GPU goes on."""
@@ -125,17 +139,30 @@ class Admission:
         at = self._clock.elapsed()
         if self.standing.until is not None and at >= self.standing.until:
             self.refresh()  # a lease ends on time even if the ticking task was held up
-        rule = self.standing.rule(ask.tier)
+        standing = self.standing
+        rule = standing.tiers.get(ask.tier, standing.fallback)
+        tier = TierName(rule.name)
         visit = Visit(
             ask=ask,
-            standing=self.standing,
+            standing=standing,
             rule=rule,
-            wish=Wish(TierName(rule.name), ask.cost.units),
-            came=self._clock.now(),
+            tier=tier,
+            units=ask.cost.units,
+            counts=self.records.tally.tiers[tier],
             since=at,
         )
         self.records.came(visit)
         return visit
+
+    def _entered_at_once(self, visit: Visit) -> bool:
+        """Whether a request passed that nothing stands against and that no store is asked about."""
+        if visit.rule.quota is not None or self._stopping or (visit.ask.feature and self._goes_without(visit)):
+            return False
+        visit.slot = self.gate.enter_at_once(visit.tier, visit.units, visit.since)
+        if visit.slot is None:
+            return False
+        self.records.admitted(visit, visit.since)
+        return True
 
     def _before_quota(self, visit: Visit) -> Hindrance | None:
         if visit.standing.observing:
@@ -148,8 +175,9 @@ class Admission:
 
     def _goes_without(self, visit: Visit) -> bool:
         """Whether the request uses a feature that its user does not have now."""
-        share = visit.standing.features.get(visit.ask.feature)
-        return share is not None and not has_feature(visit.ask.feature, visit.ask.user, Percent(share))
+        feature = visit.ask.feature
+        share = visit.standing.features.get(feature)
+        return share is not None and not has_feature(feature, visit.ask.user, Percent(share))
 
     async def _reserve(self, visit: Visit) -> Denial | None:
         rule = visit.rule
@@ -170,11 +198,14 @@ class Admission:
         return None
 
     async def _turn(self, visit: Visit, caller: Caller) -> Turn:
-        placed = self._place(visit)
+        at = self._clock.elapsed()
+        placed = self._place(visit, at)
         if not isinstance(placed, Ticket):
             return placed
         turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._turns[placed] = turn
+        for ticket in self.gate.gave_way():
+            _settle(self._turns.pop(ticket), Hindrance(Reason.GAVE_WAY, self.gate.predicted_wait()))
         self._advance()
         end = self._bound_wait(visit, placed, turn)
         caller.watch(lambda: self._turn_away(placed, turn, Hindrance(Reason.CLIENT_GONE)))
@@ -187,8 +218,7 @@ class Admission:
             end.cancel()
             visit.waited = Seconds(self._clock.elapsed() - placed.since)
 
-    def _place(self, visit: Visit) -> Placed:
-        at = self._clock.elapsed()
+    def _place(self, visit: Visit, at: Seconds) -> Placed:
         placed = Hindrance(Reason.FEATURE_SLOWED) if self._goes_without(visit) else self.gate.place(visit.wish, at)
         if not self.standing.observing or not isinstance(placed, Hindrance):
             return placed
@@ -222,6 +252,7 @@ class Admission:
             for ticket, slot in self.gate.advance(at):
                 if not _settle(self._turns.pop(ticket), slot):
                     self.gate.finish(slot, at)
+        self.load.see(self.gate.line.all_units, at)
         self._overload.see(len(self.gate.line), self.gate.predicted_wait(), at)
         if self._timer is not None:
             self._timer.cancel()

@@ -1,20 +1,22 @@
 """Pure ASGI middleware: each request passes the admission before it reaches the image server's app."""
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from meltguard.agent.admission import Admission
-from meltguard.agent.asgi import App, Message, Receive, Scope, Send, headers_of, problem
-from meltguard.agent.cost import DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
+from meltguard.agent.asgi import App, Header, Message, Receive, Scope, Send, headers_of, problem
+from meltguard.agent.bounded import bounded
+from meltguard.agent.cost import COST_HEADERS, DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
 from meltguard.agent.intake import READ_AHEAD, Intake
+from meltguard.agent.load import ORCA_HEADER
 from meltguard.agent.outbox import Outbox
-from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import Callers, Pace
 from meltguard.agent.visit import Ask, Result, Visit
 from meltguard.core.units import Seconds, TierName
 
+KEY_HEADER: Final = "idempotency-key"
+TYPE_HEADER: Final = "content-type"
 LONGEST_KEY: Final = 256
 FLUSH_SPANS: Final = 10  # the connection itself ends a client that stops reading; this ends one that only dawdles
 OPAQUE_BODIES: Final = ("multipart/", "image/", "application/octet-stream")  # nothing in them tells the cost
@@ -27,6 +29,8 @@ class AdmissionMiddleware:
 
     def __init__(self, app: App, admission: Admission, callers: Callers, pace: Pace) -> None:
         self._app, self._admission, self._callers, self._pace = app, admission, callers, pace
+        own = (callers.tier_header, callers.user_header, callers.feature_header)
+        self._read = frozenset(name.lower().encode() for name in (*own, *COST_HEADERS, KEY_HEADER, TYPE_HEADER))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -39,17 +43,17 @@ class AdmissionMiddleware:
 
     async def _guard(self, scope: Scope, intake: Intake, send: Send) -> None:
         try:
-            ask = await self._ask(scope, intake)
+            await intake.fill(READ_AHEAD, self._callers.body_within)
         except TimeoutError:
             within = f"the body did not come within {self._callers.body_within:.0f} s; send it faster"
-            await problem(408, within).send(send)
+            await problem(408, within).send(send, self._admission.load_headers())
             return
         except ConnectionError:
             return
         try:
-            outcome = await self._admission.admit(ask, intake)
+            outcome = await self._admission.admit(self._ask(scope, intake), intake)
             if isinstance(outcome, Refusal):
-                await self._admission.answer(outcome).send(send)
+                await self._admission.answer(outcome).send(send, self._admission.load_headers())
             else:
                 await self._serve(outcome, scope, intake, send)
         finally:
@@ -58,12 +62,12 @@ class AdmissionMiddleware:
     async def _serve(self, visit: Visit, scope: Scope, intake: Intake, send: Send) -> None:
         """Run the app. The slot is given back when it ends, however it ends; its answer may be read later."""
         outbox = Outbox(send)
-        delivery = Delivery(outbox, visit, intake, self._callers.made_header.encode("latin-1"))
+        made_header = self._callers.made_header.encode("latin-1")
+        delivery = Delivery(outbox, visit, intake, made_header, self._admission.load_headers)
         if visit.reservation is not None:
             intake.watch(delivery.client_left)
         try:
-            async with asyncio.timeout(self._pace.longest_image):
-                await self._app(scope, intake.receive, delivery.send)
+            await bounded(self._app(scope, intake.receive, delivery.send), self._pace.longest_image)
         except TimeoutError:
             if delivery.status:
                 raise  # half an answer cannot be mended: the server closes the connection
@@ -75,22 +79,23 @@ class AdmissionMiddleware:
                 outbox.discard()
         await outbox.flush(Seconds(FLUSH_SPANS * self._callers.read_within))
 
-    async def _ask(self, scope: Scope, intake: Intake) -> Ask:
-        """Who asks for what. Raises as Intake.fill."""
-        headers, callers = headers_of(scope), self._callers
-        tier, user = callers.default_tier, f"address {(scope.get('client') or ('unknown',))[0]}"
+    def _ask(self, scope: Scope, intake: Intake) -> Ask:
+        """Who asks for what."""
+        headers, callers = headers_of(scope, self._read), self._callers
+        tier, address = callers.default_tier, f"address {(scope.get('client') or ('unknown',))[0]}"
+        user = address
         cost: Cost | None = None
         if callers.trust_gateway:
             tier = TierName(headers.get(callers.tier_header) or callers.default_tier)
             user = headers.get(callers.user_header, "")
             cost = cost_in_headers(headers)
-        key = headers.get("idempotency-key", "")[:LONGEST_KEY] or None
-        await intake.fill(READ_AHEAD, callers.body_within)
+        key = headers.get(KEY_HEADER, "")[:LONGEST_KEY] or None
         feature = headers.get(callers.feature_header, "")
-        return Ask(tier=tier, user=user, cost=cost or self._cost_of_body(headers, intake), key=key, feature=feature)
+        cost = cost or self._cost_of_body(headers, intake)
+        return Ask(tier=tier, user=user, address=address, cost=cost, key=key, feature=feature)
 
     def _cost_of_body(self, headers: Mapping[str, str], intake: Intake) -> Cost:
-        if headers.get("content-type", "").lower().startswith(OPAQUE_BODIES):
+        if headers.get(TYPE_HEADER, "").lower().startswith(OPAQUE_BODIES):
             return DEFAULT_COST
         body = intake.body(self._callers.peek_bytes)
         if body is None:
@@ -101,8 +106,11 @@ class AdmissionMiddleware:
 class Delivery:
     """Watches an answer on its way to the client."""
 
-    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake, made_header: bytes) -> None:
-        self._outbox, self._visit, self._intake, self._made_header = outbox, visit, intake, made_header
+    def __init__(
+        self, outbox: Outbox, visit: Visit, intake: Intake, made_header: bytes, load: Callable[[], list[Header]]
+    ) -> None:
+        self._outbox, self._visit, self._intake = outbox, visit, intake
+        self._made_header, self._load = made_header, load
         self._made: int | None = None
         self._body_bytes = 0
         self.whole = False
@@ -113,22 +121,26 @@ class Delivery:
         """The app's `send`."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self._visit.reservation is not None:
-                message = self._with_allowance(message, self._visit.reservation.allowance)
+            own = [header for header in message.get("headers", ()) if header[0].lower() != ORCA_HEADER]
+            message = {**message, "headers": [*own, *self._load(), *self._allowance(own)]}
         elif message["type"] == "http.response.body":
             if not self._intake.gone:
                 self._body_bytes += len(message.get("body", b""))
             self.whole = not message.get("more_body", False)
-        await self._outbox.put(message)
+        if self._outbox.full:
+            await self._outbox.room()
+        self._outbox.put(message)
 
-    def _with_allowance(self, message: Message, allowance: Allowance) -> Message:
-        """The head of an answer, and what the user has left after it."""
-        given = list(message.get("headers", ()))
+    def _allowance(self, given: list[Header]) -> list[Header]:
+        """What the user has left after this answer; nothing where no allowance was drawn."""
+        reservation = self._visit.reservation
+        if reservation is None:
+            return []
         self._made = made_of(given, self._made_header)
         asked = self._visit.images
         kept = asked if self._made is None else min(self._made, asked)
-        told = allowance.refunded(asked - kept if OK <= self.status < REDIRECT else asked).headers()
-        return {**message, "headers": [*given, *((name.encode(), value.encode()) for name, value in told.items())]}
+        told = reservation.allowance.refunded(asked - kept if OK <= self.status < REDIRECT else asked).headers()
+        return [(name.encode(), value.encode()) for name, value in told.items()]
 
     def client_left(self) -> None:
         """The client left before the app ended."""

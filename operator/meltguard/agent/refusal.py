@@ -33,6 +33,7 @@ class Reason(StrEnum):
     FEATURE_SLOWED = "feature-slowed"  # fewer users have the feature while demand is high
     OVER_RATE = "over-rate"  # the tier's temporary limit
     QUEUE_FULL = "queue-full"
+    GAVE_WAY = "gave-way"  # users with fewer waiting came to a full line
     WAIT_TOO_LONG = "wait-too-long"  # it would wait in vain
     WAITED_OUT = "waited-out"  # it waited as long as the policy lets it
     STOPPING = "agent-stopping"
@@ -69,6 +70,9 @@ WORDINGS: Final[Mapping[Reason, Wording]] = {
     ),
     Reason.OVER_RATE: Wording(detail="this tier is limited while demand is high"),
     Reason.QUEUE_FULL: Wording(detail="as many requests of this tier wait as may"),
+    Reason.GAVE_WAY: Wording(
+        detail="the line is full and others want in: of the user with most requests waiting the newest gives way"
+    ),
     Reason.WAIT_TOO_LONG: Wording(detail="the wait would be longer than this tier's requests may wait"),
     Reason.WAITED_OUT: Wording(detail="no GPU came free within the time that this tier's requests may wait"),
     Reason.STOPPING: Wording(detail="this server is stopping; another one will answer", status=503),

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from meltguard.agent.counters import Tally
 from meltguard.agent.gate import Gate, Hindrance, Slot, Wish
-from meltguard.agent.queue import Ticket
 from meltguard.agent.refusal import Reason
 from meltguard.agent.settings import DEFAULT_TIER, Pace
 from meltguard.agent.standing import Standing, by_tier, own_gpu
+from meltguard.agent.turns import Ticket
 from meltguard.api.agent_report import LimitSource
 from meltguard.api.grants import document_of
 from meltguard.api.limit_document import DocumentKind
@@ -51,7 +51,7 @@ class RehearsedDoor:
     def offer(self, request: Request, at: Seconds) -> Placed:
         """A request comes."""
         wish = Wish(TierName(self._standing.rule(request.tier).name), request.units)
-        self._tally.offer(wish.tier, wish.units, None, at)
+        self._tally.tier(wish.tier).offer(wish.units)
         placed = self._gate.place(wish, at)
         if isinstance(placed, Hindrance):
             self._refused(wish.tier, placed.reason)
@@ -121,7 +121,7 @@ class RehearsedDoor:
         return TierCounters(
             offered=Units(counts.offered_units),
             admitted=Units(counts.admitted_units),
-            waiting=Units(max(0.0, self._gate.line.units(name))),
+            waiting=self._gate.line.units(name),
             refused=sum(counts.refused.values()),
             wait_p99=Seconds(0.0),  # the law does not go by it, and sorting waits at every look is slow
             for_gpu=self._gate.waiting_for_gpu(name, at),
@@ -130,7 +130,7 @@ class RehearsedDoor:
 
     def _entered(self, number: int, slot: Slot, wait: Seconds, at: Seconds) -> None:
         self._slots[number] = slot
-        self._tally.admit(slot.tier, slot.units, wait, at)
+        self._tally.tier(slot.tier).admit(slot.units, wait, at)
 
     def _refused(self, tier: TierName, reason: Reason) -> None:
         self._tally.tier(tier).refused[reason] += 1

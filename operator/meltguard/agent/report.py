@@ -53,7 +53,7 @@ def store_state(admission: Admission, quota: QuotaDesk) -> StoreState:
 
 def _tier(admission: Admission, name: TierName, counts: TierCounts, at: Seconds) -> TierReport:
     line = admission.gate.line
-    oldest = line.head(name)
+    oldest = line.of(name).oldest()
     half, most = counts.waits.quantiles(QUANTILES, at)
     return TierReport(
         offered_units=counts.offered_units,
@@ -63,7 +63,7 @@ def _tier(admission: Admission, name: TierName, counts: TierCounts, at: Seconds)
         waited=counts.waited,
         refused={reason.value: count for reason, count in counts.refused.items() if count},
         waiting=line.count(name),
-        waiting_units=max(0.0, line.units(name)),
+        waiting_units=line.units(name),
         waiting_for_gpu_units=admission.gate.waiting_for_gpu(name, at),
         rate=admission.gate.rate_of(name),
         oldest_wait=max(0.0, at - oldest.since) if oldest is not None else 0.0,

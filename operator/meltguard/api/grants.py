@@ -30,6 +30,7 @@ def document_of(grant: Grant) -> LimitDocument:
             pods=max(1, grant.pods),
             tiers=tuple(map(_tier_limit, grant.tiers)),
             features=dict(grant.features),
+            heat=grant.heat,
         )
     except ValidationError as exc:
         first = exc.errors()[0]

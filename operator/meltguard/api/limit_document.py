@@ -111,3 +111,5 @@ class LimitDocument(MessageModel):
     tiers: tuple[TierLimit, ...] = ()
     features: dict[str, Annotated[int, Field(ge=0, le=100)]] = Field(default_factory=dict)
     """Feature name to the percentage of users who may have it."""
+    heat: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """What heat leaves of this pod's GPUs; 1 is cool. The agent's load report says so to whoever divides requests."""

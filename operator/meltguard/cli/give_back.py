@@ -44,8 +44,7 @@ def give_back(
                 say=typer.echo,
             )
             left = await work.bring_home([NodeName(name) for name in nodes or []])
-            if all_nodes:
-                await work.release_services(key)
+            await (work.release_services(key) if all_nodes else work.hand_back())
         for name in left:
             typer.echo(f"{name} is not home after {timeout:.0f} s; look at its pods and run this again", err=True)
         return 1 if left else 0

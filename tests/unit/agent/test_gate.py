@@ -3,9 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.agent.gate import Gate, Hindrance, Placed, Slot, Wish
-from meltguard.agent.queue import Ticket
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
+from meltguard.agent.turns import Ticket
 from meltguard.api.agent_report import LimitSource
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.core.units import Gpus, Seconds, TierName, Units

@@ -1,4 +1,5 @@
-from meltguard.agent.queue import Ticket, WaitingLine
+from meltguard.agent.queue import WaitingLine
+from meltguard.agent.turns import Ticket
 from meltguard.core.units import Seconds, TierName, Units
 
 FREE, PLUS = TierName("free"), TierName("plus")
@@ -28,7 +29,7 @@ def test_one_may_leave_from_anywhere_once() -> None:
     line = a_line(*tickets)
     assert line.leave(tickets[1])
     assert not line.leave(tickets[1])
-    assert line.of(FREE) == [tickets[0], tickets[2]]
+    assert line.of(FREE).tickets() == [tickets[0], tickets[2]]
 
 
 def test_an_empty_tier_has_exactly_no_units() -> None:
