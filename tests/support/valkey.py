@@ -122,15 +122,16 @@ def valkey_server(folder: Path, **options: str | int) -> Iterator[ValkeyServer]:
 def valkey_cluster(folder: Path) -> Iterator[tuple[ValkeyServer, ValkeyServer]]:
     """Two primaries that share the slots between them."""
     options = {"cluster_enabled": "yes", "cluster_node_timeout": 2000}
+    bus = free_port()  # by default it is the port + 10000, which may be none
     with (
-        valkey_server(folder / "low", **options) as low,
-        valkey_server(folder / "high", **options) as high,
+        valkey_server(folder / "low", cluster_port=free_port(), **options) as low,
+        valkey_server(folder / "high", cluster_port=bus, **options) as high,
         contextlib.closing(low.client()) as first,
         contextlib.closing(high.client()) as second,
     ):
         first.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
         second.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
-        first.execute_command("CLUSTER", "MEET", "127.0.0.1", high.port)
+        first.execute_command("CLUSTER", "MEET", "127.0.0.1", high.port, bus)
         end = time.monotonic() + START_WITHIN
         while not all("cluster_state:ok" in str(node.execute_command("CLUSTER", "INFO")) for node in (first, second)):
             if time.monotonic() > end:
