@@ -2,7 +2,8 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-abuse bench-balance bench-harm bench-law bench-limiter faults mutants generate lock clean setup programs
+.PHONY: help demo test check bench bench-abuse bench-balance bench-harm bench-law bench-limiter bench-quota
+.PHONY: faults mutants generate lock clean setup programs
 
 PYTHON ?= python3
 ARGS ?=
@@ -25,6 +26,7 @@ help:
 	@echo 'make bench-limiter  what a decision costs, against other limiters; values go to build/bench/limiter.json'
 	@echo 'make bench-harm  whose work a loan breaks off, against other orders, on recorded research jobs'
 	@echo 'make bench-law   our control law against AIMD, on/off and static limits, in simulated surges'
+	@echo 'make bench-quota five agents, a million requests, a Valkey killed, flushed and restarted twenty times'
 	@echo 'make faults      the crash and fault campaign on a real control plane; ARGS="--help" says what it takes'
 	@echo 'make mutants     seeded bugs, each of which the checker must catch'
 	@echo 'make generate    write the generated files anew'
@@ -67,6 +69,9 @@ bench-harm: setup
 
 bench-law: setup
 	@$(BIN)/python tests/bench/bench_law.py $(ARGS)
+
+bench-quota: setup
+	@$(BIN)/python tests/bench/bench_quota.py $(ARGS)
 
 faults: setup programs
 	@PYTHONPATH=tests $(BIN)/python -m faults.campaign $(ARGS)

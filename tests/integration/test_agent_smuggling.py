@@ -6,7 +6,6 @@ from pathlib import Path
 from bench.abuse_attacks import SMUGGLED, once
 from bench.bench_abuse import an_agent
 
-
 HONEST = b"POST /honest HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 

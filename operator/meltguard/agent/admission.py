@@ -107,8 +107,10 @@ class Admission:
         if result.finished:
             self.gate.meter.done(slot.units, took)
         if visit.reservation is not None:
-            settle = self._quota.commit if result.delivered else self._quota.release
-            settle(visit.reservation)
+            if result.delivered:
+                self._quota.commit(visit.reservation, result.images)
+            else:
+                self._quota.release(visit.reservation)
         self.records.ended(visit, result, took)
         if self._turns or not self._overload.calm:
             self._advance()  # else there is nobody to let in, and nothing to tell

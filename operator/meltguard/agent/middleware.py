@@ -1,6 +1,6 @@
 """Pure ASGI middleware: each request passes the admission before it reaches the image server's app."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from meltguard.agent.admission import Admission
@@ -21,6 +21,7 @@ LONGEST_KEY: Final = 256
 FLUSH_SPANS: Final = 10  # the connection itself ends a client that stops reading; this ends one that only dawdles
 OPAQUE_BODIES: Final = ("multipart/", "image/", "application/octet-stream")  # nothing in them tells the cost
 OK, REDIRECT = 200, 300
+DIGITS: Final = 7
 
 
 class AdmissionMiddleware:
@@ -61,7 +62,8 @@ class AdmissionMiddleware:
     async def _serve(self, visit: Visit, scope: Scope, intake: Intake, send: Send) -> None:
         """Run the app. The slot is given back when it ends, however it ends; its answer may be read later."""
         outbox = Outbox(send)
-        delivery = Delivery(outbox, visit, intake, self._admission.load_headers)
+        made_header = self._callers.made_header.encode("latin-1")
+        delivery = Delivery(outbox, visit, intake, made_header, self._admission.load_headers)
         if visit.reservation is not None:
             intake.watch(delivery.client_left)
         try:
@@ -104,8 +106,12 @@ class AdmissionMiddleware:
 class Delivery:
     """Watches an answer on its way to the client."""
 
-    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake, load: Callable[[], list[Header]]) -> None:
-        self._outbox, self._visit, self._intake, self._load = outbox, visit, intake, load
+    def __init__(
+        self, outbox: Outbox, visit: Visit, intake: Intake, made_header: bytes, load: Callable[[], list[Header]]
+    ) -> None:
+        self._outbox, self._visit, self._intake = outbox, visit, intake
+        self._made_header, self._load = made_header, load
+        self._made: int | None = None
         self._body_bytes = 0
         self.whole = False
         self._left_early = False
@@ -116,7 +122,7 @@ class Delivery:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = [header for header in message.get("headers", ()) if header[0].lower() != ORCA_HEADER]
-            message = {**message, "headers": [*own, *self._load(), *self._allowance()]}
+            message = {**message, "headers": [*own, *self._load(), *self._allowance(own)]}
         elif message["type"] == "http.response.body":
             if not self._intake.gone:
                 self._body_bytes += len(message.get("body", b""))
@@ -125,11 +131,16 @@ class Delivery:
             await self._outbox.room()
         self._outbox.put(message)
 
-    def _allowance(self) -> list[Header]:
+    def _allowance(self, given: list[Header]) -> list[Header]:
+        """What the user has left after this answer; nothing where no allowance was drawn."""
         reservation = self._visit.reservation
         if reservation is None:
             return []
-        return [(name.encode(), value.encode()) for name, value in reservation.allowance.headers().items()]
+        self._made = made_of(given, self._made_header)
+        asked = self._visit.images
+        kept = asked if self._made is None else min(self._made, asked)
+        told = reservation.allowance.refunded(asked - kept if OK <= self.status < REDIRECT else asked).headers()
+        return [(name.encode(), value.encode()) for name, value in told.items()]
 
     def client_left(self) -> None:
         """The client left before the app ended."""
@@ -144,4 +155,14 @@ class Delivery:
         good = OK <= self.status < REDIRECT
         finished = good and self.whole
         delivered = good and self._body_bytes > 0 if self._left_early else finished
-        return Result(status=self.status, finished=finished, delivered=delivered)
+        return Result(status=self.status, finished=finished, delivered=delivered and self._made != 0, images=self._made)
+
+
+def made_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> int | None:
+    """How many images an answer says were made; None where it says nothing that can be read.
+
+    >>> made_of([(b"X-Meltguard-Delivered-Images", b"2")], b"x-meltguard-delivered-images")
+    2
+    """
+    told = [value for key, value in headers if key.lower() == name]
+    return int(told[0]) if len(told) == 1 and told[0].isdigit() and len(told[0]) <= DIGITS else None

@@ -69,6 +69,7 @@ class Records:
                 tier=visit.tier,
                 user=user,
                 images=visit.images,
+                made=result.images,
                 units=visit.units,
                 verdict=verdict,
                 reason=reason,

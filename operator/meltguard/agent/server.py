@@ -67,8 +67,8 @@ async def serving(settings: AgentSettings, app: App, clock: Clock | None = None)
         data_socket = stack.enter_context(contextlib.closing(_listen(settings.listen)))
         control_socket = stack.enter_context(contextlib.closing(_listen(settings.control)))
         store = None
-        if settings.quota.url is not None:
-            store = ValkeyQuotaStore(settings.quota.url, settings.quota.budget)
+        if settings.quota.store is not None:
+            store = ValkeyQuotaStore(settings.quota.store, settings.quota.budget)
             stack.push_async_callback(store.close)
         agent = Agent(settings, clock, store)
         work = await stack.enter_async_context(_running(agent))

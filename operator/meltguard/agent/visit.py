@@ -57,3 +57,4 @@ class Result(NamedTuple):
     status: int  # 0: nothing was answered
     finished: bool  # the GPU made the images, whoever got them
     delivered: bool  # the client got them, or left while they came
+    images: int | None = None  # made of those asked for, where the image server says so; the rest is given back

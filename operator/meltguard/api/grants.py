@@ -54,7 +54,7 @@ def _tier_limit(tier: TierGrant) -> TierLimit:
         max_wait=tier.max_wait,
         shed_status=tier.shed_status,
         max_rate=tier.max_rate,
-        quota=QuotaRule(images=quota.images, time_zone=quota.time_zone) if quota else None,
+        quota=QuotaRule(images=quota.images, per=quota.per, time_zone=quota.time_zone) if quota else None,
         message=tier.message,
         why=tier.why,
         since=tier.since,

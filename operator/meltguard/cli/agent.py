@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +11,17 @@ import typer
 
 from meltguard.agent.proxy import proxying
 from meltguard.agent.server import serving
-from meltguard.agent.settings import Address, AgentSettings, Callers, PolicyKey, QuotaSettings
+from meltguard.agent.settings import Address, AgentSettings, Callers, PolicyKey, QuotaSettings, StoreAddress
 from meltguard.api.signed import PublicKeys
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
 from meltguard.errors import InvalidInput
 
 KEYS_HELP = "Trusted public keys, keyid=base64, divided by commas; two while one replaces the other."
-STORE_HELP = "Valkey or Redis of the daily quotas, redis://HOST:PORT/DB; may bear a password, so prefer the variable."
+MADE_HELP = "Header of the image server's answer: how many of the images asked for were made. The rest costs nothing."
+STORE_HELP = (
+    "Valkey or Redis of the quotas, redis://HOST:PORT/DB; rediss:// with TLS, redis+cluster:// for a cluster. "
+    "It may bear a password, so prefer the variable."
+)
 TRUST_HELP = "A gateway sets or removes the tier, user and X-Meltguard-* headers itself; else they are not read."
 
 
@@ -36,7 +41,11 @@ def agent(
     tier_header: Annotated[str, typer.Option(help="Header with the caller's tier.")] = "X-Meltguard-Tier",
     user_header: Annotated[str, typer.Option(help="Header with the caller's name.")] = "X-Meltguard-User",
     default_tier: Annotated[str, typer.Option(help="Tier of callers whose tier is not known.")] = "default",
+    made_header: Annotated[str, typer.Option(help=MADE_HELP)] = "X-Meltguard-Delivered-Images",
     quota_store: Annotated[str | None, typer.Option(envvar="MELTGUARD_QUOTA_STORE", help=STORE_HELP)] = None,
+    quota_store_ca: Annotated[Path | None, typer.Option(help="Trust that store by this CA (PEM).")] = None,
+    quota_store_cert: Annotated[Path | None, typer.Option(help="Our certificate for that store (PEM).")] = None,
+    quota_store_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
     quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
@@ -51,15 +60,25 @@ def agent(
         state_file=state_file,
         journal=journal,
         journal_names_users=journal_names_users,
-        callers=Callers(
-            trust_gateway=trust_gateway,
-            tier_header=tier_header.lower(),
-            user_header=user_header.lower(),
-            default_tier=TierName(default_tier),
-        ),
-        quota=QuotaSettings(url=quota_store, budget=Seconds(quota_budget)),
+        callers=replace(_headers(tier_header, user_header, made_header, default_tier), trust_gateway=trust_gateway),
+        quota=_quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget)),
     )
     asyncio.run(_run(settings, upstream))
+
+
+def _headers(tier: str, user: str, made: str, default_tier: str) -> Callers:
+    return Callers(
+        tier_header=tier.lower(),
+        user_header=user.lower(),
+        made_header=made.lower(),
+        default_tier=TierName(default_tier),
+    )
+
+
+def _quota(url: str | None, tls: tuple[Path | None, Path | None, Path | None], budget: Seconds) -> QuotaSettings:
+    ca, cert, key = tls
+    store = None if url is None else StoreAddress(url=url, ca_file=ca, cert_file=cert, key_file=key)
+    return QuotaSettings(store=store, budget=budget)
 
 
 def _trusted(text: str) -> PublicKeys:

@@ -6,10 +6,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from meltguard.agent.agent import Agent
 from meltguard.agent.metrics import registry_of
 from meltguard.agent.refusal import Reason
+from meltguard.api.store_state import StoreState
 from meltguard.clock import SystemClock
-from support.agents import a_lease, agent_settings, signed
+from support.agents import a_free_tier, a_lease, agent_settings, signed
 
-LABELS = {"tier", "reason", "source", "status"}
+LABELS = {"answered_by", "state", "tier", "reason", "source", "status"}
 
 
 async def test_every_tier_of_a_document_is_shown_at_zero_before_its_first_request() -> None:
@@ -24,6 +25,21 @@ async def test_every_tier_of_a_document_is_shown_at_zero_before_its_first_reques
             for reason in Reason
         }
         assert refused == {0.0}
+
+
+async def test_the_quota_stores_state_and_troubles_are_shown_from_the_start() -> None:
+    agent = Agent(agent_settings(), SystemClock(), None)
+    agent.obey(signed(a_lease(a_free_tier())))
+    registry = registry_of(agent)
+    prefix = "meltguard_agent_quota_"
+    states = {state: registry.get_sample_value(f"{prefix}store_state", {"state": state.value}) for state in StoreState}
+    assert {state for state, value in states.items() if value} == {StoreState.MISSING}
+    assert registry.get_sample_value(f"{prefix}store_up") == 0.0
+    for state in StoreState:
+        expected = None if state.counts else 0.0
+        assert registry.get_sample_value(f"{prefix}store_failures_total", {"state": state.value}) == expected
+    for who in ("store", "known"):
+        assert registry.get_sample_value(f"{prefix}claims_total", {"answered_by": who}) == 0.0
 
 
 async def test_labels_are_few_and_name_neither_pod_nor_user() -> None:
