@@ -150,7 +150,7 @@ class Admission:
             ask=ask,
             standing=self.standing,
             rule=rule,
-            wish=Wish(TierName(rule.name), ask.cost.units, ask.user or ask.address),
+            wish=Wish(TierName(rule.name), ask.cost.units, ask.caller),
             came=self._clock.now(),
             since=at,
         )
@@ -169,7 +169,7 @@ class Admission:
     def _goes_without(self, visit: Visit) -> bool:
         """Whether the request uses a feature that its user does not have now."""
         share = visit.standing.features.get(visit.ask.feature)
-        return share is not None and not has_feature(visit.ask.feature, visit.ask.user, Percent(share))
+        return share is not None and not has_feature(visit.ask.feature, visit.ask.caller, Percent(share))
 
     async def _reserve(self, visit: Visit) -> Denial | None:
         rule = visit.rule
@@ -196,7 +196,7 @@ class Admission:
         turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._turns[placed] = turn
         for ticket in self.gate.gave_way():
-            _settle(self._turns.pop(ticket), Hindrance(Reason.GAVE_WAY, self.gate.predicted_wait()))
+            _settle(self._turns.pop(ticket), Hindrance(Reason.GAVE_WAY, self.gate.predicted_wait(placed.since)))
         self._advance()
         end = self._bound_wait(visit, placed, turn)
         caller.waits(placed)
@@ -220,8 +220,12 @@ class Admission:
 
     def _bound_wait(self, visit: Visit, ticket: Ticket, turn: asyncio.Future[Turn]) -> asyncio.TimerHandle:
         limit = self._settings.pace.longest_image if visit.standing.observing else visit.rule.max_wait
-        outcome = Hindrance(Reason.WAITED_OUT, self.gate.predicted_wait())
-        return asyncio.get_running_loop().call_later(limit, self._turn_away, ticket, turn, outcome)
+        return asyncio.get_running_loop().call_later(limit, self._wait_out, ticket, turn)
+
+    def _wait_out(self, ticket: Ticket, turn: asyncio.Future[Turn]) -> None:
+        """End a wait that is as long as it may be; when to come again is judged by what waits now."""
+        wait = self.gate.predicted_wait(self._clock.elapsed())
+        self._turn_away(ticket, turn, Hindrance(Reason.WAITED_OUT, wait))
 
     def _turn_away(self, ticket: Ticket, turn: asyncio.Future[Turn], outcome: Hindrance) -> None:
         """End a wait without a slot, unless the slot came first."""
@@ -245,7 +249,7 @@ class Admission:
             for ticket, slot in self.gate.advance(at):
                 if not _settle(self._turns.pop(ticket), slot):
                     self.gate.finish(slot, at)
-        self._overload.see(len(self.gate.line), self.gate.predicted_wait(), at)
+        self._overload.see(len(self.gate.line), self.gate.predicted_wait(at), at)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -23,6 +23,11 @@ class Ask:
     key: str | None = None  # idempotency key
     feature: str = ""  # that the request uses; "" for none
 
+    @property
+    def caller(self) -> str:
+        """Whose turn it is: a user, or else an address."""
+        return self.user or self.address
+
 
 @dataclass(slots=True, kw_only=True)
 class Visit:
