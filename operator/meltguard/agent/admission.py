@@ -200,7 +200,7 @@ class Admission:
         """Whether the request uses a feature that its user does not have now."""
         feature = visit.ask.feature
         share = visit.standing.features.get(feature)
-        return share is not None and not has_feature(feature, visit.ask.user, Percent(share))
+        return share is not None and not has_feature(feature, visit.ask.caller, Percent(share))
 
     async def _reserve(self, visit: Visit) -> Denial | None:
         rule = visit.rule
@@ -228,7 +228,7 @@ class Admission:
         turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._turns[placed] = turn
         for ticket in self.gate.gave_way():
-            _settle(self._turns.pop(ticket), Hindrance(Reason.GAVE_WAY, self.gate.predicted_wait()))
+            _settle(self._turns.pop(ticket), Hindrance(Reason.GAVE_WAY, self.gate.predicted_wait(placed.since)))
         self._advance()
         end = self._bound_wait(visit, placed, turn)
         caller.waits(placed)
@@ -251,8 +251,12 @@ class Admission:
 
     def _bound_wait(self, visit: Visit, ticket: Ticket, turn: asyncio.Future[Turn]) -> asyncio.TimerHandle:
         limit = self._settings.pace.longest_image if visit.standing.observing else visit.rule.max_wait
-        outcome = Hindrance(Reason.WAITED_OUT, self.gate.predicted_wait())
-        return asyncio.get_running_loop().call_later(limit, self._turn_away, ticket, turn, outcome)
+        return asyncio.get_running_loop().call_later(limit, self._wait_out, ticket, turn)
+
+    def _wait_out(self, ticket: Ticket, turn: asyncio.Future[Turn]) -> None:
+        """End a wait that is as long as it may be; when to come again is judged by what waits now."""
+        wait = self.gate.predicted_wait(self._clock.elapsed())
+        self._turn_away(ticket, turn, Hindrance(Reason.WAITED_OUT, wait))
 
     def _turn_away(self, ticket: Ticket, turn: asyncio.Future[Turn], outcome: Hindrance) -> None:
         """End a wait without a slot, unless the slot came first."""
@@ -277,7 +281,7 @@ class Admission:
                 if not _settle(self._turns.pop(ticket), slot):
                     self.gate.finish(slot, at)
         self.load.see(self.gate.line.all_units, at)
-        self._overload.see(len(self.gate.line), self.gate.predicted_wait(), at)
+        self._overload.see(len(self.gate.line), self.gate.predicted_wait(at), at)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

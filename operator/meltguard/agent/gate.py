@@ -63,6 +63,7 @@ class Gate:
         self._in_gpu: dict[TierName, int] = {}
         self._lanes: dict[str, Lane] = {}
         self._gave_way: list[Ticket] = []
+        self._moved = at  # when a request last left the GPU, or came into an idle one
         self._standing = standing
         self._order: list[TierName] = []
         self.obey(standing, at)
@@ -134,7 +135,7 @@ class Gate:
         if self._enters_now(rule, wish, at, rated=True):
             return self._start(wish, at, rated=True)
         if self.line.count(wish.tier) >= self._hard_queue and not self._another_gives_way(wish):
-            return Hindrance(Reason.QUEUE_FULL, self._gpu_wait(rule, self.line.units(wish.tier)))
+            return Hindrance(Reason.QUEUE_FULL, self._gpu_wait(rule, self.line.units(wish.tier), at))
         return self._push(wish, at, rated=True)
 
     def gave_way(self) -> list[Ticket]:
@@ -149,6 +150,7 @@ class Gate:
     def finish(self, slot: Slot, at: Seconds) -> None:
         """A request has left the GPU."""
         self._in_gpu[slot.tier] -= 1
+        self._moved = at
         self.meter.leave(slot.units, at)
 
     def advance(self, at: Seconds) -> list[tuple[Ticket, Slot]]:
@@ -170,9 +172,9 @@ class Gate:
         soonest = min((wait for wait in waits if wait > 0), default=NEVER)
         return None if soonest == NEVER else soonest
 
-    def predicted_wait(self) -> Seconds:
+    def predicted_wait(self, at: Seconds) -> Seconds:
         """Seconds that the last in line waits for a GPU, at the measured pace."""
-        drain = self.meter.drain_rate
+        drain = self._drain_rate(at)
         units = sum(self.line.units(tier) for tier in self._order)
         return Seconds(units / drain) if drain else Seconds(0.0)
 
@@ -185,7 +187,7 @@ class Gate:
         first = [tier for tier in self._order if tier != ticket.tier and self._priority(tier) >= rule.priority]
         rate = Seconds(0.0) if ticket.rated else self.rates.backlog_wait(rule, ticket.units, at, units)
         position = 1 + count + sum(self.line.count(tier) for tier in first)
-        return Outlook(position, max(self._gpu_wait(rule, units), rate))
+        return Outlook(position, max(self._gpu_wait(rule, units, at), rate))
 
     def waiting_for_gpu(self, tier: TierName, at: Seconds) -> Units:
         """Image units of the tier that only a busy GPU holds back: what its rate would let in this moment."""
@@ -224,7 +226,7 @@ class Gate:
 
     def _wait_is_bearable(self, rule: TierLimit, wish: Wish, at: Seconds, ahead: Units) -> Hindrance | None:
         """Better told now than after waiting in vain behind `ahead` units of the tier."""
-        gpu, rate = self._gpu_wait(rule, ahead), self.rates.backlog_wait(rule, wish.units, at, ahead)
+        gpu, rate = self._gpu_wait(rule, ahead, at), self.rates.backlog_wait(rule, wish.units, at, ahead)
         if max(gpu, rate) <= rule.max_wait:
             return None
         return Hindrance(Reason.OVER_RATE, rate) if rate > gpu else Hindrance(Reason.WAIT_TOO_LONG, gpu)
@@ -236,7 +238,7 @@ class Gate:
         if too_long is not None or self.line.count(wish.tier) < min(rule.queue, self._hard_queue):
             return too_long
         backlog = self.rates.backlog_wait(rule, wish.units, at, waiting)
-        return Hindrance(Reason.QUEUE_FULL, max(self._gpu_wait(rule, waiting), backlog))
+        return Hindrance(Reason.QUEUE_FULL, max(self._gpu_wait(rule, waiting, at), backlog))
 
     def _another_gives_way(self, wish: Wish) -> bool:
         """Whether a user with more waiting lost the newest of them, so that this one finds a place."""
@@ -267,6 +269,8 @@ class Gate:
         if not rated:
             self.rates.draw(self._standing.rule(wish.tier), wish.units, at)
         self._in_gpu[wish.tier] = self._in_gpu.get(wish.tier, 0) + 1
+        if not self.meter.in_flight:
+            self._moved = at
         self.meter.start(wish.units, at)
         return Slot(wish.tier, wish.units, at)
 
@@ -287,12 +291,23 @@ class Gate:
     def _free(self) -> bool:
         return self.meter.in_flight < self._gpus
 
-    def _gpu_wait(self, rule: TierLimit, ahead: Units) -> Seconds:
+    def _drain_rate(self, at: Seconds) -> UnitsPerSecond | None:
+        """Units a second that leave full GPUs; less the longer nothing leaves them that should have left.
+
+        So a GPU that hangs or slows down is felt while it does, not only in what it finishes.
+        """
+        drain = self.meter.drain_rate
+        if drain is None or self._free():
+            return drain
+        expected, silent = self.meter.units_in_flight / drain, at - self._moved
+        return UnitsPerSecond(drain * expected / silent) if silent > expected > 0 else drain
+
+    def _gpu_wait(self, rule: TierLimit, ahead: Units, at: Seconds) -> Seconds:
         """Seconds until a GPU comes free behind `ahead` units of this tier.
 
         What is as important goes first, half of what runs is done.
         """
-        drain = self.meter.drain_rate
+        drain = self._drain_rate(at)
         if drain is None or self._free():
             return Seconds(0.0)
         others = [tier for tier in self._order if tier != rule.name and self._priority(tier) >= rule.priority]

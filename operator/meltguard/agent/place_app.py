@@ -181,7 +181,7 @@ class PlacesMiddleware:
 def _preferences(scope: Scope) -> Iterator[tuple[str, str]]:
     """The preferences of RFC 7240, names in lower case, without their parameters."""
     for name, value in scope["headers"]:
-        if name.lower() == b"prefer":
+        if name == b"prefer":  # servers give names in lower case
             for part in value.decode("latin-1").split(","):
                 word, _, setting = part.partition(";")[0].partition("=")
                 yield word.strip().lower(), setting.strip().strip('"')

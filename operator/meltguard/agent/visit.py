@@ -24,6 +24,11 @@ class Ask(NamedTuple):
     key: str | None = None  # idempotency key
     feature: str = ""  # that the request uses; "" for none
 
+    @property
+    def caller(self) -> str:
+        """Whose turn it is: a user, or else an address."""
+        return self.user or self.address
+
 
 @dataclass(slots=True, kw_only=True)
 class Visit:
@@ -44,7 +49,7 @@ class Visit:
     @property
     def wish(self) -> Wish:
         """What it asks of the gate."""
-        return Wish(self.tier, self.units, self.ask.user or self.ask.address)
+        return Wish(self.tier, self.units, self.ask.caller)
 
     def facts(self) -> dict[str, object]:
         """What may be written down of it; the user as a hash."""

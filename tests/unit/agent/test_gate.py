@@ -152,7 +152,7 @@ def test_the_reflex_refuses_what_would_wait_in_vain_for_a_gpu() -> None:
     finish(gate, held, 2.0)  # one unit takes two seconds
     placed = [place(gate, at=2.0) for _ in range(5)]
     assert [reason(each) for each in placed] == [None, None, None, None, Reason.WAIT_TOO_LONG]
-    assert gate.predicted_wait() == 6.0
+    assert gate.predicted_wait(Seconds(2.0)) == 6.0
 
 
 def test_the_reflex_spares_the_more_important() -> None:
