@@ -3,25 +3,26 @@
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from meltguard.agent.asgi import Answer, Header
 from meltguard.agent.documents import Documents
 from meltguard.agent.fields import Allotment, allotments, of_allowance, openai_fields, rate_limit_fields, spent_for
-from meltguard.agent.gate import Gate, Hindrance, Outlook, Placed, Slot
+from meltguard.agent.gate import Gate
 from meltguard.agent.load import LoadMeter
 from meltguard.agent.news import News, OverloadWatch
+from meltguard.agent.placing import Hindrance, Outlook, Placed, Slot
 from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk
 from meltguard.agent.records import Records
-from meltguard.agent.refusal import Reason, Refusal, answer, status_of
+from meltguard.agent.refusal import Reason, Refusal, answer
+from meltguard.agent.refusing import refusal_of
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result, Visit
 from meltguard.api.limit_document import TierLimit
-from meltguard.core.features import has_feature
-from meltguard.core.units import Instant, Percent, Seconds, Share, TierName
+from meltguard.core.units import Seconds, Share, TierName
 from meltguard.ports import Clock
 
 HOLD_MARGIN: Final = Seconds(60.0)  # a reservation outlives the longest request by this
@@ -179,7 +180,7 @@ class Admission:
 
     def _entered_at_once(self, visit: Visit) -> bool:
         """Whether a request passed that nothing stands against and that no store is asked about."""
-        if visit.rule.quota is not None or self._stopping or (visit.ask.feature and self._goes_without(visit)):
+        if visit.rule.quota is not None or self._stopping or (visit.ask.feature and visit.goes_without):
             return False
         visit.slot = self.gate.enter_at_once(visit.tier, visit.units, visit.since)
         if visit.slot is None:
@@ -192,15 +193,9 @@ class Admission:
             return None
         if not visit.ask.cost.known and visit.rule.quota is not None:
             return Hindrance(Reason.COST_UNKNOWN)
-        if self._goes_without(visit):
+        if visit.goes_without:
             return Hindrance(Reason.FEATURE_SLOWED)
         return self.gate.before_quota(visit.wish, visit.since)
-
-    def _goes_without(self, visit: Visit) -> bool:
-        """Whether the request uses a feature that its user does not have now."""
-        feature = visit.ask.feature
-        share = visit.standing.features.get(feature)
-        return share is not None and not has_feature(feature, visit.ask.caller, Percent(share))
 
     async def _reserve(self, visit: Visit) -> Denial | None:
         rule = visit.rule
@@ -243,7 +238,7 @@ class Admission:
             visit.waited = Seconds(self._clock.elapsed() - placed.since)
 
     def _place(self, visit: Visit, at: Seconds) -> Placed:
-        placed = Hindrance(Reason.FEATURE_SLOWED) if self._goes_without(visit) else self.gate.place(visit.wish, at)
+        placed = Hindrance(Reason.FEATURE_SLOWED) if visit.goes_without else self.gate.place(visit.wish, at)
         if not self.standing.observing or not isinstance(placed, Hindrance):
             return placed
         self.records.would_refuse(visit, placed.reason)
@@ -294,21 +289,10 @@ class Admission:
             self._quota.release(visit.reservation)
 
     def _refuse(self, visit: Visit, hindrance: Hindrance, denial: Denial | None = None) -> Refusal:
-        rule, why = visit.rule, visit.rule.why
-        if hindrance.reason is Reason.FEATURE_SLOWED:
-            share = visit.standing.features[visit.ask.feature]
-            why = f"level {visit.standing.level} leaves feature {visit.ask.feature} to {share}% of users"
-        refusal = Refusal(
-            reason=hindrance.reason,
-            tier=visit.tier,
-            status=status_of(hindrance.reason, rule.shed_status),
-            wait=_no_sooner(hindrance.wait, spent_for(self._allotments(rule))),
-            reset=denial.reset if denial is not None else None,
-            message=rule.message,
-            why=why,
-            since=Instant(rule.since) if rule.since is not None else None,
-            headers=self.fields(rule, denial.allowance if denial is not None else None),
-        )
+        told = self._allotments(visit.rule)
+        fields = self.fields(visit.rule, denial.allowance if denial is not None else None)
+        refusal = refusal_of(visit, hindrance, denial.reset if denial is not None else None)
+        refusal = replace(refusal, wait=_no_sooner(hindrance.wait, spent_for(told)), headers=fields)
         self.records.refused(visit, hindrance.reason, refusal.status)
         return refusal
 

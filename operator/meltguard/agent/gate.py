@@ -1,12 +1,11 @@
 """Who may enter the GPU now, who waits, who is turned away. A state machine: time is an argument."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from meltguard.agent.bucket import NEVER
 from meltguard.agent.counters import GpuMeter
 from meltguard.agent.lane import Lane, lane_of
+from meltguard.agent.placing import Hindrance, Outlook, Placed, Slot, Wish
 from meltguard.agent.queue import WaitingLine
 from meltguard.agent.rates import Rates, binds
 from meltguard.agent.refusal import Reason
@@ -14,42 +13,6 @@ from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Ticket
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.core.units import Gpus, Seconds, TierName, Units, UnitsPerSecond
-
-
-@dataclass(slots=True, eq=False)
-class Slot:
-    """One request in the GPU. It is held as long as the request lives, never by a timer."""
-
-    tier: TierName
-    units: Units
-    since: Seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Hindrance:
-    """Why a request may not enter, and in how many seconds it may be otherwise (None: nobody knows)."""
-
-    reason: Reason
-    wait: Seconds | None = None
-
-
-class Wish(NamedTuple):
-    """A request, as far as the gate is concerned."""
-
-    tier: TierName
-    units: Units
-    user: str = ""  # whose turn it is
-
-
-Placed = Slot | Ticket | Hindrance
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What a waiting request may expect if nobody more important comes."""
-
-    position: int  # 1 is the next of all that wait
-    wait: Seconds  # estimate
 
 
 class Gate:

@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 from meltguard.agent.cost import Cost
 from meltguard.agent.counters import TierCounts
-from meltguard.agent.gate import Slot, Wish
+from meltguard.agent.placing import Slot, Wish
 from meltguard.agent.quota_desk import Reservation
 from meltguard.agent.quota_store import hashed
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.api.limit_document import TierLimit
-from meltguard.core.units import Seconds, TierName, Units
+from meltguard.core.features import has_feature
+from meltguard.core.units import Percent, Seconds, TierName, Units
 
 
 class Ask(NamedTuple):
@@ -50,6 +51,12 @@ class Visit:
     def wish(self) -> Wish:
         """What it asks of the gate."""
         return Wish(self.tier, self.units, self.ask.caller)
+
+    @property
+    def goes_without(self) -> bool:
+        """Whether it uses a feature that its user does not have now."""
+        share = self.standing.features.get(self.ask.feature)
+        return share is not None and not has_feature(self.ask.feature, self.ask.caller, Percent(share))
 
     def facts(self) -> dict[str, object]:
         """What may be written down of it; the user as a hash."""

@@ -62,7 +62,7 @@ async def test_waits_are_a_histogram_that_begins_at_zero() -> None:
 
     assert bucket("+Inf") == 0.0
     for wait in (0.0, 0.7, 400.0):
-        agent.admission.records.tally.admit(TierName("free"), Units(1.0), Seconds(wait), Seconds(0.0))
+        agent.admission.records.tally.tier(TierName("free")).admit(Units(1.0), Seconds(wait), Seconds(0.0))
     assert [bucket(bound) for bound in ("0.001", "0.5", "1.0", "300.0", "+Inf")] == [1.0, 1.0, 2.0, 2.0, 3.0]
     assert registry.get_sample_value("meltguard_agent_wait_seconds_sum", {"tier": "free"}) == 400.7
 
