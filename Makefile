@@ -2,7 +2,8 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-harm bench-law faults mutants generate lock clean setup programs
+.PHONY: help demo test check bench bench-abuse bench-balance bench-harm bench-law bench-limiter bench-quota
+.PHONY: faults mutants generate lock clean setup programs
 
 PYTHON ?= python3
 ARGS ?=
@@ -20,8 +21,12 @@ help:
 	@echo 'make test        everything that is checked: make check, then all tests'
 	@echo 'make check       style, types, layers, generated files'
 	@echo 'make bench       the demo without its view; measured values go to build/bench/'
+	@echo 'make bench-abuse what hostile clients do to an agent, and to those who use it honestly'
+	@echo 'make bench-balance  requests divided over unequal GPUs by Envoy: by our load reports, in turn, to the least busy'
+	@echo 'make bench-limiter  what a decision costs, against other limiters; values go to build/bench/limiter.json'
 	@echo 'make bench-harm  whose work a loan breaks off, against other orders, on recorded research jobs'
 	@echo 'make bench-law   our control law against AIMD, on/off and static limits, in simulated surges'
+	@echo 'make bench-quota five agents, a million requests, a Valkey killed, flushed and restarted twenty times'
 	@echo 'make faults      the crash and fault campaign on a real control plane; ARGS="--help" says what it takes'
 	@echo 'make mutants     seeded bugs, each of which the checker must catch'
 	@echo 'make generate    write the generated files anew'
@@ -50,11 +55,23 @@ check: setup
 bench: setup
 	@$(BIN)/meltguard demo --headless $(ARGS)
 
+bench-abuse: setup
+	@$(BIN)/python tests/bench/bench_abuse.py $(ARGS)
+
+bench-balance: setup
+	@$(BIN)/python tests/bench/bench_balance.py $(ARGS)
+
+bench-limiter: setup
+	@$(BIN)/python tests/bench/bench_limiter.py $(ARGS)
+
 bench-harm: setup
 	@$(BIN)/python tests/bench/bench_harm.py $(ARGS)
 
 bench-law: setup
 	@$(BIN)/python tests/bench/bench_law.py $(ARGS)
+
+bench-quota: setup
+	@$(BIN)/python tests/bench/bench_quota.py $(ARGS)
 
 faults: setup programs
 	@PYTHONPATH=tests $(BIN)/python -m faults.campaign $(ARGS)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meltguard.agent.quota_store import AccountKey, DayClaim, DaySeen, Ending, Outcome, QuotaStore, Settlement
+from meltguard.agent.quota_store import AccountKey, Ending, Outcome, QuotaStore, Settlement, SpanClaim, SpanSeen
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
+from meltguard.agent.settings import StoreAddress
 from meltguard.clock import SystemClock
-from meltguard.core.quota import Claim, Day
+from meltguard.core.quota import Claim, Period, Span
 from meltguard.core.units import Instant, Seconds
 from support.memory_quota import MemoryQuotaStore
 from support.valkey import ValkeyServer, valkey_server
@@ -34,27 +35,27 @@ async def store(request: pytest.FixtureRequest, server: ValkeyServer) -> AsyncIt
         yield MemoryQuotaStore(SystemClock())
         return
     server.client().flushall()
-    real = ValkeyQuotaStore(server.url, GENEROUS)
+    real = ValkeyQuotaStore(StoreAddress(url=server.url), GENEROUS)
     yield real
     await real.close()
 
 
-def a_claim(request: str, account: AccountKey = ANN, **changes: object) -> DayClaim:
+def a_claim(request: str, account: AccountKey = ANN, **changes: object) -> SpanClaim:
     now = SystemClock().now()
     fields = {"images": 1, "limit": 3, "hold_for": Seconds(60.0), **changes}
-    return DayClaim(
+    return SpanClaim(
         account=account,
         claim=Claim(request=request, **fields),  # type: ignore[arg-type]
-        day=Day(start=Instant(now - 100), end=Instant(now + 100)),
-        new_id=f"day-of-{request}",
+        span=Span(start=Instant(now - 100), end=Instant(now + 100)),
+        new_id=f"span-of-{request}",
         seen=None,
     )
 
 
-def ending_of(claim: DayClaim, day: DaySeen | None, ending: Ending) -> Settlement:
-    assert day is not None
+def ending_of(claim: SpanClaim, span: SpanSeen | None, ending: Ending) -> Settlement:
+    assert span is not None
     return Settlement(
-        account=claim.account, day=day.id, request=claim.claim.request, images=claim.claim.images, ending=ending
+        account=claim.account, span=span.id, request=claim.claim.request, images=claim.claim.images, ending=ending
     )
 
 
@@ -80,7 +81,7 @@ async def test_what_is_released_may_be_had_again(store: QuotaStore) -> None:
     first = await store.reserve(claim)
     assert (await store.reserve(a_claim("r2", limit=1))).outcome is Outcome.EXHAUSTED
     for _ in range(2):  # a settlement may be told twice
-        await store.settle(ending_of(claim, first.day, Ending.RELEASE))
+        await store.settle(ending_of(claim, first.span, Ending.RELEASE))
     answer = await store.reserve(a_claim("r3", limit=1))
     assert (answer.outcome, answer.used) == (Outcome.GRANTED, 1)
 
@@ -89,8 +90,8 @@ async def test_what_is_committed_is_spent_once(store: QuotaStore) -> None:
     claim = a_claim("r1")
     first = await store.reserve(claim)
     for _ in range(3):
-        await store.settle(ending_of(claim, first.day, Ending.COMMIT))
-    await store.settle(ending_of(claim, first.day, Ending.RELEASE))
+        await store.settle(ending_of(claim, first.span, Ending.COMMIT))
+    await store.settle(ending_of(claim, first.span, Ending.RELEASE))
     assert (await store.reserve(a_claim("r2"))).used == 2
 
 
@@ -98,7 +99,7 @@ async def test_a_repeated_request_gets_nothing_more(store: QuotaStore) -> None:
     claim = a_claim("r1")
     first = await store.reserve(claim)
     assert (await store.reserve(claim)).outcome is Outcome.IN_PROGRESS
-    await store.settle(ending_of(claim, first.day, Ending.COMMIT))
+    await store.settle(ending_of(claim, first.span, Ending.COMMIT))
     again = await store.reserve(claim)
     assert (again.outcome, again.used) == (Outcome.DELIVERED, 1)
 
@@ -106,7 +107,7 @@ async def test_a_repeated_request_gets_nothing_more(store: QuotaStore) -> None:
 async def test_a_failed_request_may_be_repeated_with_its_key(store: QuotaStore) -> None:
     claim = a_claim("r1")
     first = await store.reserve(claim)
-    await store.settle(ending_of(claim, first.day, Ending.RELEASE))
+    await store.settle(ending_of(claim, first.span, Ending.RELEASE))
     again = await store.reserve(claim)
     assert (again.outcome, again.used) == (Outcome.GRANTED, 1)
 
@@ -123,39 +124,39 @@ async def test_images_delivered_after_their_hold_ran_out_are_spent_all_the_same(
     await asyncio.sleep(0.08)
     assert (await store.reserve(a_claim("r2"))).used == 1
     for _ in range(2):
-        await store.settle(ending_of(claim, first.day, Ending.COMMIT))
+        await store.settle(ending_of(claim, first.span, Ending.COMMIT))
     assert (await store.reserve(a_claim("r3"))).used == 3
 
 
 async def test_a_day_that_is_not_the_stores_is_not_begun(store: QuotaStore) -> None:
     claim = a_claim("r1")
-    tomorrow = Day(start=claim.day.end, end=Instant(claim.day.end + 100))
-    answer = await store.reserve(replace(claim, day=tomorrow))
-    assert (answer.outcome, answer.day) == (Outcome.WRONG_DAY, None)
+    tomorrow = Span(start=claim.span.end, end=Instant(claim.span.end + 100))
+    answer = await store.reserve(replace(claim, span=tomorrow))
+    assert (answer.outcome, answer.span) == (Outcome.WRONG_SPAN, None)
     assert abs(answer.now - SystemClock().now()) < 2
 
 
 async def test_a_new_day_begins_with_a_full_allowance(store: QuotaStore) -> None:
     claim = a_claim("r1", limit=1)
-    short = replace(claim, day=Day(start=claim.day.start, end=Instant(SystemClock().now() + 0.3)))
+    short = replace(claim, span=Span(start=claim.span.start, end=Instant(SystemClock().now() + 0.3)))
     first = await store.reserve(short)
     assert first.outcome is Outcome.GRANTED
-    assert first.day is not None
+    assert first.span is not None
     await asyncio.sleep(0.35)
-    answer = await store.reserve(replace(a_claim("r2", limit=1), seen=first.day))
+    answer = await store.reserve(replace(a_claim("r2", limit=1), seen=first.span))
     assert (answer.outcome, answer.used) == (Outcome.GRANTED, 1)
 
 
 async def test_another_zone_counts_only_from_the_next_day_on(store: QuotaStore) -> None:
     first = await store.reserve(a_claim("r1", limit=1))
     claim = a_claim("r2", limit=1)
-    moved = replace(claim, day=Day(start=Instant(claim.day.start + 50), end=Instant(claim.day.end + 50)))
+    moved = replace(claim, span=Span(start=Instant(claim.span.start + 50), end=Instant(claim.span.end + 50)))
     answer = await store.reserve(moved)
-    assert (answer.outcome, answer.day) == (Outcome.EXHAUSTED, first.day)
+    assert (answer.outcome, answer.span) == (Outcome.EXHAUSTED, first.span)
 
 
 async def test_a_store_that_forgot_the_day_grants_nothing_to_anyone(store: QuotaStore) -> None:
-    forgotten = DaySeen(id="before-the-flush", end=Instant(SystemClock().now() + 50))
+    forgotten = SpanSeen(id="before-the-flush", end=Instant(SystemClock().now() + 50))
     answer = await store.reserve(replace(a_claim("r1"), seen=forgotten))
     assert answer.outcome is Outcome.LOST
     assert (await store.reserve(a_claim("r2"))).outcome is Outcome.LOST  # nor to an agent that never saw that day
@@ -163,20 +164,20 @@ async def test_a_store_that_forgot_the_day_grants_nothing_to_anyone(store: Quota
 
 async def test_a_newcomer_that_began_the_day_anew_is_stopped_by_the_first_who_remembers(store: QuotaStore) -> None:
     assert (await store.reserve(a_claim("r1"))).outcome is Outcome.GRANTED
-    forgotten = DaySeen(id="before-the-flush", end=Instant(SystemClock().now() + 50))
+    forgotten = SpanSeen(id="before-the-flush", end=Instant(SystemClock().now() + 50))
     assert (await store.reserve(replace(a_claim("r2"), seen=forgotten))).outcome is Outcome.LOST
     assert (await store.reserve(a_claim("r3"))).outcome is Outcome.LOST
 
 
 async def test_a_day_seen_that_has_ended_says_nothing(store: QuotaStore) -> None:
-    yesterday = DaySeen(id="yesterday", end=Instant(SystemClock().now() - 1))
+    yesterday = SpanSeen(id="yesterday", end=Instant(SystemClock().now() - 1))
     assert (await store.reserve(replace(a_claim("r1"), seen=yesterday))).outcome is Outcome.GRANTED
 
 
 async def test_a_settlement_of_another_day_changes_nothing(store: QuotaStore) -> None:
     claim = a_claim("r1")
     await store.reserve(claim)
-    other = DaySeen(id="another", end=Instant(0.0))
+    other = SpanSeen(id="another", end=Instant(0.0))
     await store.settle(ending_of(claim, other, Ending.RELEASE))
     await store.settle(ending_of(a_claim("r9"), other, Ending.COMMIT))
     assert (await store.reserve(a_claim("r2"))).used == 2
@@ -190,6 +191,34 @@ async def test_accounts_are_apart_by_policy_tier_and_user(store: QuotaStore) -> 
     assert (await store.reserve(a_claim("r2", limit=1))).outcome is Outcome.EXHAUSTED
 
 
+async def test_each_period_is_a_book_of_its_own(store: QuotaStore) -> None:
+    accounts = [replace(ANN, period=period) for period in Period]
+    for number, account in enumerate(accounts):
+        assert (await store.reserve(a_claim(f"r{number}", account, limit=1))).outcome is Outcome.GRANTED
+    for number, account in enumerate(accounts):
+        assert (await store.reserve(a_claim(f"s{number}", account, limit=1))).outcome is Outcome.EXHAUSTED
+
+
+async def test_what_was_not_made_is_given_back_at_the_commit(store: QuotaStore) -> None:
+    claim = a_claim("r1", images=3)
+    first = await store.reserve(claim)
+    for _ in range(2):
+        await store.settle(replace(ending_of(claim, first.span, Ending.COMMIT), images=2))
+    answer = await store.reserve(a_claim("r2", images=2))
+    assert (answer.outcome, answer.used, answer.held) == (Outcome.EXHAUSTED, 2, 0)
+    assert (await store.reserve(a_claim("r3"))).outcome is Outcome.GRANTED
+
+
+async def test_an_exhausted_account_tells_what_it_holds_and_its_requests(store: QuotaStore) -> None:
+    spent = a_claim("r1")
+    first = await store.reserve(spent)
+    await store.settle(ending_of(spent, first.span, Ending.COMMIT))
+    await store.reserve(a_claim("r2", images=2))
+    answer = await store.reserve(a_claim("r3"))
+    assert (answer.outcome, answer.used, answer.held) == (Outcome.EXHAUSTED, 3, 2)
+    assert answer.requests == {"r1": Outcome.DELIVERED, "r2": Outcome.IN_PROGRESS}
+
+
 async def test_a_lower_limit_counts_at_once(store: QuotaStore) -> None:
     for number in range(2):
         await store.reserve(a_claim(f"r{number}", limit=3))
@@ -199,20 +228,20 @@ async def test_a_lower_limit_counts_at_once(store: QuotaStore) -> None:
 async def test_every_key_ends_with_the_day(server: ValkeyServer) -> None:
     client = server.client()
     client.flushall()
-    real = ValkeyQuotaStore(server.url, GENEROUS)
+    real = ValkeyQuotaStore(StoreAddress(url=server.url), GENEROUS)
     claim = a_claim("r1")
     first = await real.reserve(claim)
     await real.reserve(a_claim("r2"))
-    await real.settle(ending_of(claim, first.day, Ending.COMMIT))
+    await real.settle(ending_of(claim, first.span, Ending.COMMIT))
     await real.close()
     keys = client.keys("*")
-    assert len(keys) == 4
+    assert len(keys) == 4  # the span, the account, its holds, its delivered requests
     assert all(0 < client.pttl(key) <= 100_000 for key in keys)
     assert all("{serving/image-gen}" in key for key in keys)
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["claim", "commit", "release"]), st.integers(0, 5)),
+    st.tuples(st.sampled_from(["claim", "commit", "partly", "release"]), st.integers(0, 5)),
     min_size=5,
     max_size=25,
 )
@@ -222,20 +251,23 @@ STEPS = st.lists(
 @given(steps=STEPS)
 def test_both_stores_answer_alike(server: ValkeyServer, steps: list[tuple[str, int]]) -> None:
     async def both() -> None:
-        real, memory = ValkeyQuotaStore(server.url, GENEROUS), MemoryQuotaStore(SystemClock())
+        real, memory = ValkeyQuotaStore(StoreAddress(url=server.url), GENEROUS), MemoryQuotaStore(SystemClock())
         account = replace(ANN, user=f"user-{next(NUMBERS)}")
-        day: DaySeen | None = None
+        day: SpanSeen | None = None
         for doing, number in steps:
             claim = a_claim(f"r{number}", account, images=1 + number % 2)
             if doing == "claim":
                 answers = [await store.reserve(claim) for store in (real, memory)]
-                assert (answers[0].outcome, answers[0].used) == (answers[1].outcome, answers[1].used)
+                assert len({(answer.outcome, answer.used, answer.held) for answer in answers}) == 1
+                assert answers[0].requests == answers[1].requests
                 assert answers[0].used <= 3 or answers[0].outcome is not Outcome.GRANTED
-                day, other = answers[0].day, answers[1].day
+                day, other = answers[0].span, answers[1].span
             elif day is not None and other is not None:
-                ending = Ending(doing)
-                await real.settle(ending_of(claim, day, ending))
-                await memory.settle(ending_of(claim, other, ending))
+                ending = Ending.COMMIT if doing == "partly" else Ending(doing)
+                for store, span in ((real, day), (memory, other)):
+                    settlement = ending_of(claim, span, ending)
+                    images = 1 if doing == "partly" else settlement.images
+                    await store.settle(replace(settlement, images=images))
         await real.close()
 
     asyncio.run(both())

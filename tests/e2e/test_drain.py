@@ -14,6 +14,7 @@ from meltguard.core.policy import OnDeadline
 from meltguard.core.units import Seconds
 from meltguard.localcluster.plane import Plane
 from support.admission import until
+from support.chart import NAMESPACE
 from support.drains import EVICTION, GRACE, NOTICE, RESEARCH, Lab, a_budget, a_training_pod, notice_of
 from support.operators import a_gpu_node
 from support.plane import Kubectl
@@ -257,6 +258,21 @@ def test_a_recall_of_what_is_not_lent_says_what_is(lab: Lab) -> None:
     ran = plugin(lab, "recall", "reserch", "--reason", "a deadline")
     assert ran.returncode == 2
     assert "there are: inference, research" in ran.stderr
+
+
+def test_the_last_resort_brings_a_node_home_past_the_operator(lab: Lab) -> None:
+    """`return` fences the operator off, brings the node home by itself, and the operator takes its Lease back."""
+    lab.node("rescued", a_training_pod("rescued", "rescued"))
+    before = lab.shape("rescued")
+    lab.claim("rescued")
+    lab.await_step("rescued", "Lent")
+    ran = plugin(lab, "return", "rescued", "-n", NAMESPACE)
+    assert ran.returncode == 0, ran.stderr
+    assert lab.view("rescued").claim is None
+    assert lab.shape("rescued") == before
+    lab.node("next", a_training_pod("next", "next"))
+    lab.claim("next")
+    lab.await_step("next", "Lent", 90.0)
 
 
 def test_work_that_outranks_the_borrower_gets_its_node_back(lab: Lab) -> None:

@@ -237,7 +237,15 @@ async def _daemons(stage: Stage) -> str:
 def on_policies() -> tuple[Case, ...]:
     """Rows 44 and 48 to 50."""
     stop: dict[str, Any] = {"spec": {"capacity": {"borrowFrom": []}}}
-    last = world.Shape(floor=3, max_loans=2)
+    rivals = Case(
+        name="two-policies-one-node",
+        row=44,
+        shape=world.Shape(floor=3, max_loans=2),
+        rules=lambda _: (),
+        prepare=_rival,
+        at_end=_no_rival,
+        lends=False,
+    )
     return (
         Case(
             name="policy-edited-mid-move",
@@ -252,15 +260,8 @@ def on_policies() -> tuple[Case, ...]:
             lends=False,
         ),
         *(_deleted(label, forced=forced) for label in ("Claimed", "Cordoned", "Lent") for forced in (False, True)),
-        Case(
-            name="two-policies-one-node",
-            row=44,
-            shape=last,
-            rules=lambda _: (),
-            prepare=_rival,
-            at_end=_no_rival,
-            lends=False,
-        ),
+        rivals,
+        replace(rivals, name="two-policies-two-nodes", row=50, shape=world.Shape(floor=2, max_loans=2)),
     )
 
 

@@ -1,54 +1,27 @@
 """Daily quotas, exact over several agents and through a real Valkey's troubles."""
 
 import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
-from meltguard.agent.asgi import App, Receive, Scope, Send
-from meltguard.agent.server import ServingAgent, serving
-from meltguard.agent.settings import Callers, Pace, QuotaSettings
+from meltguard.agent.asgi import Receive, Scope, Send
+from meltguard.agent.server import ServingAgent
+from meltguard.agent.settings import Callers, Pace
 from meltguard.api.limit_document import DocumentKind
-from meltguard.core.units import Gpus, PodUid, Seconds
-from support.agents import PLUS, ImageServer, Told, a_free_tier, a_lease, agent_settings, ask, look, push, until
+from meltguard.core.units import Seconds
+from support.agents import PLUS, ImageServer, a_free_tier, a_lease, ask, look, push, until
+from support.quota_agents import THREE, agents, reasons
 from support.valkey import ValkeyServer, valkey_server
-
-THREE = a_free_tier(images=3, queue=200)
-BUDGET = Seconds(0.5)  # these tests share two cores with others; the default is for a network
 
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
     with valkey_server(tmp_path) as server:
         yield server
-
-
-@contextlib.asynccontextmanager
-async def agents(
-    url: str | None, count: int = 1, app: App | None = None, **changes: Any
-) -> AsyncIterator[list[ServingAgent]]:
-    quota = QuotaSettings(url=url, budget=changes.pop("budget", BUDGET), probe_every=Seconds(0.1))
-    async with contextlib.AsyncExitStack() as stack:
-        running = []
-        for number in range(count):
-            settings = agent_settings(quota=quota, gpus=Gpus(4), **changes)
-            settings = replace(settings, pod_uid=PodUid(f"pod-{number}"))
-            running.append(await stack.enter_async_context(serving(settings, app or ImageServer(seconds=0.02))))
-        async with aiohttp.ClientSession() as session:
-            for number, agent in enumerate(running):
-                await push(session, agent, a_lease(THREE, PLUS, pod_uid=f"pod-{number}"))
-        yield running
-
-
-def reasons(told: list[Told]) -> dict[str, int]:
-    words = [each.body["reason"] if each.status >= 400 else "made" for each in told]
-    return {word: words.count(word) for word in sorted(set(words))}
 
 
 async def store_is(session: aiohttp.ClientSession, agent: ServingAgent, state: str) -> None:
@@ -191,7 +164,7 @@ async def test_images_finished_while_the_store_was_away_are_spent_when_it_is_bac
         assert reasons([await ask(session, agent) for _ in range(2)]) == {"daily-quota": 1, "made": 1}
 
         async def settled() -> bool:
-            return len(valkey.client().keys("*:done:*")) == 2
+            return len(valkey.client().hgetall(valkey.client().keys("*:done")[0])) == 2
 
         await until(settled)
 
@@ -253,7 +226,7 @@ async def test_a_store_that_is_full_grants_nothing(valkey: ValkeyServer, session
         assert (await image).status == 200
 
         async def settled() -> bool:
-            return bool(valkey.client().keys("*:done:*"))
+            return bool(valkey.client().keys("*:done"))
 
         await until(settled)
         valkey.client().config_set("maxmemory", "0")
@@ -264,7 +237,7 @@ async def test_a_store_that_is_full_grants_nothing(valkey: ValkeyServer, session
 async def test_without_a_store_a_quota_is_refused_and_told(session: aiohttp.ClientSession) -> None:
     async with agents(None) as (agent,):
         assert (await ask(session, agent)).body["reason"] == "quota-store-unavailable"
-        assert (await look(session, agent)).body["quotaStore"] == "down"
+        assert (await look(session, agent)).body["quotaStore"] == "missing"
         await push(session, agent, a_lease(PLUS, pod_uid="pod-0", revision=2))
         assert (await look(session, agent)).body["quotaStore"] == "unused"
 

@@ -92,6 +92,8 @@ GOOD_POLICIES: Final[dict[str, Mapping[str, Any]]] = {
         ]
     },
     "a quota of nothing": {"spec.tiers.0.quota": {"images": 0, "timeZone": "America/Argentina/Buenos_Aires"}},
+    "a quota a week": {"spec.tiers.0.quota": {"images": 20, "per": "week", "timeZone": "Europe/Zurich"}},
+    "a quota a month": {"spec.tiers.0.quota": {"images": 1_000_000, "per": "month"}},
     "a pool that borrows from nobody": {"spec.capacity": {"pool": "inference"}},
 }
 

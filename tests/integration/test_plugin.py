@@ -158,3 +158,21 @@ def test_missing_rights_are_named(plane: Plane, kubectl: Kubectl, tmp_path: Path
     assert ran.returncode != 0
     assert "imageservicepolicies" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.usefixtures("policy")
+def test_whoever_one_acts_as_is_who_did_it_and_their_rights_count(plane: Plane, kubectl: Kubectl) -> None:
+    """Rights to one policy by its name are enough for what is asked of it by name."""
+    verbs = ("--verb=get,patch", "--resource=imageservicepolicies.meltguard.io", "--resource-name=image-gen")
+    kubectl("create", "role", "one-policy", *verbs, "-n", NAMESPACE)
+    kubectl("create", "rolebinding", "launch-team", "--role=one-policy", "--group=launch", "-n", NAMESPACE)
+    as_pat = ("--as", "pat", "--as-group", "launch", "--as-group", "system:authenticated")
+    assert "Overloaded" in told(plane, "status", "image-gen", *as_pat)
+    told(plane, "override", "image-gen", "--tier", "free", "--state", "Suspend", *SOON, *as_pat)
+    assert spec(kubectl)["overrides"][0]["by"] == "pat"
+    refused = plugin(plane, "status", "-n", NAMESPACE, *as_pat)
+    assert refused.returncode != 0
+    assert 'User "pat" cannot list' in refused.stderr.replace('\\"', '"')
+    alone = plugin(plane, "status", "-n", NAMESPACE, "--as-group", "launch")
+    assert alone.returncode == 2
+    assert "--as-group needs --as" in alone.stderr

@@ -1,5 +1,6 @@
 """A cluster under the chart's admission policies: our two identities, others, and objects to try them on."""
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -202,15 +203,23 @@ def _binding(name: str, role: str, subjects: list[dict[str, str]]) -> Manifest:
     }
 
 
+def _numbered(names: Iterator[int]) -> str:
+    return f"n{next(names)}"
+
+
 def _await_policies(shielded: Shielded) -> None:
-    """A policy takes effect a moment after it is written; ask each until it refuses what it must."""
+    """A policy takes effect a moment after it is written; ask each until it refuses what it must.
+
+    Each attempt writes something new: one that came too early and passed would else be repeated without any change.
+    """
     node, pod = shielded.node(), shielded.pod()
+    new = functools.partial(_numbered, shielded.names)
     maps = f"/api/v1/namespaces/{SPACE}/configmaps"
     probes: dict[str, Callable[[], Answer]] = {
         "meltguard-fence": lambda: shielded.operator.patch(f"/api/v1/nodes/{node}", under(EPOCH - 1)),
-        "meltguard-node-scope": lambda: shielded.operator.patch(f"/api/v1/nodes/{node}", now(set_label("a", "b"))),
-        "meltguard-claims": lambda: shielded.people.patch(f"/api/v1/nodes/{node}", [note(LOAN, "{}")]),
-        "meltguard-pods": lambda: shielded.operator.patch(pod, [set_label("a", "b")]),
+        "meltguard-node-scope": lambda: shielded.operator.patch(f"/api/v1/nodes/{node}", now(set_label("a", new()))),
+        "meltguard-claims": lambda: shielded.people.patch(f"/api/v1/nodes/{node}", [note(LOAN, f'{{"n": "{new()}"}}')]),
+        "meltguard-pods": lambda: shielded.operator.patch(pod, [set_label("a", new())]),
         "meltguard-configmaps": lambda: shielded.operator.post(f"{maps}?dryRun=All", a_config_map("other")),
     }
     for topic, probe in probes.items():

@@ -2,15 +2,24 @@
 
 from dataclasses import dataclass, field
 
-from meltguard.agent.quota_store import AccountKey, DayClaim, DaySeen, Ending, Outcome, Reserved, Settlement
+from meltguard.agent.quota_store import (
+    AccountKey,
+    Ending,
+    Outcome,
+    Reserved,
+    Settlement,
+    SpanClaim,
+    SpanSeen,
+    StoreTrouble,
+)
+from meltguard.api.store_state import StoreState
 from meltguard.core.quota import Account, claim_images, commit, release
-from meltguard.errors import Unavailable
 from meltguard.ports import Clock
 
 
 @dataclass(slots=True)
-class _TierDay:
-    seen: DaySeen
+class _Book:
+    seen: SpanSeen
     lost: bool
     accounts: dict[str, Account] = field(default_factory=dict)
 
@@ -20,39 +29,47 @@ class MemoryQuotaStore:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._days: dict[tuple[str, str], _TierDay] = {}
+        self._days: dict[tuple[str, str], _Book] = {}
         self.broken = False
+        self.trouble = StoreState.DOWN
         self.calls = 0
 
     def flush(self) -> None:
         """Forget everything."""
         self._days.clear()
 
-    async def reserve(self, claim: DayClaim) -> Reserved:
+    async def reserve(self, claim: SpanClaim) -> Reserved:
         """As the port says."""
         self._answer()
-        now, place = self._clock.now(), (claim.account.policy, claim.account.tier)
+        now, place = self._clock.now(), (claim.account.policy, claim.account.book)
         remembers = claim.seen is not None and claim.seen.end > now
         day = self._days.get(place)
         if day is None or day.seen.end <= now:
-            if not claim.day.holds(now):
-                return Reserved(outcome=Outcome.WRONG_DAY, used=0, now=now, day=None)
-            end = max(claim.day.end, claim.seen.end) if claim.seen is not None and remembers else claim.day.end
-            day = self._days[place] = _TierDay(DaySeen(id=claim.new_id, end=end), lost=remembers)
+            if not claim.span.holds(now):
+                return Reserved(outcome=Outcome.WRONG_SPAN, used=0, now=now, span=None)
+            end = max(claim.span.end, claim.seen.end) if claim.seen is not None and remembers else claim.span.end
+            day = self._days[place] = _Book(SpanSeen(id=claim.new_id, end=end), lost=remembers)
         elif claim.seen is not None and remembers and claim.seen.id != day.seen.id:
             day.lost = True
         if day.lost:
-            return Reserved(outcome=Outcome.LOST, used=0, now=now, day=day.seen)
+            return Reserved(outcome=Outcome.LOST, used=0, now=now, span=day.seen)
         answered = claim_images(day.accounts.get(claim.account.user, Account()), claim.claim, now)
         day.accounts[claim.account.user] = answered.account
-        outcome = Outcome(answered.verdict.value)
-        return Reserved(outcome=outcome, used=answered.account.used, now=now, day=day.seen)
+        outcome, account = Outcome(answered.verdict.value), answered.account
+        return Reserved(
+            outcome=outcome,
+            used=account.used,
+            now=now,
+            span=day.seen,
+            held=account.used - account.spent,
+            requests=_requests(account) if outcome is Outcome.EXHAUSTED else None,
+        )
 
     async def settle(self, settlement: Settlement) -> None:
         """As the port says."""
         self._answer()
-        day = self._days.get((settlement.account.policy, settlement.account.tier))
-        if day is None or day.seen.id != settlement.day or day.seen.end <= self._clock.now():
+        day = self._days.get((settlement.account.policy, settlement.account.book))
+        if day is None or day.seen.id != settlement.span or day.seen.end <= self._clock.now():
             return
         account = day.accounts.get(settlement.account.user, Account())
         if settlement.ending is Ending.COMMIT:
@@ -61,15 +78,26 @@ class MemoryQuotaStore:
             account = release(account, settlement.request)
         day.accounts[settlement.account.user] = account
 
-    async def ping(self) -> None:
+    async def probe(self, policy: str) -> None:
         """As the port says."""
+        del policy
         self._answer()
+
+    def account(self, key: AccountKey) -> Account:
+        """An account as it stands."""
+        day = self._days.get((key.policy, key.book))
+        return Account() if day is None else day.accounts.get(key.user, Account())
 
     def used(self, key: AccountKey) -> int:
         """Images of an account, delivered or set aside."""
-        return self._days[key.policy, key.tier].accounts[key.user].used
+        return self._days[key.policy, key.book].accounts[key.user].used
 
     def _answer(self) -> None:
         self.calls += 1
         if self.broken:
-            raise Unavailable("the quota store in memory was told to fail")
+            raise StoreTrouble("the quota store in memory was told to fail", self.trouble)
+
+
+def _requests(account: Account) -> dict[str, Outcome]:
+    delivered = dict.fromkeys(account.delivered, Outcome.DELIVERED)
+    return {**dict.fromkeys(account.holds, Outcome.IN_PROGRESS), **delivered}

@@ -18,15 +18,27 @@ START_WITHIN = 10.0
 class ValkeyServer:
     """One server on loopback; its port stays the same over restarts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **options: str | int) -> None:
         self._folder = folder
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        self._login = ""
         self.port = free_port()
 
     @property
     def url(self) -> str:
         """As agents take it."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self._login}127.0.0.1:{self.port}/0"
+
+    def log_in(self, user: str, password: str) -> None:
+        """Ask as this user from now on."""
+        self._login = f"{user}:{password}@"
+
+    @property
+    def pid(self) -> int:
+        """The running server's process."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         """Start, with what an earlier run wrote to its append-only file, and wait until it answers."""
@@ -38,8 +50,9 @@ class ValkeyServer:
             "appendonly": "yes",
             "appendfsync": "always",
             "maxmemory-policy": "noeviction",
+            **{name.replace("_", "-"): value for name, value in self._options.items()},
         }
-        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        arguments = [part for name, value in options.items() for part in (f"--{name}", *str(value).split(" "))]
         log = (self._folder / "valkey.log").open("ab")
         with log:
             self._process = subprocess.Popen([get_binary_path(), *arguments], stdout=log, stderr=log)
@@ -52,6 +65,18 @@ class ValkeyServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def stop(self) -> None:
+        """End it as an update would."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+    def forget(self) -> None:
+        """While it is not running: lose its file, as a volume that is made anew."""
+        for path in (self._folder / "appendonlydir").glob("*"):
+            path.unlink()
 
     def freeze(self) -> None:
         """Let it accept connections and answer nothing."""
@@ -82,9 +107,10 @@ class ValkeyServer:
 
 
 @contextlib.contextmanager
-def valkey_server(folder: Path) -> Iterator[ValkeyServer]:
+def valkey_server(folder: Path, **options: str | int) -> Iterator[ValkeyServer]:
     """A running server; it is gone after the block."""
-    server = ValkeyServer(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    server = ValkeyServer(folder, **options)
     try:
         server.start()
         yield server
@@ -92,7 +118,29 @@ def valkey_server(folder: Path) -> Iterator[ValkeyServer]:
         server.kill()
 
 
+@contextlib.contextmanager
+def valkey_cluster(folder: Path) -> Iterator[tuple[ValkeyServer, ValkeyServer]]:
+    """Two primaries that share the slots between them."""
+    options = {"cluster_enabled": "yes", "cluster_node_timeout": 2000}
+    with (
+        valkey_server(folder / "low", **options) as low,
+        valkey_server(folder / "high", **options) as high,
+        contextlib.closing(low.client()) as first,
+        contextlib.closing(high.client()) as second,
+    ):
+        first.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+        second.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+        first.execute_command("CLUSTER", "MEET", "127.0.0.1", high.port)
+        end = time.monotonic() + START_WITHIN
+        while not all("cluster_state:ok" in str(node.execute_command("CLUSTER", "INFO")) for node in (first, second)):
+            if time.monotonic() > end:
+                raise TimeoutError(f"the cluster did not form: see {folder}")
+            time.sleep(0.05)
+        yield low, high
+
+
 def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])

@@ -13,10 +13,11 @@ from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
+from multidict import CIMultiDict
 from typing_extensions import override
 from yarl import URL
 
-from meltguard.adapters.kubernetes_config import Access, Credentials, load_access
+from meltguard.adapters.kubernetes_config import Access, Credentials, Persona, load_access
 from meltguard.adapters.kubernetes_errors import Missing, Refusal, error_of, read_status
 from meltguard.core.units import Seconds
 from meltguard.errors import MeltguardError, Unavailable
@@ -31,6 +32,7 @@ OVERDUE: Final = Seconds(10.0)
 USER_AGENT: Final = "meltguard"
 """The API server takes it as the field manager of every write that names none."""
 
+MYSELF: Final = Persona()
 CONNECTIONS: Final = 64
 Query = Mapping[str, str]
 
@@ -74,15 +76,20 @@ class KubernetesApi:
     server finds the request wrong); writes also `Conflict`, `Missing` and `Fenced`.
     """
 
-    def __init__(self, host: str, session: aiohttp.ClientSession, credentials: Credentials) -> None:
+    def __init__(
+        self, host: str, session: aiohttp.ClientSession, credentials: Credentials, persona: Persona = MYSELF
+    ) -> None:
         self._host = host.rstrip("/")
+        self._persona = persona.headers()
         self._session = session
         self._credentials = credentials
         self._limit = CALL_LIMIT
         self._guard: Callable[[], None] | None = None
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
+    async def connect(
+        cls, kubeconfig: str | None = None, context: str | None = None, persona: Persona = MYSELF
+    ) -> Self:
         """Read the configuration; nothing is asked of the server yet.
 
         A given path wins, then KUBECONFIG, then the pod's ServiceAccount, then ~/.kube/config.
@@ -91,7 +98,7 @@ class KubernetesApi:
             InvalidInput: no configuration is found, or it cannot be read.
         """
         access = await load_access(kubeconfig, context)
-        return cls(access.host, _open_session(access), access.credentials)
+        return cls(access.host, _open_session(access), access.credentials, persona)
 
     async def __aenter__(self) -> Self:
         return self
@@ -186,7 +193,8 @@ class KubernetesApi:
     @asynccontextmanager
     async def _answer(self, call: Call, limits: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
         """The response, once its status is good; whatever goes wrong until it is read becomes one of our errors."""
-        headers = {"Accept": "application/json", **(await self._credentials.headers())}
+        headers = CIMultiDict({"Accept": "application/json", **(await self._credentials.headers())})
+        headers.extend(self._persona)
         if call.body is not None:
             headers["Content-Type"] = call.content_type
         verb = "GET" if call.verb == "WATCH" else call.verb

@@ -26,6 +26,25 @@ TROUBLE: Final = (ConfigException, OSError, ValueError, TypeError, LookupError, 
 """What the library raises over a file that is missing or no kubeconfig: it does not look before it reads."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Persona:
+    """Whom to act as, where one's own rights allow it: kubectl's --as and --as-group."""
+
+    user: str = ""
+    groups: tuple[str, ...] = ()
+
+    def headers(self) -> list[tuple[str, str]]:
+        """None where one acts as oneself.
+
+        Raises:
+            InvalidInput: groups without a user; the API server would refuse them less plainly.
+        """
+        if self.groups and not self.user:
+            raise InvalidInput("--as-group needs --as: say which user of those groups")
+        user = [("Impersonate-User", self.user)] if self.user else []
+        return [*user, *(("Impersonate-Group", group) for group in self.groups)]
+
+
 class Credentials:
     """The Authorization header, renewed as its source renews it."""
 

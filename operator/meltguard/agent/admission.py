@@ -2,41 +2,31 @@
 
 import asyncio
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from meltguard.agent.asgi import Answer
+from meltguard.agent.asgi import Answer, Header
 from meltguard.agent.documents import Documents
 from meltguard.agent.fields import Allotment, allotments, of_allowance, openai_fields, rate_limit_fields, spent_for
-from meltguard.agent.gate import Gate, Hindrance, Outlook, Placed, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Placed, Slot
+from meltguard.agent.load import LoadMeter
 from meltguard.agent.news import News, OverloadWatch
-from meltguard.agent.quota_desk import Allowance, Denial, QuotaAsk, QuotaDesk
+from meltguard.agent.quota_allowance import Allowance
+from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk
 from meltguard.agent.records import Records
-from meltguard.agent.refusal import Reason, Refusal, answer, status_of
+from meltguard.agent.refusal import Reason, Refusal, answer
+from meltguard.agent.refusing import Told, refusal_of
 from meltguard.agent.settings import AgentSettings
-from meltguard.agent.turns import Ticket
-from meltguard.agent.visit import Ask, Result, Visit
+from meltguard.agent.turns import Outlook, Ticket
+from meltguard.agent.visit import Ask, Caller, Result, Visit
 from meltguard.api.limit_document import TierLimit
 from meltguard.core.features import has_feature
-from meltguard.core.units import Instant, Percent, Seconds, Share, TierName
+from meltguard.core.units import Percent, Seconds, Share, TierName
 from meltguard.ports import Clock
 
 HOLD_MARGIN: Final = Seconds(60.0)  # a reservation outlives the longest request by this
 STOPPING: Final = Hindrance(Reason.STOPPING, Seconds(1.0))
 Turn = Slot | Hindrance
-
-
-class Caller(Protocol):
-    """Who waits."""
-
-    def watch(self, when_gone: Callable[[], None]) -> None:
-        """Call back when the client leaves."""
-        ...
-
-    def waits(self, ticket: Ticket) -> None:
-        """It has a place in the line."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +47,8 @@ class Admission:
         at = clock.elapsed()
         self.standing = self._documents.standing(at)
         self.gate = Gate(settings.gpus, settings.pace.hard_queue, self.standing, at)
-        self.records = Records(settings)
+        self.load = LoadMeter(self.gate.meter, at)
+        self.records = Records(settings, clock)
         self.records.begin(self.standing)
         self._overload = OverloadWatch(self._news, settings.pace.overload_wait)
         self._turns: dict[Ticket, asyncio.Future[Turn]] = {}
@@ -79,6 +70,8 @@ class Admission:
     async def admit(self, ask: Ask, caller: Caller) -> Visit | Refusal:
         """Wait for a request's turn. A visit must be finished, whatever happens to it."""
         visit = self._begin(ask)
+        if self._entered_at_once(visit):
+            return visit
         hindrance = STOPPING if self._stopping else self._before_quota(visit)
         if hindrance is not None:
             return self._refuse(visit, hindrance)
@@ -99,18 +92,22 @@ class Admission:
 
     def finish(self, visit: Visit, result: Result) -> None:
         """An admitted request has left the GPU."""
-        if visit.slot is None:
+        slot = visit.slot
+        if slot is None:
             return
         at = self._clock.elapsed()
-        took = Seconds(at - visit.slot.since)
-        self.gate.finish(visit.slot, at)
+        took = Seconds(at - slot.since)
+        self.gate.finish(slot, at)
         if result.finished:
-            self.gate.meter.done(visit.units, took)
+            self.gate.meter.done(slot.units, took)
         if visit.reservation is not None:
-            settle = self._quota.commit if result.delivered else self._quota.release
-            settle(visit.reservation)
+            if result.delivered:
+                self._quota.commit(visit.reservation, result.images)
+            else:
+                self._quota.release(visit.reservation)
         self.records.ended(visit, result, took)
-        self._advance()
+        if self._turns or not self._overload.calm:
+            self._advance()  # else there is nobody to let in, and nothing to tell
 
     def answer(self, refusal: Refusal) -> Answer:
         """What to tell a refused client."""
@@ -133,6 +130,14 @@ class Admission:
         """What a waiting request may expect; None where it does not wait any more."""
         return self.gate.outlook(ticket, self._clock.elapsed())
 
+    def load_headers(self) -> list[Header]:
+        """What every answer says of this pod's load."""
+        return self.load.headers(self.standing.heat, self._clock.elapsed())
+
+    def load_json(self) -> bytes:
+        """The same for a reader of the control port."""
+        return self.load.as_json(self.standing.heat, self._clock.elapsed())
+
     def stop(self) -> None:
         """Refuse whoever waits or comes from now on; what is in the GPU goes on."""
         self._stopping = True
@@ -145,17 +150,30 @@ class Admission:
         at = self._clock.elapsed()
         if self.standing.until is not None and at >= self.standing.until:
             self.refresh()  # a lease ends on time even if the ticking task was held up
-        rule = self.standing.rule(ask.tier)
+        standing = self.standing
+        rule = standing.tiers.get(ask.tier, standing.fallback)
+        tier = TierName(rule.name)
         visit = Visit(
             ask=ask,
-            standing=self.standing,
+            standing=standing,
             rule=rule,
-            wish=Wish(TierName(rule.name), ask.cost.units, ask.caller),
-            came=self._clock.now(),
+            tier=tier,
+            units=ask.cost.units,
+            counts=self.records.tally.tiers[tier],
             since=at,
         )
         self.records.came(visit)
         return visit
+
+    def _entered_at_once(self, visit: Visit) -> bool:
+        """Whether a request passed that nothing stands against and that no store is asked about."""
+        if visit.rule.quota is not None or self._stopping or (visit.ask.feature and self._goes_without(visit)):
+            return False
+        visit.slot = self.gate.enter_at_once(visit.tier, visit.units, visit.since)
+        if visit.slot is None:
+            return False
+        self.records.admitted(visit, visit.since)
+        return True
 
     def _before_quota(self, visit: Visit) -> Hindrance | None:
         if visit.standing.observing:
@@ -168,8 +186,9 @@ class Admission:
 
     def _goes_without(self, visit: Visit) -> bool:
         """Whether the request uses a feature that its user does not have now."""
-        share = visit.standing.features.get(visit.ask.feature)
-        return share is not None and not has_feature(visit.ask.feature, visit.ask.caller, Percent(share))
+        feature = visit.ask.feature
+        share = visit.standing.features.get(feature)
+        return share is not None and not has_feature(feature, visit.ask.caller, Percent(share))
 
     async def _reserve(self, visit: Visit) -> Denial | None:
         rule = visit.rule
@@ -190,7 +209,8 @@ class Admission:
         return None
 
     async def _turn(self, visit: Visit, caller: Caller) -> Turn:
-        placed = self._place(visit)
+        at = self._clock.elapsed()
+        placed = self._place(visit, at)
         if not isinstance(placed, Ticket):
             return placed
         turn: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
@@ -210,8 +230,7 @@ class Admission:
             end.cancel()
             visit.waited = Seconds(self._clock.elapsed() - placed.since)
 
-    def _place(self, visit: Visit) -> Placed:
-        at = self._clock.elapsed()
+    def _place(self, visit: Visit, at: Seconds) -> Placed:
         placed = Hindrance(Reason.FEATURE_SLOWED) if self._goes_without(visit) else self.gate.place(visit.wish, at)
         if not self.standing.observing or not isinstance(placed, Hindrance):
             return placed
@@ -249,6 +268,7 @@ class Admission:
             for ticket, slot in self.gate.advance(at):
                 if not _settle(self._turns.pop(ticket), slot):
                     self.gate.finish(slot, at)
+        self.load.see(self.gate.line.all_units, at)
         self._overload.see(len(self.gate.line), self.gate.predicted_wait(at), at)
         if self._timer is not None:
             self._timer.cancel()
@@ -262,27 +282,11 @@ class Admission:
             self._quota.release(visit.reservation)
 
     def _refuse(self, visit: Visit, hindrance: Hindrance, denial: Denial | None = None) -> Refusal:
-        rule, why = visit.rule, visit.rule.why
-        if hindrance.reason is Reason.FEATURE_SLOWED:
-            share = visit.standing.features[visit.ask.feature]
-            why = f"level {visit.standing.level} leaves feature {visit.ask.feature} to {share}% of users"
-        refusal = Refusal(
-            reason=hindrance.reason,
-            tier=visit.tier,
-            status=status_of(hindrance.reason, rule.shed_status),
-            wait=_no_sooner(hindrance.wait, spent_for(self._allotments(rule))),
-            reset=denial.reset if denial is not None else None,
-            message=rule.message,
-            why=why,
-            since=Instant(rule.since) if rule.since is not None else None,
-            headers=self.fields(rule, denial.allowance if denial is not None else None),
-        )
+        found = self._allotments(visit.rule)
+        headers = self.fields(visit.rule, denial.allowance if denial is not None else None)
+        refusal = refusal_of(visit, hindrance, denial, Told(headers, spent_for(found)))
         self.records.refused(visit, hindrance.reason, refusal.status)
         return refusal
-
-
-def _no_sooner(wait: Seconds | None, spent: Seconds) -> Seconds | None:
-    return wait if wait is None else Seconds(max(wait, spent))
 
 
 def _settle(turn: asyncio.Future[Turn], outcome: Turn) -> bool:

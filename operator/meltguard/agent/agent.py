@@ -16,6 +16,7 @@ from meltguard.agent.report import Reporter, store_state
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.statefile import StateFile
 from meltguard.api.agent_report import AgentReport
+from meltguard.api.store_state import StoreState
 from meltguard.core.units import Seconds
 from meltguard.ports import Clock
 
@@ -73,8 +74,8 @@ class Agent:
         return self._state.failures
 
     @property
-    def quota_store(self) -> str:
-        """ok, down, or unused."""
+    def quota_store(self) -> StoreState:
+        """How the store of quotas stands."""
         return store_state(self.admission, self.quota)
 
     @property

@@ -1,7 +1,7 @@
 """The ASGI interface in types, and whole answers over it."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -11,6 +11,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 SEEN: Final = "meltguard.seen"  # in a scope: a dictionary for what the admission found out
+Header = tuple[bytes, bytes]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -23,11 +24,11 @@ class Answer:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    async def send(self, send: Send) -> None:
-        """Answer with this and nothing else."""
+    async def send(self, send: Send, also: Iterable[Header] = ()) -> None:
+        """Answer with this, these further headers, and nothing else."""
         headers = {"content-type": self.content_type, "content-length": str(len(self.body)), **self.headers}
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": self.status, "headers": encoded})
+        await send({"type": "http.response.start", "status": self.status, "headers": [*encoded, *also]})
         await send({"type": "http.response.body", "body": self.body})
 
 
@@ -41,15 +42,17 @@ def problem(status: int, detail: str, **members: object) -> Answer:
     return Answer(status=status, body=json.dumps(body).encode(), content_type="application/problem+json")
 
 
-def headers_of(scope: Scope) -> dict[str, str]:
-    """A request's headers by lower-case name. One that came twice is left out: nobody knows who said which."""
-    found: dict[str, str] = {}
+def headers_of(scope: Scope, wanted: Container[bytes] | None = None) -> dict[str, str]:
+    """A request's headers by lower-case name, or the wanted ones of them.
+
+    One that came twice is left out: nobody knows who said which.
+    """
+    found: dict[bytes, bytes] = {}
     repeated = set()
-    for raw_name, raw_value in scope["headers"]:
-        name = raw_name.decode("latin-1").lower()
-        if name in found:
-            repeated.add(name)
-        found[name] = raw_value.decode("latin-1")
-    for name in repeated:
-        del found[name]
-    return found
+    for raw_name, value in scope["headers"]:
+        name = raw_name.lower()
+        if wanted is None or name in wanted:
+            if name in found:
+                repeated.add(name)
+            found[name] = value
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in found.items() if name not in repeated}

@@ -43,14 +43,22 @@ class Bucket:
             return Seconds(0.0)
         return Seconds(missing / self.rate) if self.rate > 0 else NEVER
 
+    def holds(self, units: Units, at: Seconds) -> bool:
+        """Whether a request of this size may pass now: `wait` would be 0."""
+        if at > self.at:
+            level = self.level + (at - self.at) * self.rate
+            self.level, self.at = Units(min(level, self.burst)), at
+        return min(units, self.burst) - self.level <= ROUNDING
+
     def room(self, at: Seconds) -> Units:
         """Image units that may pass at this moment; 0 in debt."""
         self._settle(at)
         return Units(max(0.0, self.level))
 
     def take(self, units: Units, at: Seconds) -> None:
-        """Draw; the caller has asked `wait` first."""
-        self._settle(at)
+        """Draw; the caller has asked `wait` or `holds` first."""
+        if at > self.at:
+            self._settle(at)
         self.level = Units(self.level - units)
 
     def _settle(self, at: Seconds) -> None:

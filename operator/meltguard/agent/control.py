@@ -25,7 +25,7 @@ Handler = Callable[[Scope, Receive], Awaitable[Answer]]
 
 
 class ControlApp:
-    """PUT /v1/limits, GET /v1/report, /healthz, /metrics."""
+    """PUT /v1/limits, GET /v1/report, /v1/load, /healthz, /metrics."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -33,6 +33,7 @@ class ControlApp:
         self._routes: dict[str, tuple[str, Handler]] = {
             "/v1/limits": ("PUT", self._limits),
             "/v1/report": ("GET", self._report),
+            "/v1/load": ("GET", self._load),
             "/healthz": ("GET", self._healthz),
             "/metrics": ("GET", self._metrics),
         }
@@ -84,6 +85,10 @@ class ControlApp:
             wait = min(LONGEST_POLL, _number(query, "wait", LONGEST_POLL))
             await self._agent.news.beyond(int(after), Seconds(wait))
         return _told(self._agent.report())
+
+    async def _load(self, _scope: Scope, _receive: Receive) -> Answer:
+        await asyncio.sleep(0)
+        return Answer(status=200, body=self._agent.admission.load_json())
 
     async def _healthz(self, _scope: Scope, _receive: Receive) -> Answer:
         await asyncio.sleep(0)

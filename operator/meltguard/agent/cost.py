@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from meltguard.core.units import Units
 
@@ -17,10 +18,10 @@ LEAST_UNITS: Final = 0.01  # a tiny request still takes a place
 IMAGES_HEADER: Final = "x-meltguard-images"
 SIZE_HEADER: Final = "x-meltguard-size"
 STEPS_HEADER: Final = "x-meltguard-steps"
+COST_HEADERS: Final = (IMAGES_HEADER, SIZE_HEADER, STEPS_HEADER)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class Cost(NamedTuple):
     """A request's size."""
 
     images: int = 1
@@ -46,7 +47,7 @@ UNKNOWN_COST: Final = Cost(known=False)
 
 def cost_in_headers(headers: Mapping[str, str]) -> Cost | None:
     """The cost that a trusted gateway named; None where it named none."""
-    if not any(name in headers for name in (IMAGES_HEADER, SIZE_HEADER, STEPS_HEADER)):
+    if not any(name in headers for name in COST_HEADERS):
         return None
     return _cost(
         {"n": headers.get(IMAGES_HEADER), "size": headers.get(SIZE_HEADER), "steps": headers.get(STEPS_HEADER)}
@@ -59,11 +60,23 @@ def cost_in_body(body: bytes) -> Cost:
     >>> cost_in_body(b'{"n": 2, "size": "1024x1024"}').units
     2.0
     """
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
-        return DEFAULT_COST
+    fields = _decoded(body)
     return _cost(fields) if isinstance(fields, dict) else DEFAULT_COST
+
+
+def _decoded(body: bytes) -> object:
+    """A JSON body; None where it is none.
+
+    The standard parser is asked only about what the quick one refuses: a server may take UTF-16 or NaN for JSON too.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _cost(fields: Mapping[str, Any]) -> Cost:
@@ -78,12 +91,16 @@ def _cost(fields: Mapping[str, Any]) -> Cost:
 
 def _size(value: object) -> tuple[int, int]:
     """The sides in `1024x768`."""
+    if value is None:
+        return DEFAULT_COST.width, DEFAULT_COST.height
     width, _, height = str(value).lower().partition("x")
     return _whole(width, DEFAULT_COST.width, MAX_SIDE), _whole(height, DEFAULT_COST.height, MAX_SIDE)
 
 
 def _whole(value: object, default: int, most: int) -> int:
     """A whole number from 1 to `most`; the default where there is none."""
+    if type(value) is int:
+        return min(value, most) if value >= 1 else default
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return default
     try:

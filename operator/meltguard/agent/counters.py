@@ -15,6 +15,7 @@ MOST_WAITS: Final = 2_048  # of the last minute; more would only cost time to so
 KEY_SPAN: Final = Seconds(600.0)
 MOST_KEYS: Final = 10_000
 LEARNING: Final = 0.95  # weight that the past keeps at each finished request
+UNKNOWN_IMAGE: Final = Seconds(1.0)  # that one image takes, before the first
 
 
 class RecentWaits:
@@ -72,11 +73,18 @@ class TierCounts:
     wait_counts: list[int] = field(default_factory=lambda: [0] * (len(WAIT_BOUNDS) + 1))
     wait_sum: float = 0.0
 
-    def waited_for(self, wait: Seconds, at: Seconds) -> None:
-        """A request waited so long and was admitted."""
+    def offer(self, units: Units) -> None:
+        """A request came."""
+        self.offered += 1
+        self.offered_units += units
+
+    def admit(self, units: Units, wait: Seconds, at: Seconds) -> None:
+        """A request went to the GPU after this wait."""
+        self.admitted += 1
+        self.admitted_units += units
         self.waited += wait >= NOTICEABLE
         self.waits.add(wait, at)
-        self.wait_counts[bisect_left(WAIT_BOUNDS, wait)] += 1
+        self.wait_counts[bisect_left(WAIT_BOUNDS, wait) if wait else 0] += 1
         self.wait_sum += wait
 
 
@@ -94,49 +102,49 @@ class Tally:
             counts = self.tiers[name] = TierCounts()
         return counts
 
-    def offer(self, tier: TierName, units: Units, key: str | None, at: Seconds) -> None:
-        """A request came. A retry (same key) counts only once."""
-        if key is not None and not self._keys.first_time(key, at):
-            return
-        counts = self.tier(tier)
-        counts.offered += 1
-        counts.offered_units += units
-
-    def admit(self, tier: TierName, units: Units, wait: Seconds, at: Seconds) -> None:
-        """A request went to the GPU after this wait."""
-        counts = self.tier(tier)
-        counts.admitted += 1
-        counts.admitted_units += units
-        counts.waited_for(wait, at)
+    def is_new(self, key: str, at: Seconds) -> bool:
+        """Whether a request with this key has not come lately: a retry counts only once."""
+        return self._keys.first_time(key, at)
 
 
 class GpuMeter:
     """GPU-seconds spent, units done, and the rate that full GPUs reach."""
 
     def __init__(self, gpus: Gpus, at: Seconds) -> None:
-        self._gpus, self._at = gpus, at
+        self.gpus, self._at = gpus, at
+        self._moved = at  # when a request last left, or came into idle GPUs
         self._busy = 0.0
+        self._held = 0.0  # image units in the GPU times seconds
         self.in_flight = 0
         self.units_in_flight = 0.0
         self.units_done = 0.0
         self._learned_units = 0.0
         self._learned_seconds = 0.0
+        self._learned_requests = 0.0
 
     def busy(self, at: Seconds) -> Seconds:
         """GPU-seconds spent so far, requests in progress included."""
-        self._busy += min(self.in_flight, self._gpus) * max(0.0, at - self._at)
-        self._at = at
+        self._pass(at)
         return Seconds(self._busy)
+
+    def held(self, at: Seconds) -> float:
+        """Image units in the GPU times the seconds that they were there, so far."""
+        self._pass(at)
+        return self._held
 
     def start(self, units: Units, at: Seconds) -> None:
         """A request enters the GPU."""
-        self.busy(at)
+        if self.in_flight:
+            self._pass(at)
+        else:
+            self._at = self._moved = at
         self.in_flight += 1
         self.units_in_flight += units
 
     def leave(self, units: Units, at: Seconds) -> None:
         """A request leaves the GPU, done or not."""
-        self.busy(at)
+        self._pass(at)
+        self._moved = at
         self.in_flight -= 1
         self.units_in_flight = self.units_in_flight - units if self.in_flight else 0.0
 
@@ -145,10 +153,40 @@ class GpuMeter:
         self.units_done += units
         self._learned_units = self._learned_units * LEARNING + units
         self._learned_seconds = self._learned_seconds * LEARNING + took
+        self._learned_requests = self._learned_requests * LEARNING + 1.0
 
     @property
     def drain_rate(self) -> UnitsPerSecond | None:
         """Units a second that leave while all GPUs are busy; None before the first image."""
         if self._learned_seconds <= 0:
             return None
-        return UnitsPerSecond(self._gpus * self._learned_units / self._learned_seconds)
+        return UnitsPerSecond(self.gpus * self._learned_units / self._learned_seconds)
+
+    def drain_rate_at(self, at: Seconds) -> UnitsPerSecond | None:
+        """The same, less the longer nothing leaves full GPUs that should have left.
+
+        So a GPU that hangs or slows down is felt while it does, not only in what it finishes.
+        """
+        drain = self.drain_rate
+        if drain is None or self.in_flight < self.gpus:
+            return drain
+        expected, silent = self.units_in_flight / drain, at - self._moved
+        return UnitsPerSecond(drain * expected / silent) if silent > expected > 0 else drain
+
+    def _pass(self, at: Seconds) -> None:
+        span = at - self._at
+        if span > 0:
+            self._busy += span * (min(self.gpus, self.in_flight))
+            self._held += span * self.units_in_flight
+            self._at = at
+
+    @property
+    def mean_seconds(self) -> Seconds:
+        """What one of the last requests took on average, in seconds of one GPU."""
+        known = self._learned_seconds > 0
+        return Seconds(self._learned_seconds / self._learned_requests) if known else UNKNOWN_IMAGE
+
+    @property
+    def mean_units(self) -> Units:
+        """What one of the last requests cost on average; 0 before the first image."""
+        return Units(self._learned_units / self._learned_requests if self._learned_requests else 0.0)

@@ -9,7 +9,7 @@ from meltguard.agent.settings import Pace, PolicyKey
 from meltguard.agent.standing import RAMP_STEP, Standing, baseline_limits, by_tier, own_gpu
 from meltguard.api.agent_report import LimitSource
 from meltguard.api.limit_document import LEASE_TTL_SECONDS, DocumentKind, LimitDocument
-from meltguard.core.units import Instant, PodUid, Seconds, TierName
+from meltguard.core.units import Instant, PodUid, Seconds, Share, TierName
 from meltguard.errors import InvalidInput
 
 REPLAY_WINDOW: Final = Seconds(60.0)
@@ -133,6 +133,7 @@ class Documents:
             revision=lease.document.revision,
             features=lease.document.features,
             level=lease.document.level,
+            heat=Share(lease.document.heat),
             observing=lease.document.kind is DocumentKind.OBSERVE,
             until=lease.until,
             lease_until=lease.until,

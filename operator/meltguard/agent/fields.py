@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from meltguard.agent.bucket import NEVER, Bucket
-from meltguard.agent.quota_desk import Allowance
+from meltguard.agent.quota_allowance import POLICY_NAMES, Allowance
 from meltguard.agent.rates import Rates, binds
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.core.units import Seconds, Units
 
-RATE, MAXIMUM, QUOTA = "images-rate", "images-maximum", "images-daily"
+RATE, MAXIMUM = "images-rate", "images-maximum"
 WINDOWS: Final = (60, 3_600, 86_400)  # the first in which a whole image fits
 LONGEST_RESET: Final = 30  # as no Retry-After of a limit is longer, and none may be shorter than the reset
 ONE_IMAGE: Final = Units(1.0)
@@ -52,7 +52,11 @@ def of_allowance(allowance: Allowance) -> Allotment:
     """What is left of a user's own allowance."""
     left = max(0, allowance.limit - allowance.used)
     return Allotment(
-        name=QUOTA, limit=allowance.limit, window=WINDOWS[-1], left=left, reset=max(0, round(allowance.resets_in))
+        name=POLICY_NAMES[allowance.period],
+        limit=allowance.limit,
+        window=round(allowance.window),
+        left=left,
+        reset=max(0, round(allowance.resets_in)),
     )
 
 

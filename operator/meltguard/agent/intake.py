@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from meltguard.agent.asgi import Message, Receive
+from meltguard.agent.bounded import bounded
 from meltguard.agent.turns import Ticket
 from meltguard.core.units import Seconds
 
@@ -15,13 +16,15 @@ READ_AHEAD: Final = 1_048_576  # bytes kept of a body; a longer one streams whil
 class Intake:
     """Stands between the server's `receive` and the app's."""
 
+    __slots__ = ("_complete", "_kept", "_kept_bytes", "_pump", "_receive", "_stirred", "_waits", "_when_gone", "gone")
+
     def __init__(self, receive: Receive, waits: Callable[[Ticket], None] | None = None) -> None:
         self._receive, self._waits = receive, waits
         self._kept: deque[Message] = deque()
         self._kept_bytes = 0
         self._complete = False  # the whole body was read from the server
         self._pump: asyncio.Task[None] | None = None
-        self._stirred = asyncio.Event()
+        self._stirred: asyncio.Event | None = None  # while the pump runs
         self._when_gone: list[Callable[[], None]] = []
         self.gone = False
 
@@ -32,11 +35,13 @@ class Intake:
             TimeoutError: it did not come in time.
             ConnectionError: the client left.
         """
-        async with asyncio.timeout(within):
-            while not self._complete and self._kept_bytes <= most and not self.gone:
-                self._keep(await self._receive())
+        await bounded(self._read(most), within)
         if self.gone:
             raise ConnectionError("the client left before its request was whole")
+
+    async def _read(self, most: int) -> None:
+        while not self._complete and self._kept_bytes <= most and not self.gone:
+            self._keep(await self._receive())
 
     def body(self, most: int) -> bytes | None:
         """The body, kept for the app; None where it was not read whole or is longer than `most`."""
@@ -51,7 +56,8 @@ class Intake:
             return
         self._when_gone.append(when_gone)
         if self._pump is None:
-            self._pump = asyncio.create_task(self._read_ahead())
+            self._stirred = asyncio.Event()
+            self._pump = asyncio.create_task(self._read_ahead(self._stirred))
 
     def waits(self, ticket: Ticket) -> None:
         """The request has a place in the line."""
@@ -64,14 +70,14 @@ class Intake:
             message = await self._receive()
             self._note(message)
             return message
-        while not self._kept and not self.gone:
+        while self._stirred is not None and not self._kept and not self.gone:
             self._stirred.clear()
             await self._stirred.wait()
         if not self._kept:
             return {"type": "http.disconnect"}
         message = self._kept.popleft()
         self._kept_bytes -= len(message.get("body", b""))
-        self._stirred.set()
+        self._stir()
         return message
 
     def close(self) -> None:
@@ -80,11 +86,11 @@ class Intake:
         if self._pump is not None:
             self._pump.cancel()
 
-    async def _read_ahead(self) -> None:
+    async def _read_ahead(self, stirred: asyncio.Event) -> None:
         while not self.gone:
             if not self._complete and self._kept_bytes >= READ_AHEAD:
-                self._stirred.clear()
-                await self._stirred.wait()
+                stirred.clear()
+                await stirred.wait()
                 continue
             self._keep(await self._receive())
 
@@ -93,7 +99,12 @@ class Intake:
         if message["type"] == "http.request":
             self._kept.append(message)
             self._kept_bytes += len(message.get("body", b""))
-        self._stirred.set()
+        self._stir()
+
+    def _stir(self) -> None:
+        """Whoever waits for a message, or for room, looks again."""
+        if self._stirred is not None:
+            self._stirred.set()
 
     def _note(self, message: Message) -> None:
         if message["type"] == "http.disconnect":

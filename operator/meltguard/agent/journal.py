@@ -39,6 +39,7 @@ class JournalEntry:
     state: str  # the tier's state in force
     rate: float | None  # the tier's rate in force at this pod, units a second
     feature: str = ""  # that the request used
+    made: int | None = None  # of the images asked for, where the image server says so; the rest cost nothing
 
     def to_json_line(self) -> str:
         """The entry in one line."""

@@ -11,8 +11,10 @@ from typing_extensions import override
 
 from meltguard.agent.agent import Agent
 from meltguard.agent.counters import WAIT_BOUNDS, TierCounts
+from meltguard.agent.quota_desk import ANSWERED_BY
 from meltguard.agent.refusal import Reason
 from meltguard.api.agent_report import AgentReport, LimitSource, TierReport
+from meltguard.api.store_state import StoreState
 from meltguard.core.units import TierName
 
 PREFIX: Final = "meltguard_agent_"
@@ -86,7 +88,7 @@ class AgentMetrics(Collector):
         agent = self._agent
         sources = [((source.value,), float(report.source is source)) for source in LimitSource]
         yield _gauge("source", "1 for where the limits in force come from.", sources, ("source",))
-        yield _gauge("quota_store_up", "0 while daily quotas cannot be counted.", [((), report.quota_store != "down")])
+        yield from self._about_the_store()
         yield _gauge("document_age", "Seconds since a document was taken last.", [((), agent.document_age)])
         lines = agent.access_log
         yield _counter("access_log_dropped", "Access log lines not written.", [((), lines.dropped if lines else 0)])
@@ -96,6 +98,17 @@ class AgentMetrics(Collector):
         yield _counter("state_failures", "Writes of the state file that failed.", [((), agent.state_failures)])
         journal = agent.admission.records.journal
         yield _counter("journal_dropped", "Journal lines not written.", [((), journal.dropped if journal else 0)])
+
+    def _about_the_store(self) -> Iterator[Metric]:
+        state, quota = self._agent.quota_store, self._agent.quota
+        yield _gauge("quota_store_up", "0 while quotas cannot be counted.", [((), state.counts)])
+        states = [((each.value,), float(each is state)) for each in StoreState]
+        yield _gauge("quota_store_state", "1 for how the store of quotas stands.", states, ("state",))
+        failed = [((each.value,), float(count)) for each, count in quota.health.all_failures().items()]
+        yield _counter("quota_store_failures", "Calls of the store that failed.", failed, ("state",))
+        asked = [((who,), float(quota.answers[who])) for who in ANSWERED_BY]
+        told = "Claims on a quota that the store answered, or that were known to be in vain without asking it."
+        yield _counter("quota_claims", told, asked, ("answered_by",))
 
 
 def registry_of(agent: Agent) -> CollectorRegistry:

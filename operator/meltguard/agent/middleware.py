@@ -1,27 +1,29 @@
 """Pure ASGI middleware: each request passes the admission before it reaches the image server's app."""
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from meltguard.agent.admission import Admission
-from meltguard.agent.asgi import SEEN, App, Message, Receive, Scope, Send, headers_of, problem
-from meltguard.agent.cost import DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
+from meltguard.agent.asgi import SEEN, App, Header, Message, Receive, Scope, Send, headers_of, problem
+from meltguard.agent.bounded import bounded
+from meltguard.agent.cost import COST_HEADERS, DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
 from meltguard.agent.intake import READ_AHEAD, Intake
+from meltguard.agent.load import ORCA_HEADER
 from meltguard.agent.outbox import Outbox
-from meltguard.agent.quota_desk import Allowance
+from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import Callers, Pace
 from meltguard.agent.visit import Ask, Result, Visit
-from meltguard.api.limit_document import TierLimit
 from meltguard.core.units import Seconds, TierName
 
 WAITS: Final = "meltguard.waits"  # in a scope: whom to tell of the place in the line
-Fields = Callable[[TierLimit, Allowance | None], dict[str, str]]
+KEY_HEADER: Final = "idempotency-key"
+TYPE_HEADER: Final = "content-type"
 LONGEST_KEY: Final = 256
 FLUSH_SPANS: Final = 10  # the connection itself ends a client that stops reading; this ends one that only dawdles
 OPAQUE_BODIES: Final = ("multipart/", "image/", "application/octet-stream")  # nothing in them tells the cost
 OK, REDIRECT = 200, 300
+DIGITS: Final = 7
 
 
 class AdmissionMiddleware:
@@ -29,6 +31,8 @@ class AdmissionMiddleware:
 
     def __init__(self, app: App, admission: Admission, callers: Callers, pace: Pace) -> None:
         self._app, self._admission, self._callers, self._pace = app, admission, callers, pace
+        own = (callers.tier_header, callers.user_header, callers.feature_header)
+        self._read = frozenset(name.lower().encode() for name in (*own, *COST_HEADERS, KEY_HEADER, TYPE_HEADER))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -41,19 +45,19 @@ class AdmissionMiddleware:
 
     async def _guard(self, scope: Scope, intake: Intake, send: Send) -> None:
         try:
-            ask = await self._ask(scope, intake)
+            await intake.fill(READ_AHEAD, self._callers.body_within)
         except TimeoutError:
             within = f"the body did not come within {self._callers.body_within:.0f} s; send it faster"
-            await problem(408, within).send(send)
+            await problem(408, within).send(send, self._admission.load_headers())
             return
         except ConnectionError:
             return
         try:
-            outcome = await self._admission.admit(ask, intake)
+            outcome = await self._admission.admit(self._ask(scope, intake), intake)
             if SEEN in scope:
                 scope[SEEN].update(outcome.facts())
             if isinstance(outcome, Refusal):
-                await self._admission.answer(outcome).send(send)
+                await self._admission.answer(outcome).send(send, self._admission.load_headers())
             else:
                 await self._serve(outcome, scope, intake, send)
         finally:
@@ -62,12 +66,12 @@ class AdmissionMiddleware:
     async def _serve(self, visit: Visit, scope: Scope, intake: Intake, send: Send) -> None:
         """Run the app. The slot is given back when it ends, however it ends; its answer may be read later."""
         outbox = Outbox(send)
-        delivery = Delivery(outbox, visit, intake, self._admission.fields)
+        made_header = self._callers.made_header.encode("latin-1")
+        delivery = Delivery(outbox, visit, intake, made_header, self._admission)
         if visit.reservation is not None:
             intake.watch(delivery.client_left)
         try:
-            async with asyncio.timeout(self._pace.longest_image):
-                await self._app(scope, intake.receive, delivery.send)
+            await bounded(self._app(scope, intake.receive, delivery.send), self._pace.longest_image)
         except TimeoutError:
             if delivery.status:
                 raise  # half an answer cannot be mended: the server closes the connection
@@ -92,19 +96,18 @@ class AdmissionMiddleware:
         tier = TierName(headers.get(callers.tier_header) or callers.default_tier)
         return tier, headers.get(callers.user_header, ""), address
 
-    async def _ask(self, scope: Scope, intake: Intake) -> Ask:
-        """Who asks for what. Raises as Intake.fill."""
-        headers, callers = headers_of(scope), self._callers
+    def _ask(self, scope: Scope, intake: Intake) -> Ask:
+        """Who asks for what."""
+        headers, callers = headers_of(scope, self._read), self._callers
         tier, user, address = self._caller(scope, headers)
         cost = cost_in_headers(headers) if callers.trust_gateway else None
-        key = headers.get("idempotency-key", "")[:LONGEST_KEY] or None
-        await intake.fill(READ_AHEAD, callers.body_within)
+        key = headers.get(KEY_HEADER, "")[:LONGEST_KEY] or None
         feature = headers.get(callers.feature_header, "")
         cost = cost or self._cost_of_body(headers, intake)
         return Ask(tier=tier, user=user, address=address, cost=cost, key=key, feature=feature)
 
     def _cost_of_body(self, headers: Mapping[str, str], intake: Intake) -> Cost:
-        if headers.get("content-type", "").lower().startswith(OPAQUE_BODIES):
+        if headers.get(TYPE_HEADER, "").lower().startswith(OPAQUE_BODIES):
             return DEFAULT_COST
         body = intake.body(self._callers.peek_bytes)
         if body is None:
@@ -115,8 +118,10 @@ class AdmissionMiddleware:
 class Delivery:
     """Watches an answer on its way to the client."""
 
-    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake, fields: Fields) -> None:
-        self._outbox, self._visit, self._intake, self._fields = outbox, visit, intake, fields
+    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake, made_header: bytes, admission: Admission) -> None:
+        self._outbox, self._visit, self._intake = outbox, visit, intake
+        self._made_header, self._admission = made_header, admission
+        self._made: int | None = None
         self._body_bytes = 0
         self.whole = False
         self._left_early = False
@@ -126,16 +131,30 @@ class Delivery:
         """The app's `send`."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            reservation = self._visit.reservation
-            fields = self._fields(self._visit.rule, reservation.allowance if reservation is not None else None)
-            if fields:
-                pairs = [(name.encode(), value.encode()) for name, value in fields.items()]
-                message = {**message, "headers": [*message.get("headers", ()), *pairs]}
+            own = [header for header in message.get("headers", ()) if header[0].lower() != ORCA_HEADER]
+            message = {**message, "headers": [*own, *self._admission.load_headers(), *self._limits(own)]}
         elif message["type"] == "http.response.body":
             if not self._intake.gone:
                 self._body_bytes += len(message.get("body", b""))
             self.whole = not message.get("more_body", False)
-        await self._outbox.put(message)
+        if self._outbox.full:
+            await self._outbox.room()
+        self._outbox.put(message)
+
+    def _limits(self, given: list[Header]) -> list[Header]:
+        """What the tier and the user have left after this answer."""
+        told = self._admission.fields(self._visit.rule, self._allowance(given))
+        return [(name.encode(), value.encode()) for name, value in told.items()]
+
+    def _allowance(self, given: list[Header]) -> Allowance | None:
+        """What the user has left after this answer; None where no allowance was drawn."""
+        reservation = self._visit.reservation
+        if reservation is None:
+            return None
+        self._made = made_of(given, self._made_header)
+        asked = self._visit.images
+        kept = asked if self._made is None else min(self._made, asked)
+        return reservation.allowance.refunded(asked - kept if OK <= self.status < REDIRECT else asked)
 
     def client_left(self) -> None:
         """The client left before the app ended."""
@@ -150,4 +169,14 @@ class Delivery:
         good = OK <= self.status < REDIRECT
         finished = good and self.whole
         delivered = good and self._body_bytes > 0 if self._left_early else finished
-        return Result(status=self.status, finished=finished, delivered=delivered)
+        return Result(status=self.status, finished=finished, delivered=delivered and self._made != 0, images=self._made)
+
+
+def made_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> int | None:
+    """How many images an answer says were made; None where it says nothing that can be read.
+
+    >>> made_of([(b"X-Meltguard-Delivered-Images", b"2")], b"x-meltguard-delivered-images")
+    2
+    """
+    told = [value for key, value in headers if key.lower() == name]
+    return int(told[0]) if len(told) == 1 and told[0].isdigit() and len(told[0]) <= DIGITS else None

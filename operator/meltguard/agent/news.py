@@ -59,6 +59,7 @@ class OverloadWatch:
 
     def __init__(self, news: News, target: Seconds) -> None:
         self._news, self._target = news, target
+        self.calm = True  # and told to be: a look at an empty line changes nothing
         self._grade = 0  # 0 calm, 1 someone waits, 2 the predicted wait is beyond its target
         self._lower_since: Seconds | None = None
 
@@ -77,4 +78,5 @@ class OverloadWatch:
 
     def _change(self, grade: int) -> None:
         self._grade = grade
+        self.calm = grade == 0
         self._news.tell()

@@ -6,48 +6,80 @@ from collections import deque
 from typing import Final
 
 from meltguard.agent.asgi import Message, Send
+from meltguard.agent.bounded import bounded
 from meltguard.core.units import Seconds
 
 MOST_BYTES: Final = 4_194_304  # kept for one client: an image of the reference size, also as base64 text
 
 
 class Outbox:
-    """Takes messages at once and sends them behind the app's back, up to a bound."""
+    """Takes messages at once and sends them behind the app's back, up to a bound.
+
+    Most apps are done with their last message: it is sent then, without a task. A task begins where an app goes on.
+    """
+
+    __slots__ = ("_bytes", "_messages", "_send", "_sent", "_soon", "_task")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._messages: deque[Message] = deque()
         self._bytes = 0
-        self._sent = asyncio.Event()
+        self._sent: asyncio.Event | None = None  # while an app waits for room
+        self._soon: asyncio.Handle | None = None  # begins the task
         self._task: asyncio.Task[None] | None = None
 
-    async def put(self, message: Message) -> None:
-        """Have a message sent; waits only while the bound is exceeded."""
-        while self._bytes > MOST_BYTES:
-            self._sent.clear()
+    @property
+    def full(self) -> bool:
+        """Whether the bound is exceeded: wait for room."""
+        return self._bytes > MOST_BYTES
+
+    async def room(self) -> None:
+        """Wait until enough was sent."""
+        while self.full:
+            self._sent = asyncio.Event()
             await self._sent.wait()
+
+    def put(self, message: Message) -> None:
+        """Have a message sent soon."""
         self._messages.append(message)
         self._bytes += len(message.get("body", b""))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._send_all())
+        if self._soon is None and (self._task is None or self._task.done()):
+            self._soon = asyncio.get_running_loop().call_soon(self._begin)
 
     async def flush(self, within: Seconds) -> None:
         """Wait until all is sent; what the client has not read by then it does not get."""
-        if self._task is not None and not self._task.done():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(within):
-                    await self._task
+        self._stay()
+        sending = self._task if self._task is not None and not self._task.done() else self._send_all()
+        with contextlib.suppress(TimeoutError):
+            await bounded(sending, within)
 
     def discard(self) -> None:
         """Send nothing more."""
+        self._stay()
+        self._messages.clear()
         if self._task is not None:
             self._task.cancel()
+
+    def _begin(self) -> None:
+        self._soon = None
+        self._task = asyncio.create_task(self._send_all())
+
+    def _stay(self) -> None:
+        """Begin no task."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
 
     async def _send_all(self) -> None:
         while self._messages:
             message = self._messages[0]
-            with contextlib.suppress(OSError):  # the client is gone, which its intake tells
+            try:
                 await self._send(message)
-            self._messages.popleft()
-            self._bytes -= len(message.get("body", b""))
-            self._sent.set()
+            except OSError:  # the client is gone, which its intake tells
+                self._messages.clear()
+                self._bytes = 0
+            else:
+                self._messages.popleft()
+                self._bytes -= len(message.get("body", b""))
+            if self._sent is not None:
+                self._sent.set()

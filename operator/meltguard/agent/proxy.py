@@ -157,8 +157,12 @@ def _has_body(scope: Scope) -> bool:
 
 
 def _forwarded(headers: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
-    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-    return CIMultiDict((name, value) for name, value in pairs if name not in _dropped(pairs) and name != "host")
+    """What the server is told. A length beside chunks is not: the body is sent on in chunks of our own."""
+    pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+    dropped = _dropped(pairs) | {"host"}
+    if any(name == "transfer-encoding" for name, _ in pairs):
+        dropped |= {"content-length"}
+    return CIMultiDict((name, value) for name, value in pairs if name not in dropped)
 
 
 def _returned(answer: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:

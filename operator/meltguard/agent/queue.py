@@ -17,6 +17,11 @@ class WaitingLine:
     def __len__(self) -> int:
         return sum(map(len, self._tiers.values()))
 
+    @property
+    def all_units(self) -> Units:
+        """How many image units wait."""
+        return Units(sum(map(self.units, self._tiers)))
+
     def push(self, ticket: Ticket) -> None:
         """Wait for a turn."""
         line = self._tiers.get(ticket.tier)

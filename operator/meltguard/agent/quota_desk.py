@@ -1,4 +1,4 @@
-"""Asks the shared store for a user's daily allowance, and bears it when the store is away.
+"""Asks the shared store for a user's allowance, and bears it when the store is away.
 
 A reservation is settled behind the request's back; what the store could not be told is told again until it answers.
 While it is away nothing is asked and every claim is refused: an allowance that cannot be counted is not granted.
@@ -6,42 +6,43 @@ While it is away nothing is asked and every claim is refused: an allowance that 
 
 import asyncio
 import contextlib
-import logging
 import uuid
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, replace
 from typing import Final
 
-from meltguard.agent.calendar import zone_offset
+from meltguard.agent.calendar import Calendar
 from meltguard.agent.news import News
+from meltguard.agent.quota_allowance import Allowance
+from meltguard.agent.quota_health import StoreHealth
+from meltguard.agent.quota_known import KnownAccounts, Standing, verdict
 from meltguard.agent.quota_store import (
     AccountKey,
-    DayClaim,
-    DaySeen,
     Ending,
     Outcome,
     QuotaStore,
     Reserved,
     Settlement,
+    SpanClaim,
+    SpanSeen,
+    StoreTrouble,
     hashed,
 )
-from meltguard.agent.refusal import Reason
+from meltguard.agent.refusal import EXHAUSTED_BY, Reason
 from meltguard.agent.statefile import DayText, StateFile
 from meltguard.api.limit_document import QuotaRule
-from meltguard.core.quota import Claim, day_of
+from meltguard.api.store_state import StoreState
+from meltguard.core.quota import Claim, Span
 from meltguard.core.units import Instant, Seconds
 from meltguard.errors import Unavailable
 from meltguard.ports import Clock
 
-log = logging.getLogger(__name__)
-
-FAILURES_BORNE: Final = 3  # in a row, before the store counts as down
 MOST_UNSETTLED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaAsk:
-    """One request's claim on its user's day."""
+    """One request's claim on its user's allowance."""
 
     tier: str
     user: str
@@ -49,15 +50,6 @@ class QuotaAsk:
     images: int
     rule: QuotaRule
     hold_for: Seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allowance:
-    """What a user's day has left, on the store's clock."""
-
-    limit: int
-    used: int
-    resets_in: Seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,68 +70,80 @@ class Denial:
     allowance: Allowance | None = None
 
 
-DENIALS: Final = {
-    Outcome.EXHAUSTED: Reason.DAILY_QUOTA,
-    Outcome.IN_PROGRESS: Reason.DUPLICATE,
-    Outcome.DELIVERED: Reason.DUPLICATE,
-    Outcome.LOST: Reason.QUOTA_STORE,
-    Outcome.WRONG_DAY: Reason.QUOTA_STORE,
-}
+DUPLICATES: Final = frozenset({Outcome.IN_PROGRESS, Outcome.DELIVERED})
+ANSWERED_BY: Final = ("store", "known")
+SOON: Final = Seconds(1.0)
 
 
 class QuotaDesk:
     """One agent's dealings with the store."""
 
     def __init__(self, policy: str, store: QuotaStore | None, clock: Clock, state: StateFile, news: News) -> None:
-        self._policy, self._store, self._clock, self._state, self._news = policy, store, clock, state, news
-        self._seen = {tier: DaySeen(id=day.id, end=Instant(day.end)) for tier, day in state.days.items()}
+        self._policy, self._store, self._clock, self._state = policy, store, clock, state
+        self._seen = {book: SpanSeen(id=span.id, end=Instant(span.end)) for book, span in state.days.items()}
         self._unsettled: deque[Settlement] = deque(maxlen=MOST_UNSETTLED)
         self._work = asyncio.Event()
-        self._failures = 0
+        self._known, self._calendar = KnownAccounts(), Calendar()
+        self.health = StoreHealth(news, exists=store is not None)
+        self.answers: Counter[str] = Counter()  # claims by who decided them: the store, or what is known
 
     @property
     def down(self) -> bool:
         """Whether claims are refused without asking."""
-        return self._store is None or self._failures >= FAILURES_BORNE
+        return self.health.refusing
+
+    @property
+    def store_state(self) -> StoreState:
+        """How the store stands."""
+        return self.health.state(self._clock.elapsed())
 
     async def reserve(self, ask: QuotaAsk) -> Reservation | Denial:
         """Set a request's images aside, or say why not."""
+        account = AccountKey(policy=self._policy, tier=ask.tier, user=hashed(ask.user), period=ask.rule.per)
+        keyed = hashed(ask.user, ask.key) if ask.key is not None else None
+        known = self._what_is_known(ask, account, keyed)
+        if known is not None:
+            self.answers["known"] += 1
+            return known
         if self._store is None or self.down:
             return Denial(reason=Reason.QUOTA_STORE)
-        account = AccountKey(policy=self._policy, tier=ask.tier, user=hashed(ask.user))
-        request = hashed(ask.user, ask.key) if ask.key is not None else uuid.uuid4().hex
+        request = keyed or uuid.uuid4().hex
         claim = Claim(request=request, images=ask.images, limit=ask.rule.images, hold_for=ask.hold_for)
         try:
-            answer = await self._claim(self._store, account, claim, ask.rule.time_zone)
-        except Unavailable as exc:
+            answer = await self._claim(self._store, account, claim, ask.rule)
+        except StoreTrouble as exc:
             self._failed(exc)
             self._release_perhaps(account, claim)
             return Denial(reason=Reason.QUOTA_STORE, wait=exc.retry_after)
-        self._answered()
-        return self._reading(ask, account, claim, answer)
+        self.answers["store"] += 1
+        outcome = self._reading(ask, account, claim, answer)
+        self.health.answered(self._clock.elapsed())
+        return outcome
 
-    def commit(self, reservation: Reservation) -> None:
-        """The images were delivered."""
+    def commit(self, reservation: Reservation, images: int | None = None) -> None:
+        """Images were delivered: so many, or all. The rest is given back."""
         given = reservation.settlement
-        self._settle(
-            Settlement(
-                account=given.account, day=given.day, request=given.request, images=given.images, ending=Ending.COMMIT
-            )
-        )
+        made = given.images if images is None else min(images, given.images)
+        if made < given.images:
+            self._known.forget((given.account.book, given.account.user))
+        self._settle(replace(given, images=made, ending=Ending.COMMIT) if made > 0 else given)
 
     def release(self, reservation: Reservation) -> None:
         """The images were not delivered and cost nothing."""
+        account = reservation.settlement.account
+        self._known.forget((account.book, account.user))
         self._settle(reservation.settlement)
 
     async def run(self, probe_every: Seconds) -> None:
         """Settle, and while the store is down ask whether it is back. Ends when cancelled."""
-        while self._store is not None:
-            if not self._unsettled and not self._failures:
+        task = asyncio.current_task()
+        while self._store is not None and not (task and task.cancelling()):  # the client may swallow a cancellation
+            if not self._unsettled and not self.health.failures:
                 self._work.clear()
                 await self._work.wait()
             try:
                 await self._catch_up(self._store)
-            except Unavailable as exc:
+            except StoreTrouble as exc:
                 self._failed(exc)
                 await asyncio.sleep(probe_every)
 
@@ -150,46 +154,82 @@ class QuotaDesk:
                 async with asyncio.timeout(within):
                     await self._catch_up(self._store)
 
-    async def _claim(self, store: QuotaStore, account: AccountKey, claim: Claim, zone: str) -> Reserved:
-        """Ask with the day as our clock has it, and once more as the store's clock has it."""
-        offset = zone_offset(zone)
-        if offset is None:
-            raise Unavailable(f"no zone {zone!r} on this machine: install tzdata")
-        new_id, seen = uuid.uuid4().hex, self._seen.get(account.tier)
-        day = day_of(self._clock.now(), offset)
-        answer = await store.reserve(DayClaim(account=account, claim=claim, day=day, new_id=new_id, seen=seen))
-        if answer.outcome is not Outcome.WRONG_DAY:
+    def _what_is_known(self, ask: QuotaAsk, account: AccountKey, keyed: str | None) -> Denial | None:
+        """The store's answer, where it is known without asking."""
+        at = self._clock.elapsed()
+        known = self._known.standing((account.book, account.user), at)
+        if known is None:
+            return None
+        outcome = verdict(known, ask.images, ask.rule.images, at, keyed)
+        if outcome is None:
+            return None
+        left = Seconds(known.resets_at - at)
+        return self._denial(ask, outcome, _allowance(ask.rule, known.used, left, known.window))
+
+    async def _claim(self, store: QuotaStore, account: AccountKey, claim: Claim, rule: QuotaRule) -> Reserved:
+        """Ask with the span as our clock has it, and once more as the store's clock has it."""
+        asked = SpanClaim(
+            account=account,
+            claim=claim,
+            span=self._span(self._clock.now(), rule),
+            new_id=uuid.uuid4().hex,
+            seen=self._seen.get(account.book),
+        )
+        answer = await store.reserve(asked)
+        if answer.outcome is not Outcome.WRONG_SPAN:
             return answer
-        day = day_of(answer.now, offset)
-        return await store.reserve(DayClaim(account=account, claim=claim, day=day, new_id=new_id, seen=seen))
+        return await store.reserve(replace(asked, span=self._span(answer.now, rule)))
+
+    def _span(self, at: Instant, rule: QuotaRule) -> Span:
+        span = self._calendar.span(at, rule.time_zone, rule.per)
+        if span is None:
+            raise StoreTrouble(f"no zone {rule.time_zone!r} on this machine: install tzdata", StoreState.FAULTY)
+        return span
 
     def _reading(self, ask: QuotaAsk, account: AccountKey, claim: Claim, answer: Reserved) -> Reservation | Denial:
-        if answer.day is None:
+        if answer.span is None:
             return Denial(reason=Reason.QUOTA_STORE)
-        self._remember(ask.tier, answer.day, answer.now)
-        left = Seconds(answer.day.end - answer.now)
-        reset = Instant(self._clock.now() + left)
-        allowance = Allowance(limit=ask.rule.images, used=answer.used, resets_in=left)
-        if answer.outcome is Outcome.GRANTED:
-            settlement = _release_of(account, claim, answer.day.id)
-            return Reservation(settlement=settlement, allowance=allowance)
-        reason = DENIALS[answer.outcome]
-        if reason is Reason.DAILY_QUOTA:
-            return Denial(reason=reason, reset=reset, allowance=allowance)
+        self._remember(account.book, answer.span, answer.now)
+        at, left = self._clock.elapsed(), Seconds(answer.span.end - answer.now)
         if answer.outcome is Outcome.LOST:
-            return Denial(reason=reason, reset=reset)
-        return Denial(reason=reason, wait=Seconds(1.0))
+            self.health.forgot(account.book, Seconds(at + left))
+            return Denial(reason=Reason.QUOTA_STORE, reset=Instant(self._clock.now() + left))
+        self.health.remembers(account.book)
+        window = self._span(Instant(answer.span.end - 1.0), ask.rule).length  # however late in it the store began
+        allowance = _allowance(ask.rule, answer.used, left, window)
+        if answer.outcome is Outcome.GRANTED:
+            return Reservation(settlement=_release_of(account, claim, answer.span.id), allowance=allowance)
+        if answer.outcome is Outcome.EXHAUSTED:
+            self._learn(account, answer, allowance, at)
+        return self._denial(ask, answer.outcome, allowance)
 
-    def _remember(self, tier: str, day: DaySeen, now: Instant) -> None:
-        """Keep the first day seen until it ends: a later id for the same day is a store that lost it."""
-        seen = self._seen.get(tier)
+    def _denial(self, ask: QuotaAsk, outcome: Outcome, allowance: Allowance) -> Denial:
+        if outcome in DUPLICATES:
+            return Denial(reason=Reason.DUPLICATE, wait=SOON)
+        reset = Instant(self._clock.now() + allowance.resets_in)
+        return Denial(reason=EXHAUSTED_BY[ask.rule.per], reset=reset, allowance=allowance)
+
+    def _learn(self, account: AccountKey, answer: Reserved, allowance: Allowance, at: Seconds) -> None:
+        known = Standing(
+            used=answer.used,
+            spent=answer.used - answer.held,
+            at=at,
+            resets_at=Seconds(at + allowance.resets_in),
+            window=allowance.window,
+            requests=answer.requests,
+        )
+        self._known.learn((account.book, account.user), known)
+
+    def _remember(self, book: str, span: SpanSeen, now: Instant) -> None:
+        """Keep the first span seen until it ends: a later id for the same span is a store that lost it."""
+        seen = self._seen.get(book)
         if seen is None or seen.end <= now:
-            self._seen[tier] = day
-            self._state.remember_day(tier, DayText(id=day.id, end=day.end))
+            self._seen[book] = span
+            self._state.remember_day(book, DayText(id=span.id, end=span.end))
 
     def _release_perhaps(self, account: AccountKey, claim: Claim) -> None:
-        """An unanswered claim may have been granted; give it back, if the day is known."""
-        seen = self._seen.get(account.tier)
+        """An unanswered claim may have been granted; give it back, if the span is known."""
+        seen = self._seen.get(account.book)
         if seen is not None:
             self._settle(_release_of(account, claim, seen.id))
 
@@ -198,28 +238,23 @@ class QuotaDesk:
         self._work.set()
 
     async def _catch_up(self, store: QuotaStore) -> None:
-        if self._failures:
-            await store.ping()
         while self._unsettled:
             settlement = self._unsettled[0]
             await store.settle(settlement)
             if self._unsettled and self._unsettled[0] is settlement:
                 self._unsettled.popleft()
-        self._answered()
+        if self.health.failures:  # a full store settles, and yet reserves nothing
+            await store.probe(self._policy)
+        self.health.answered(self._clock.elapsed())
 
-    def _answered(self) -> None:
-        if self.down:
-            log.info("quota store is back")
-            self._news.tell()
-        self._failures = 0
-
-    def _failed(self, exc: Unavailable) -> None:
-        self._failures += 1
+    def _failed(self, exc: StoreTrouble) -> None:
+        self.health.failed_with(exc, self._clock.elapsed())
         self._work.set()
-        if self._failures == FAILURES_BORNE:
-            log.warning("quota store is down: tiers with a daily quota are refused", extra={"error": str(exc)})
-            self._news.tell()
 
 
-def _release_of(account: AccountKey, claim: Claim, day: str) -> Settlement:
-    return Settlement(account=account, day=day, request=claim.request, images=claim.images, ending=Ending.RELEASE)
+def _allowance(rule: QuotaRule, used: int, left: Seconds, window: Seconds) -> Allowance:
+    return Allowance(limit=rule.images, used=used, resets_in=left, window=window, period=rule.per)
+
+
+def _release_of(account: AccountKey, claim: Claim, span: str) -> Settlement:
+    return Settlement(account=account, span=span, request=claim.request, images=claim.images, ending=Ending.RELEASE)

@@ -1,17 +1,20 @@
-"""The shared store of daily allowances, in the agent's words.
+"""The shared store of allowances, in the agent's words.
 
-A tier's day runs from its first use up to the end of the calendar day, on the store's own clock, and has an id. The id
-is how a lost store is noticed: an agent that has seen this day says so with each claim, and a store that does not know
-it has forgotten what was spent. It then grants nothing until the day ends.
+A tier's span (day, week or month) runs from its first use up to the end of the calendar period, on the store's own
+clock, and has an id. The id is how a lost store is noticed: an agent that has seen this span says so with each claim,
+and a store that does not know it has forgotten what was spent. It then grants nothing until the span ends.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from meltguard.core.quota import Claim, Day
+from meltguard.api.store_state import StoreState
+from meltguard.core.quota import Claim, Period, Span
 from meltguard.core.units import Instant
+from meltguard.errors import Unavailable
 
 
 class Outcome(StrEnum):
@@ -21,8 +24,16 @@ class Outcome(StrEnum):
     EXHAUSTED = "exhausted"
     IN_PROGRESS = "in-progress"
     DELIVERED = "delivered"
-    WRONG_DAY = "wrong-day"  # the day offered is not the store's: compute it from the store's time
-    LOST = "lost"  # the store forgot this day
+    WRONG_SPAN = "wrong-span"  # the span offered is not the store's: compute it from the store's time
+    LOST = "lost"  # the store forgot this span
+
+
+class StoreTrouble(Unavailable):
+    """The store did not do what it was asked."""
+
+    def __init__(self, what: str, state: StoreState) -> None:
+        super().__init__(what)
+        self.state = state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,25 +43,35 @@ class AccountKey:
     policy: str  # namespace/name: a policy applied anew grants nothing twice
     tier: str
     user: str  # a hash
+    period: Period = Period.DAY
+
+    @property
+    def book(self) -> str:
+        """What spans are kept by: a tier whose period is changed begins another book.
+
+        >>> AccountKey(policy="serving/image-gen", tier="plus", user="ann", period=Period.WEEK).book
+        'plus/week'
+        """
+        return self.tier if self.period is Period.DAY else f"{self.tier}/{self.period}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DaySeen:
-    """A tier's day in the store."""
+class SpanSeen:
+    """A tier's span in the store."""
 
     id: str
     end: Instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DayClaim:
-    """A claim on an account, and what the agent knows of the day."""
+class SpanClaim:
+    """A claim on an account, and what the agent knows of the span."""
 
     account: AccountKey
     claim: Claim
-    day: Day  # begins in the store if none runs there
+    span: Span  # begins in the store if none runs there
     new_id: str  # its id then
-    seen: DaySeen | None  # the day that this agent has seen
+    seen: SpanSeen | None  # the span that this agent has seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +81,9 @@ class Reserved:
     outcome: Outcome
     used: int  # images of the account, this claim included where granted
     now: Instant  # the store's clock
-    day: DaySeen | None  # the running day; None where there is none
+    span: SpanSeen | None  # the running span; None where there is none
+    held: int = 0  # those of `used` that are set aside and not delivered
+    requests: Mapping[str, Outcome] | None = None  # with EXHAUSTED: the account's requests; None where they are many
 
 
 class Ending(StrEnum):
@@ -75,20 +98,20 @@ class Settlement:
     """The end of one reservation. Safe to repeat."""
 
     account: AccountKey
-    day: str  # id; a settlement of another day changes nothing
+    span: str  # id; a settlement of another span changes nothing
     request: str
-    images: int
+    images: int  # delivered; what was reserved beyond them is given back
     ending: Ending
 
 
 class QuotaStore(Protocol):
     """Keeps accounts for all pods. Each call is one atomic step."""
 
-    async def reserve(self, claim: DayClaim) -> Reserved:
+    async def reserve(self, claim: SpanClaim) -> Reserved:
         """Set images aside.
 
         Raises:
-            Unavailable: no answer in time; the images may or may not be set aside.
+            StoreTrouble: no answer in time, or a refusal; without an answer the images may be set aside.
         """
         ...
 
@@ -96,8 +119,8 @@ class QuotaStore(Protocol):
         """Commit or release. Raises as `reserve`."""
         ...
 
-    async def ping(self) -> None:
-        """Whether it answers and may be written to. Raises as `reserve`."""
+    async def probe(self, policy: str) -> None:
+        """Whether it would do for a policy what `reserve` asks. Raises as `reserve`."""
         ...
 
 

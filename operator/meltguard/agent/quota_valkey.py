@@ -1,23 +1,41 @@
 """The quota store in Valkey (or Redis): one script for each atomic step."""
 
 import asyncio
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import files
-from typing import cast
-from urllib.parse import urlsplit
+from typing import Any, Final, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
-from meltguard.agent.quota_store import AccountKey, DayClaim, DaySeen, Outcome, Reserved, Settlement, hashed
+from meltguard.agent.quota_connection import connect, meaning
+from meltguard.agent.quota_store import AccountKey, Outcome, Reserved, Settlement, SpanClaim, SpanSeen, StoreTrouble
+from meltguard.agent.settings import StoreAddress
+from meltguard.api.store_state import StoreState
+from meltguard.core.quota import DAY
 from meltguard.core.units import Instant, Seconds
-from meltguard.errors import InvalidInput, Unavailable
 
-CONNECTIONS = 16
-MILLIS = 1_000
+MILLIS: Final = 1_000
+DELIVERED_KNOWN_FOR: Final = DAY  # seconds at least, within its span, that a delivered request is known by its key
+
+Arguments = Sequence[str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script and the name that the server knows it by."""
+
+    text: str
+    sha: str
+
+    @classmethod
+    def read(cls, name: str) -> "Script":
+        """A script of this package."""
+        text = files("meltguard.agent").joinpath(name).read_text(encoding="utf-8")
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 class ValkeyQuotaStore:
@@ -27,100 +45,99 @@ class ValkeyQuotaStore:
     through a crash of the server's machine.
     """
 
-    def __init__(self, url: str, budget: Seconds) -> None:
-        self._where = _without_password(url)
-        self._budget = budget
-        try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=CONNECTIONS,
-                timeout=budget,
-                socket_timeout=budget,
-                socket_connect_timeout=budget,
-                retry=Retry(NoBackoff(), 0),  # whether to ask again is the caller's decision
-                decode_responses=True,
-            )
-        except ValueError as exc:
-            raise InvalidInput(f"quota store {self._where!r}: {exc}; write redis://HOST:PORT/DB") from exc
-        self._client = Redis(connection_pool=pool)
-        self._reserve = self._client.register_script(_script("quota_reserve.lua"))
-        self._settle = self._client.register_script(_script("quota_settle.lua"))
+    def __init__(self, address: StoreAddress, budget: Seconds) -> None:
+        self._where, self._budget = address.shown, budget
+        self._client = connect(address, budget)
+        self._reserve, self._settle, self._probe = (
+            Script.read(f"quota_{step}.lua") for step in ("reserve", "settle", "probe")
+        )
 
-    async def reserve(self, claim: DayClaim) -> Reserved:
-        """Set images aside. Raises Unavailable."""
+    async def reserve(self, claim: SpanClaim) -> Reserved:
+        """Set images aside. Raises StoreTrouble."""
         seen = claim.seen
-        arguments: list[str | int | float] = [
+        arguments = (
             claim.claim.request,
             claim.claim.images,
             claim.claim.limit,
             _millis(claim.claim.hold_for),
-            _millis(claim.day.start),
-            _millis(claim.day.end),
+            _millis(claim.span.start),
+            _millis(claim.span.end),
             claim.new_id,
             seen.id if seen else "",
             _millis(seen.end) if seen else 0,
-        ]
-        with self._unavailable("reserve images"):
-            async with asyncio.timeout(self._budget):
-                answer = await self._reserve(keys=_keys(claim.account, claim.claim.request), args=arguments)
-        outcome, used, now, end, day = cast("tuple[str, int, int, int, str]", answer)
+        )
+        with self._trouble("reserve images"):
+            answer = await self._run(self._reserve, _keys(claim.account), arguments)
+        outcome, used, now, end, span, held, requests = cast(
+            "tuple[str, int, int, int, str, int, list[str] | None]", answer
+        )
         return Reserved(
             outcome=Outcome(outcome),
             used=int(used),
             now=Instant(now / MILLIS),
-            day=DaySeen(id=day, end=Instant(end / MILLIS)) if day else None,
+            span=SpanSeen(id=span, end=Instant(end / MILLIS)) if span else None,
+            held=int(held),
+            requests=None if requests is None else dict(zip(requests[::2], map(Outcome, requests[1::2]), strict=True)),
         )
 
     async def settle(self, settlement: Settlement) -> None:
-        """Commit or release. Raises Unavailable."""
-        keys = _keys(settlement.account, settlement.request)
-        arguments: list[str | int | float] = [
+        """Commit or release. Raises StoreTrouble."""
+        arguments = (
             settlement.request,
             settlement.images,
-            settlement.day,
+            settlement.span,
             settlement.ending.value,
-        ]
-        with self._unavailable("settle a reservation"):
-            async with asyncio.timeout(self._budget):
-                await self._settle(keys=keys, args=arguments)
+            DELIVERED_KNOWN_FOR,
+        )
+        with self._trouble("settle a reservation"):
+            await self._run(self._settle, _keys(settlement.account), arguments)
 
-    async def ping(self) -> None:
-        """Whether it answers as a server that may be written to. Raises Unavailable."""
-        with self._unavailable("be asked"):
-            async with asyncio.timeout(self._budget):
-                role = await self._client.role()
-        if role[0] != "master":
-            raise Unavailable(f"quota store {self._where} is a {role[0]}: nothing can be reserved until it is promoted")
+    async def probe(self, policy: str) -> None:
+        """Whether a reservation could be made now. Raises StoreTrouble."""
+        with self._trouble("be asked"):
+            await self._run(self._probe, (f"meltguard:{{{policy}}}:probe",), ())
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
-        await self._client.connection_pool.disconnect()
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        if isinstance(self._client, Redis):
+            await self._client.connection_pool.disconnect()
+
+    async def _run(self, script: Script, keys: Sequence[str], arguments: Arguments) -> Any:
+        """Run a script by its name; a server that does not know it is taught it by the same call."""
+        async with asyncio.timeout(self._budget):
+            try:
+                return await _called(self._client.evalsha(script.sha, len(keys), *keys, *arguments))
+            except NoScriptError:
+                return await _called(self._client.eval(script.text, len(keys), *keys, *arguments))
+            except ReadOnlyError:
+                await self._hang_up()  # a primary was replaced: its Service may lead to the new one by now
+                raise
 
     @contextmanager
-    def _unavailable(self, doing: str) -> Iterator[None]:
+    def _trouble(self, doing: str) -> Iterator[None]:
         try:
             yield
         except TimeoutError as exc:
-            raise Unavailable(f"quota store {self._where} did not {doing} within {self._budget} s") from exc
+            what = f"quota store {self._where} did not {doing} within {self._budget} s"
+            raise StoreTrouble(what, StoreState.SLOW) from exc
         except (RedisError, OSError) as exc:
-            raise Unavailable(f"quota store {self._where} could not {doing}: {exc}") from exc
+            raise StoreTrouble(f"quota store {self._where} could not {doing}: {exc}", meaning(exc)) from exc
 
 
-def _keys(account: AccountKey, request: str) -> list[str]:
-    tier = f"meltguard:{{{account.policy}}}:{account.tier}"
-    user = f"{tier}:{account.user}"
-    return [f"{tier}:day", user, f"{user}:holds", f"{user}:done:{hashed(request)}"]
+def _called(call: Any) -> Awaitable[Any]:
+    """The client's types leave open whether it is the asynchronous one."""
+    return cast("Awaitable[Any]", call)
+
+
+def _keys(account: AccountKey) -> tuple[str, ...]:
+    policy = f"meltguard:{{{account.policy}}}"
+    user = f"{policy}:{account.book}:{account.user}"
+    return (f"{policy}:{account.tier}:{account.period}", user, f"{user}:holds", f"{user}:done")
 
 
 def _millis(seconds: float) -> int:
     return round(seconds * MILLIS)
-
-
-def _script(name: str) -> str:
-    return files("meltguard.agent").joinpath(name).read_text(encoding="utf-8")
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -49,6 +49,11 @@ class Rates:
         if binds(rule):
             self._rates[rule.name].take(units, at)
 
+    def buckets(self, rule: TierLimit) -> tuple[Bucket | None, Bucket | None]:
+        """What the tier's rate draws from, and its own maximum; None where there is none."""
+        rate = self._rates[rule.name] if binds(rule) else None
+        return rate, self._maxima[rule.name] if rule.max_rate is not None else None
+
     def room(self, rule: TierLimit, at: Seconds) -> Units:
         """Image units that the tier's rate, which binds, lets pass at this moment."""
         return self._rates[rule.name].room(at)

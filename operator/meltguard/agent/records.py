@@ -7,13 +7,15 @@ from meltguard.agent.refusal import Reason
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.standing import Standing
 from meltguard.agent.visit import Result, Visit
-from meltguard.core.units import Seconds, TierName
+from meltguard.core.units import Instant, Seconds, TierName
+from meltguard.ports import Clock
 
 
 class Records:
     """One agent's counts and journal."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, clock: Clock) -> None:
+        self._clock = clock
         self._pod, self._names_users = settings.pod_uid, settings.journal_names_users
         self.tally = Tally()
         self.journal = Journal(settings.journal) if settings.journal is not None else None
@@ -25,21 +27,22 @@ class Records:
 
     def came(self, visit: Visit) -> None:
         """A request came."""
-        key = f"{visit.ask.user}\0{visit.ask.key}" if visit.ask.key is not None else None
-        self.tally.offer(visit.tier, visit.units, key, visit.since)
+        ask = visit.ask
+        if ask.key is None or self.tally.is_new(f"{ask.user}\0{ask.key}", visit.since):
+            visit.counts.offer(visit.units)
 
     def would_refuse(self, visit: Visit, reason: Reason) -> None:
         """A request would have been refused, had the policy been enforced."""
         visit.would_refuse = reason
-        self.tally.tier(visit.tier).would_refuse[reason] += 1
+        visit.counts.would_refuse[reason] += 1
 
     def admitted(self, visit: Visit, at: Seconds) -> None:
         """A request went to the GPU."""
-        self.tally.admit(visit.tier, visit.units, visit.waited, at)
+        visit.counts.admit(visit.units, visit.waited, at)
 
     def refused(self, visit: Visit, reason: Reason, status: int) -> None:
         """A request was turned away, or its client left while waiting."""
-        self.tally.tier(visit.tier).refused[reason] += 1
+        visit.counts.refused[reason] += 1
         gone = reason is Reason.CLIENT_GONE
         result = Result(status=0 if gone else status, finished=False, delivered=False)
         self._note(visit, "gone" if gone else "refused", reason.value, result)
@@ -61,11 +64,12 @@ class Records:
         user = visit.ask.user if self._names_users else hashed(visit.ask.user)
         self.journal.note(
             JournalEntry(
-                at=visit.came,
+                at=Instant(self._clock.now() - (self._clock.elapsed() - visit.since)),
                 pod=self._pod,
                 tier=visit.tier,
                 user=user,
                 images=visit.images,
+                made=result.images,
                 units=visit.units,
                 verdict=verdict,
                 reason=reason,

@@ -9,7 +9,9 @@ from http import HTTPStatus
 from typing import Final
 
 from meltguard.agent.asgi import Answer
+from meltguard.agent.quota_allowance import POLICY_NAMES
 from meltguard.clock import rfc3339
+from meltguard.core.quota import Period
 from meltguard.core.units import Instant, Seconds, Share, TierName
 
 PROBLEM_TYPES: Final = "https://iana.org/assignments/http-problem-types#"
@@ -23,7 +25,9 @@ class Reason(StrEnum):
     TIER_SUSPENDED = "tier-suspended"
     OWN_MAXIMUM = "own-maximum"  # the tier's own maximum, whatever the load
     DAILY_QUOTA = "daily-quota"  # the user's own allowance
-    QUOTA_STORE = "quota-store-unavailable"  # a daily allowance cannot be counted now
+    WEEKLY_QUOTA = "weekly-quota"
+    MONTHLY_QUOTA = "monthly-quota"
+    QUOTA_STORE = "quota-store-unavailable"  # an allowance cannot be counted now
     DUPLICATE = "duplicate-request"  # the same idempotency key runs now, or was delivered
     COST_UNKNOWN = "cost-unknown"  # the body is too large to read what it costs
     FEATURE_SLOWED = "feature-slowed"  # fewer users have the feature while demand is high
@@ -50,7 +54,9 @@ WORDINGS: Final[Mapping[Reason, Wording]] = {
     Reason.TIER_SUSPENDED: Wording(detail="this tier is suspended while demand is high"),
     Reason.OWN_MAXIMUM: Wording(detail="this tier's own maximum is reached", kind=QUOTA_EXCEEDED, status=429),
     Reason.DAILY_QUOTA: Wording(detail="the images of this day are used up", kind=QUOTA_EXCEEDED, status=429),
-    Reason.QUOTA_STORE: Wording(detail="the daily allowance cannot be counted at the moment", status=503),
+    Reason.WEEKLY_QUOTA: Wording(detail="the images of this week are used up", kind=QUOTA_EXCEEDED, status=429),
+    Reason.MONTHLY_QUOTA: Wording(detail="the images of this month are used up", kind=QUOTA_EXCEEDED, status=429),
+    Reason.QUOTA_STORE: Wording(detail="the allowance cannot be counted at the moment", status=503),
     Reason.DUPLICATE: Wording(
         detail="a request with this Idempotency-Key is running or was delivered; use a new key for a new image",
         kind="",
@@ -74,6 +80,14 @@ WORDINGS: Final[Mapping[Reason, Wording]] = {
 }
 
 
+EXHAUSTED_BY: Final[Mapping[Period, Reason]] = {
+    Period.DAY: Reason.DAILY_QUOTA,
+    Period.WEEK: Reason.WEEKLY_QUOTA,
+    Period.MONTH: Reason.MONTHLY_QUOTA,
+}
+VIOLATED: Final = {reason: [POLICY_NAMES[period]] for period, reason in EXHAUSTED_BY.items()}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """One request turned away."""
@@ -82,7 +96,7 @@ class Refusal:
     tier: TierName
     status: int
     wait: Seconds | None  # estimate until it may pass; None where nobody knows
-    reset: Instant | None = None  # when a daily allowance starts anew: exact
+    reset: Instant | None = None  # when an allowance starts anew: exact
     message: str = ""  # the policy's words
     why: str = ""
     since: Instant | None = None
@@ -145,6 +159,6 @@ def _members(refusal: Refusal, wording: Wording, seconds: int | None) -> dict[st
         "since": rfc3339(refusal.since) if refusal.since is not None else None,
         "until": rfc3339(refusal.reset) if refusal.reset is not None else None,
         "retryAfter": seconds,
-        "violated-policies": ["images-daily"] if refusal.reason is Reason.DAILY_QUOTA else None,
+        "violated-policies": VIOLATED.get(refusal.reason),
     }
     return {name: value for name, value in members.items() if value is not None}

@@ -51,7 +51,7 @@ class RehearsedDoor:
     def offer(self, request: Request, at: Seconds) -> Placed:
         """A request comes."""
         wish = Wish(TierName(self._standing.rule(request.tier).name), request.units)
-        self._tally.offer(wish.tier, wish.units, None, at)
+        self._tally.tier(wish.tier).offer(wish.units)
         placed = self._gate.place(wish, at)
         if isinstance(placed, Hindrance):
             self._refused(wish.tier, placed.reason)
@@ -130,7 +130,7 @@ class RehearsedDoor:
 
     def _entered(self, number: int, slot: Slot, wait: Seconds, at: Seconds) -> None:
         self._slots[number] = slot
-        self._tally.admit(slot.tier, slot.units, wait, at)
+        self._tally.tier(slot.tier).admit(slot.units, wait, at)
 
     def _refused(self, tier: TierName, reason: Reason) -> None:
         self._tally.tier(tier).refused[reason] += 1

@@ -6,6 +6,7 @@ from meltguard.agent.news import News
 from meltguard.agent.quota_desk import QuotaDesk
 from meltguard.agent.settings import AgentSettings
 from meltguard.api.agent_report import AgentReport, TierReport
+from meltguard.api.store_state import StoreState
 from meltguard.core.units import Seconds, TierName
 from meltguard.ports import Clock
 
@@ -43,11 +44,11 @@ class Reporter:
         )
 
 
-def store_state(admission: Admission, quota: QuotaDesk) -> str:
-    """Whether daily quotas can be counted: ok, down, or unused where no tier has one."""
+def store_state(admission: Admission, quota: QuotaDesk) -> StoreState:
+    """How the store of quotas stands; unused where no tier has one."""
     if all(rule.quota is None for rule in admission.standing.tiers.values()):
-        return "unused"
-    return "down" if quota.down else "ok"
+        return StoreState.UNUSED
+    return quota.store_state
 
 
 def _tier(admission: Admission, name: TierName, counts: TierCounts, at: Seconds) -> TierReport:

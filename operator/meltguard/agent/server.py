@@ -17,6 +17,7 @@ from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import App
 from meltguard.agent.connections import ConnectionBounds, GuardedProtocol, guarded_protocol
 from meltguard.agent.control import ControlApp
+from meltguard.agent.framing import PlainFraming
 from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.place_app import PlacesMiddleware
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
@@ -68,8 +69,8 @@ async def serving(settings: AgentSettings, app: App, clock: Clock | None = None)
         data_socket = stack.enter_context(contextlib.closing(_listen(settings.listen)))
         control_socket = stack.enter_context(contextlib.closing(_listen(settings.control)))
         store = None
-        if settings.quota.url is not None:
-            store = ValkeyQuotaStore(settings.quota.url, settings.quota.budget)
+        if settings.quota.store is not None:
+            store = ValkeyQuotaStore(settings.quota.store, settings.quota.budget)
             stack.push_async_callback(store.close)
         agent = Agent(settings, clock, store)
         work = await stack.enter_async_context(_running(agent))
@@ -77,8 +78,8 @@ async def serving(settings: AgentSettings, app: App, clock: Clock | None = None)
         places = PlacesMiddleware(guarded, agent.admission, settings)
         stack.push_async_callback(places.close)
         logged = places if agent.access_log is None else AccessLog(places, agent.access_log, clock)
-        data = _server(logged, settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
-        control = _server(ControlApp(agent), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))
+        data = _server(PlainFraming(logged), settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
+        control = _server(PlainFraming(ControlApp(agent)), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))
         await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
         work.add_done_callback(_tell_of_failure)
         yield ServingAgent(agent, _address(data_socket), _address(control_socket))

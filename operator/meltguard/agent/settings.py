@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from typing_extensions import override
 
@@ -62,6 +63,7 @@ class Callers:
     trust_gateway: bool = False  # without it the headers below are anyone's words and are not read
     tier_header: str = "x-meltguard-tier"
     user_header: str = "x-meltguard-user"
+    made_header: str = "x-meltguard-delivered-images"  # of the image server's answer: so many of those asked were made
     feature_header: str = "x-meltguard-feature"  # anyone may name one: it only makes a request easier to refuse
     default_tier: TierName = DEFAULT_TIER
     open_paths: frozenset[str] = frozenset({"/healthz", "/readyz", "/livez", "/health", "/metrics", "/v1/models"})
@@ -88,10 +90,32 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuotaSettings:
-    """The shared store of daily quotas."""
+class StoreAddress:
+    """Where the store is and how it is trusted."""
 
-    url: str | None = None  # redis://, rediss:// or unix://; None: tiers with a quota are refused
+    url: str  # redis://, rediss:// or unix://; with +cluster for a cluster
+    ca_file: Path | None = None  # whose certificates are trusted; None: the system's
+    cert_file: Path | None = None  # ours, where the store asks for one
+    key_file: Path | None = None
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    @property
+    def tls(self) -> dict[str, str]:
+        """The files, as the client takes them."""
+        files = {"ssl_ca_certs": self.ca_file, "ssl_certfile": self.cert_file, "ssl_keyfile": self.key_file}
+        return {name: str(path) for name, path in files.items() if path is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaSettings:
+    """The shared store of quotas."""
+
+    store: StoreAddress | None = None  # None: tiers with a quota are refused
     budget: Seconds = Seconds(0.05)  # for one answer
     probe_every: Seconds = Seconds(1.0)  # while it is down
 

@@ -21,7 +21,7 @@ class _MarkText(MessageModel):
 
 
 class DayText(MessageModel):
-    """Which day of the quota store an agent has seen."""
+    """Which span of the quota store an agent has seen."""
 
     id: str
     end: float
@@ -35,7 +35,7 @@ class StateText(MessageModel):
     baseline: _MarkText = Field(default_factory=_MarkText)
     baseline_from: float = 0.0
     days: dict[str, DayText] = Field(default_factory=dict)
-    """By tier."""
+    """By book: a tier, and its period where that is not a day."""
 
 
 class StateFile:
@@ -57,7 +57,7 @@ class StateFile:
 
     @property
     def days(self) -> dict[str, DayText]:
-        """The quota store's days seen, by tier."""
+        """The quota store's spans seen, by book."""
         return dict(self._state.days)
 
     def remember(self, remembered: Remembered) -> None:
@@ -69,9 +69,9 @@ class StateFile:
         }
         self._replace(self._state.model_copy(update=update))
 
-    def remember_day(self, tier: str, day: DayText) -> None:
-        """Keep which day of the quota store was seen."""
-        self._replace(self._state.model_copy(update={"days": {**self._state.days, tier: day}}))
+    def remember_day(self, book: str, day: DayText) -> None:
+        """Keep which span of the quota store was seen."""
+        self._replace(self._state.model_copy(update={"days": {**self._state.days, book: day}}))
 
     def _replace(self, state: StateText) -> None:
         """A full disk must not stop limits from being obeyed: it is logged, counted, and tried again next time."""

@@ -1,25 +1,28 @@
 """One request on its way through the agent: what it asks, and what became of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from meltguard.agent.cost import Cost
+from meltguard.agent.counters import TierCounts
 from meltguard.agent.gate import Slot, Wish
 from meltguard.agent.quota_desk import Reservation
 from meltguard.agent.quota_store import hashed
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
+from meltguard.agent.turns import Ticket
 from meltguard.api.limit_document import TierLimit
-from meltguard.core.units import Instant, Seconds, TierName, Units
+from meltguard.core.units import Seconds, TierName, Units
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(NamedTuple):
     """A request, as its headers and body describe it."""
 
     tier: TierName  # as the caller's gateway named it; perhaps unknown
     user: str
-    address: str = ""  # where it came from: whose turn it is where no user is known
     cost: Cost
+    address: str = ""  # where it came from: whose turn it is where no user is known
     key: str | None = None  # idempotency key
     feature: str = ""  # that the request uses; "" for none
 
@@ -29,6 +32,18 @@ class Ask:
         return self.user or self.address
 
 
+class Caller(Protocol):
+    """Who waits."""
+
+    def watch(self, when_gone: Callable[[], None]) -> None:
+        """Call back when the client leaves."""
+        ...
+
+    def waits(self, ticket: Ticket) -> None:
+        """It has a place in the line."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Visit:
     """A request and the limits that it met."""
@@ -36,18 +51,19 @@ class Visit:
     ask: Ask
     standing: Standing  # when it came
     rule: TierLimit
-    wish: Wish  # what it asks of the gate
-    came: Instant
-    since: Seconds
+    tier: TierName  # that counts it: one the document knows
+    units: Units  # its cost in image units
+    counts: TierCounts  # of its tier
+    since: Seconds  # when it came
     slot: Slot | None = None
     waited: Seconds = Seconds(0.0)
     reservation: Reservation | None = None
     would_refuse: Reason | None = None  # while observing
 
     @property
-    def tier(self) -> TierName:
-        """The tier that counts it: one the document knows."""
-        return self.wish.tier
+    def wish(self) -> Wish:
+        """What it asks of the gate."""
+        return Wish(self.tier, self.units, self.ask.caller)
 
     def facts(self) -> dict[str, object]:
         """What may be written down of it; the user as a hash."""
@@ -58,16 +74,11 @@ class Visit:
         """The images it asks for."""
         return self.ask.cost.images
 
-    @property
-    def units(self) -> Units:
-        """Its cost in image units."""
-        return self.wish.units
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(NamedTuple):
     """What became of an admitted request."""
 
     status: int  # 0: nothing was answered
     finished: bool  # the GPU made the images, whoever got them
     delivered: bool  # the client got them, or left while they came
+    images: int | None = None  # made of those asked for, where the image server says so; the rest is given back

@@ -73,5 +73,5 @@ class AgentReport(MessageModel):
     in_flight_units: Amount = 0.0
     """Units admitted and not finished."""
     quota_store: str = "ok"
-    """ok, down, or unused."""
+    """How the store of quotas stands, in a word of `meltguard.api.store_state.StoreState`."""
     tiers: dict[str, TierReport] = Field(default_factory=dict)

@@ -30,6 +30,7 @@ def document_of(grant: Grant) -> LimitDocument:
             pods=max(1, grant.pods),
             tiers=tuple(map(_tier_limit, grant.tiers)),
             features=dict(grant.features),
+            heat=grant.heat,
         )
     except ValidationError as exc:
         first = exc.errors()[0]
@@ -53,7 +54,7 @@ def _tier_limit(tier: TierGrant) -> TierLimit:
         max_wait=tier.max_wait,
         shed_status=tier.shed_status,
         max_rate=tier.max_rate,
-        quota=QuotaRule(images=quota.images, time_zone=quota.time_zone) if quota else None,
+        quota=QuotaRule(images=quota.images, per=quota.per, time_zone=quota.time_zone) if quota else None,
         message=tier.message,
         why=tier.why,
         since=tier.since,

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from meltguard.api.wire import MessageModel
+from meltguard.core.quota import Period
 
 LEASE_TTL_SECONDS = 120.0
 """A lease lives this long on the agent's monotonic clock, counted from receipt."""
@@ -46,12 +47,14 @@ class PolicyRef(MessageModel):
 
 
 class QuotaRule(MessageModel):
-    """A user's exact allowance per calendar day."""
+    """A user's exact allowance per calendar period."""
 
     images: Annotated[int, Field(ge=0, le=1_000_000)]
-    """Images a user may have in one day."""
+    """Images a user may have in one period."""
+    per: Period = Period.DAY
+    """The period; documents of older operators name none."""
     time_zone: str = "UTC"
-    """IANA name of the zone whose midnight starts the day."""
+    """IANA name of the zone whose midnight starts the period."""
 
 
 class TierLimit(MessageModel):
@@ -108,3 +111,5 @@ class LimitDocument(MessageModel):
     tiers: tuple[TierLimit, ...] = ()
     features: dict[str, Annotated[int, Field(ge=0, le=100)]] = Field(default_factory=dict)
     """Feature name to the percentage of users who may have it."""
+    heat: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """What heat leaves of this pod's GPUs; 1 is cool. The agent's load report says so to whoever divides requests."""

@@ -1,6 +1,5 @@
 """Tiers of users, and features that fade by level."""
 
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -10,6 +9,7 @@ from meltguard.api.levels import Hardness, LevelName, never_softens
 from meltguard.api.quantities import SHARE, parse_percent, parse_share
 from meltguard.api.rules import Rule, RuledModel
 from meltguard.core.policy import TierState
+from meltguard.core.quota import Period
 
 MOST_FLOORS: Final = 0.5
 """Floors are served before any priority counts; beyond half the capacity priorities would decide over the rest only."""
@@ -17,21 +17,15 @@ MOST_FLOORS: Final = 0.5
 HardState = Literal[TierState.DELAY, TierState.REJECT, TierState.SUSPEND]
 
 
-class QuotaPeriod(StrEnum):
-    """What a quota is counted over."""
-
-    DAY = "day"
-
-
 class QuotaSpec(RuledModel):
     """A user's exact allowance."""
 
     images: Annotated[int, Field(ge=0, le=1_000_000)]
     """Images that one user may have in a period. Exact over all pods."""
-    per: QuotaPeriod = QuotaPeriod.DAY
-    """The period: a calendar day."""
+    per: Period = Period.DAY
+    """The period: a calendar day, a week from Monday on, or a calendar month."""
     time_zone: Annotated[str, fields.time_zone("timeZone")] = "UTC"
-    """IANA name of the time zone whose midnight begins the day."""
+    """IANA name of the time zone whose midnight begins the period."""
 
 
 class OnLevel(RuledModel):

@@ -12,7 +12,7 @@ from meltguard.api.policy import ImageServicePolicy
 from meltguard.api.policy_metrics import DEFAULT_SIGNALS, PRESET_SCALES, SignalSpec
 from meltguard.api.policy_spec import CapacitySpec, OverrideSpec
 from meltguard.api.policy_status import PolicyStatus
-from meltguard.api.policy_tiers import FeatureSpec, OnLevel, TierSpec
+from meltguard.api.policy_tiers import FeatureSpec, OnLevel, QuotaSpec, TierSpec
 from meltguard.api.pool import GPUPool
 from meltguard.api.pool_spec import EvictionSpec, LendingSpec, ProviderSpec, Sacrifice
 from meltguard.api.pool_status import PoolStatus
@@ -184,7 +184,7 @@ def _signal(spec: SignalSpec) -> Signal:
 
 
 def _tier(spec: TierSpec) -> Tier:
-    quota = Quota(images=spec.quota.images, time_zone=spec.quota.time_zone) if spec.quota else None
+    quota = _quota(spec.quota) if spec.quota else None
     return Tier(
         name=TierName(spec.name),
         priority=spec.priority,
@@ -197,6 +197,10 @@ def _tier(spec: TierSpec) -> Tier:
         message=spec.message,
         on_level=_on_level(spec.on_level) if spec.on_level else {},
     )
+
+
+def _quota(spec: QuotaSpec) -> Quota:
+    return Quota(images=spec.images, per=spec.per, time_zone=spec.time_zone)
 
 
 def _on_level(spec: OnLevel) -> dict[Level, TierState]:

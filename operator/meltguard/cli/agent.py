@@ -11,13 +11,25 @@ import typer
 
 from meltguard.agent.proxy import proxying
 from meltguard.agent.server import serving
-from meltguard.agent.settings import Address, AgentSettings, Callers, PlaceBounds, PolicyKey, QuotaSettings
+from meltguard.agent.settings import (
+    Address,
+    AgentSettings,
+    Callers,
+    PlaceBounds,
+    PolicyKey,
+    QuotaSettings,
+    StoreAddress,
+)
 from meltguard.api.signed import PublicKeys
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
 from meltguard.errors import InvalidInput
 
 KEYS_HELP = "Trusted public keys, keyid=base64, divided by commas; two while one replaces the other."
-STORE_HELP = "Valkey or Redis of the daily quotas, redis://HOST:PORT/DB; may bear a password, so prefer the variable."
+MADE_HELP = "Header of the image server's answer: how many of the images asked for were made. The rest costs nothing."
+STORE_HELP = (
+    "Valkey or Redis of the quotas, redis://HOST:PORT/DB; rediss:// with TLS, redis+cluster:// for a cluster. "
+    "It may bear a password, so prefer the variable."
+)
 ACCESS_HELP = "Append one JSON line an answer to this file (/dev/stdout): no prompts, no tokens, no query values."
 OPENAI_HELP = "Tell limits in x-ratelimit-* fields too, as OpenAI's clients know them."
 ASYNC_HELP = "Seconds after which any unanswered request becomes 202 and a place to poll; else only where clients ask."
@@ -41,12 +53,17 @@ def agent(
     tier_header: Annotated[str, typer.Option(help="Header with the caller's tier.")] = "X-Meltguard-Tier",
     user_header: Annotated[str, typer.Option(help="Header with the caller's name.")] = "X-Meltguard-User",
     default_tier: Annotated[str, typer.Option(help="Tier of callers whose tier is not known.")] = "default",
+    made_header: Annotated[str, typer.Option(help=MADE_HELP)] = "X-Meltguard-Delivered-Images",
     quota_store: Annotated[str | None, typer.Option(envvar="MELTGUARD_QUOTA_STORE", help=STORE_HELP)] = None,
     openai_fields: Annotated[bool, typer.Option(help=OPENAI_HELP)] = False,
     async_after: Annotated[float | None, typer.Option(min=0.1, help=ASYNC_HELP)] = None,
+    quota_store_ca: Annotated[Path | None, typer.Option(help="Trust that store by this CA (PEM).")] = None,
+    quota_store_cert: Annotated[Path | None, typer.Option(help="Our certificate for that store (PEM).")] = None,
+    quota_store_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
     quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
+    callers = _headers(tier_header, user_header, made_header, default_tier)
     settings = AgentSettings(
         policy=PolicyKey.parse(policy),
         pod_uid=PodUid(pod_uid),
@@ -54,25 +71,33 @@ def agent(
         listen=Address.parse(listen),
         control=Address.parse(control_listen),
         gpus=Gpus(gpus),
-        baseline_file=baseline_file,
-        state_file=state_file,
-        journal=journal,
-        journal_names_users=journal_names_users,
-        access_log=access_log,
-        callers=replace(_callers(trust_gateway, tier_header, user_header, default_tier), openai_fields=openai_fields),
-        quota=QuotaSettings(url=quota_store, budget=Seconds(quota_budget)),
-        places=PlaceBounds(after=Seconds(async_after) if async_after is not None else None),
+        callers=replace(callers, trust_gateway=trust_gateway, openai_fields=openai_fields),
+        quota=_quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget)),
     )
+    settings = replace(
+        settings, baseline_file=baseline_file, state_file=state_file, journal=journal, access_log=access_log
+    )
+    settings = replace(settings, journal_names_users=journal_names_users, places=_places(async_after))
     asyncio.run(_run(settings, upstream))
 
 
-def _callers(trust_gateway: bool, tier_header: str, user_header: str, default_tier: str) -> Callers:
+def _headers(tier: str, user: str, made: str, default_tier: str) -> Callers:
     return Callers(
-        trust_gateway=trust_gateway,
-        tier_header=tier_header.lower(),
-        user_header=user_header.lower(),
+        tier_header=tier.lower(),
+        user_header=user.lower(),
+        made_header=made.lower(),
         default_tier=TierName(default_tier),
     )
+
+
+def _quota(url: str | None, tls: tuple[Path | None, Path | None, Path | None], budget: Seconds) -> QuotaSettings:
+    ca, cert, key = tls
+    store = None if url is None else StoreAddress(url=url, ca_file=ca, cert_file=cert, key_file=key)
+    return QuotaSettings(store=store, budget=budget)
+
+
+def _places(after: float | None) -> PlaceBounds:
+    return PlaceBounds(after=Seconds(after) if after is not None else None)
 
 
 def _trusted(text: str) -> PublicKeys:

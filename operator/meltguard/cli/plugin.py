@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.cli import plugin_look, plugin_orders
 from meltguard.cli.give_back import give_back
 from meltguard.cli.plain_errors import DID_NOT_WORK, PlainErrors
-from meltguard.cli.plugin_access import Context, Kubeconfig
+from meltguard.cli.plugin_access import Access, As, AsGroup, Context, Kubeconfig
 from meltguard.cli.plugin_loans import loans
 from meltguard.clock import SystemClock, rfc3339
 from meltguard.controller.recall import Loans, Recall
@@ -60,15 +59,18 @@ def recall(
     timeout: Annotated[float, typer.Option(help="Seconds to wait until the nodes are home; 0: do not wait.")] = 600.0,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    as_user: As = "",
+    as_group: AsGroup = None,
 ) -> None:
     """Call nodes home that a pool has lent. Whoever may patch the GPUPool may recall."""
     names = tuple(NodeName(name) for name in node or ())
     order = Order(pool=pool, nodes=names, reason=reason, limit=Seconds(timeout) if timeout else None)
-    raise typer.Exit(asyncio.run(_recall(order, (kubeconfig, context))))
+    access = Access(kubeconfig=kubeconfig, context=context, as_user=as_user, as_group=as_group)
+    raise typer.Exit(asyncio.run(_recall(order, access)))
 
 
-async def _recall(order: Order, access: tuple[str | None, str | None]) -> int:
-    async with await KubernetesApi.connect(*access) as api:
+async def _recall(order: Order, access: Access) -> int:
+    async with access.api() as api:
         work = Recall(api=api, clock=SystemClock(), say=typer.echo)
         lent = await work.loans(order.pool)
         meant = _meant(order, lent)

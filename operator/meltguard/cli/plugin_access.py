@@ -1,15 +1,17 @@
 """How every command of the plugin reaches the cluster: kubectl's own flags, and its defaults."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+import yaml
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
-from meltguard.adapters.kubernetes_config import default_namespace
+from meltguard.adapters.kubernetes_config import Persona, default_namespace
 from meltguard.controller.policies import Policies
 from meltguard.errors import InvalidInput
 
@@ -17,6 +19,8 @@ Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Namesp
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Policies of every namespace.")]
 Kubeconfig = Annotated[str | None, typer.Option(help="Kubeconfig, as kubectl takes it.")]
 Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
+As = Annotated[str, typer.Option("--as", help="User to act as, where one's own rights allow it.")]
+AsGroup = Annotated[list[str] | None, typer.Option(help="Group to act as; may be given several times.")]
 
 
 class Form(StrEnum):
@@ -27,6 +31,13 @@ class Form(StrEnum):
     JSON = "json"
     YAML = "yaml"
     NAME = "name"
+
+
+def document(form: Form, told: object) -> str:
+    """The same as people read it, for programs: JSON, or YAML."""
+    if form is Form.JSON:
+        return json.dumps(told, indent=2)
+    return yaml.safe_dump(told, sort_keys=False).rstrip()
 
 
 Output = Annotated[Form, typer.Option("--output", "-o", help="table, wide, json, yaml or name.")]
@@ -41,6 +52,15 @@ class Access:
     everywhere: bool = False
     kubeconfig: str | None = None
     context: str | None = None
+    as_user: str = ""
+    as_group: Sequence[str] | None = None
+
+    @asynccontextmanager
+    async def api(self) -> AsyncIterator[KubernetesApi]:
+        """The API server, as whom the flags say. Raises InvalidInput where they do not fit together."""
+        persona = Persona(user=self.as_user, groups=tuple(self.as_group or ()))
+        async with await KubernetesApi.connect(self.kubeconfig, self.context, persona) as api:
+            yield api
 
     @asynccontextmanager
     async def policies(self) -> AsyncIterator[Policies]:
@@ -52,5 +72,5 @@ class Access:
         if self.everywhere and self.namespace:
             raise InvalidInput("-A means every namespace, -n one of them: give one of the two")
         namespace = None if self.everywhere else self.namespace or default_namespace(self.kubeconfig, self.context)
-        async with await KubernetesApi.connect(self.kubeconfig, self.context) as api:
+        async with self.api() as api:
             yield Policies(api=api, namespace=namespace)

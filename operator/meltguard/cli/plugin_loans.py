@@ -1,16 +1,13 @@
 """`kubectl meltguard loans`: what is lent now, read from the nodes themselves."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from typing import Annotated
 
 import typer
-import yaml
 
-from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_fleet import NODES
-from meltguard.cli.plugin_access import Context, Form, Kubeconfig, Output, Watch
+from meltguard.cli.plugin_access import Access, As, AsGroup, Context, Form, Kubeconfig, Output, Watch, document
 from meltguard.cli.plugin_text import table
 from meltguard.clock import SystemClock, rfc3339
 from meltguard.controller.policies import changed
@@ -28,11 +25,14 @@ def loans(
     watch: Watch = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    as_user: As = "",
+    as_group: AsGroup = None,
 ) -> None:
     """What is lent now: by whom, to whom, how far the move is, when it is promised back; -o wide: why."""
+    access = Access(kubeconfig=kubeconfig, context=context, as_user=as_user, as_group=as_group)
 
     async def run() -> None:
-        async with await KubernetesApi.connect(kubeconfig, context) as api:
+        async with access.api() as api:
             work = Recall(api=api, clock=SystemClock(), say=typer.echo)
             shown = ""
             told = _formed(await _found(work, pool, policy), output, pool)
@@ -58,10 +58,8 @@ async def _found(work: Recall, pool: str | None, policy: str | None) -> Loans:
 
 def _formed(found: Loans, form: Form, pool: str | None) -> str:
     match form:
-        case Form.JSON:
-            return json.dumps([_told(name, claim) for name, claim in found.items()], indent=2)
-        case Form.YAML:
-            return yaml.safe_dump([_told(name, claim) for name, claim in found.items()], sort_keys=False).rstrip()
+        case Form.JSON | Form.YAML:
+            return document(form, [_told(name, claim) for name, claim in found.items()])
         case Form.NAME:
             return "\n".join(f"node/{name}" for name in found)
         case Form.TABLE | Form.WIDE:

@@ -1,24 +1,25 @@
 """`kubectl meltguard status|why|limits`: what holds now, and why, in the words of the policies' own status."""
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
-import yaml
 
 from meltguard.cli import plugin_text as text
 from meltguard.cli.plugin_access import (
     Access,
     AllNamespaces,
+    As,
+    AsGroup,
     Context,
     Form,
     Kubeconfig,
     Namespace,
     Output,
     Watch,
+    document,
 )
 from meltguard.clock import SystemClock
 from meltguard.controller.policies import Object, Policies, read
@@ -44,6 +45,8 @@ def status(
     watch: Watch = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    as_user: As = "",
+    as_group: AsGroup = None,
 ) -> None:
     """Ok? Doing what? Why? One line a policy; with a name, the whole page."""
 
@@ -53,7 +56,14 @@ def status(
             return [line for policy in read_ones for line in text.page(policy, _now())]
         return text.table([text.STATUS_COLUMNS, *(text.overview(policy, _now()) for policy in read_ones)])
 
-    access = Access(namespace=namespace, everywhere=everywhere, kubeconfig=kubeconfig, context=context)
+    access = Access(
+        namespace=namespace,
+        everywhere=everywhere,
+        kubeconfig=kubeconfig,
+        context=context,
+        as_user=as_user,
+        as_group=as_group,
+    )
     _show(access, View(name=name, form=output, lines=lines), again=watch)
 
 
@@ -65,13 +75,22 @@ def why(
     output: Output = Form.TABLE,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    as_user: As = "",
+    as_group: AsGroup = None,
 ) -> None:
     """The last decision: what went into it, each rule's answer, what would unblock it, what is next."""
 
     def lines(found: Sequence[Object]) -> list[str]:
         return [line for body in found for line in text.why(read(body), _now(), history=history)]
 
-    access = Access(namespace=namespace, everywhere=everywhere, kubeconfig=kubeconfig, context=context)
+    access = Access(
+        namespace=namespace,
+        everywhere=everywhere,
+        kubeconfig=kubeconfig,
+        context=context,
+        as_user=as_user,
+        as_group=as_group,
+    )
     _show(access, View(name=name, form=output, lines=lines), again=False)
 
 
@@ -83,6 +102,8 @@ def limits(
     watch: Watch = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    as_user: As = "",
+    as_group: AsGroup = None,
 ) -> None:
     """What each tier may have now, since when, why, and with -o wide what lifts it."""
     wide = output is Form.WIDE
@@ -91,7 +112,14 @@ def limits(
         rows = [row for body in found for row in text.limit_rows(read(body), wide=wide)]
         return text.table([text.WIDE_LIMIT_COLUMNS if wide else text.LIMIT_COLUMNS, *rows])
 
-    access = Access(namespace=namespace, everywhere=everywhere, kubeconfig=kubeconfig, context=context)
+    access = Access(
+        namespace=namespace,
+        everywhere=everywhere,
+        kubeconfig=kubeconfig,
+        context=context,
+        as_user=as_user,
+        as_group=as_group,
+    )
     _show(access, View(name=name, form=output, lines=lines), again=watch)
 
 
@@ -124,10 +152,8 @@ async def _print(policies: Policies, view: View, before: str) -> str:
 
 def _formed(view: View, found: Sequence[Object]) -> str:
     match view.form:
-        case Form.JSON:
-            return json.dumps(_listed(view, found), indent=2)
-        case Form.YAML:
-            return yaml.safe_dump(_listed(view, found), sort_keys=False).rstrip()
+        case Form.JSON | Form.YAML:
+            return document(view.form, _listed(view, found))
         case Form.NAME:
             return "\n".join(f"imageservicepolicy.meltguard.io/{body['metadata']['name']}" for body in found)
         case Form.TABLE | Form.WIDE:

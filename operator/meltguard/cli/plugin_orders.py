@@ -9,7 +9,7 @@ import typer
 
 from meltguard.api.levels import LevelName
 from meltguard.api.quantities import parse_duration, parse_instant
-from meltguard.cli.plugin_access import Access, Context, Kubeconfig, Namespace
+from meltguard.cli.plugin_access import Access, As, AsGroup, Context, Kubeconfig, Namespace
 from meltguard.cli.plugin_text import OVERRIDE_COLUMNS, override_rows, table
 from meltguard.clock import SystemClock, rfc3339
 from meltguard.controller.policies import Object, paused, read, resumed
@@ -55,17 +55,19 @@ def override(
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    as_user: As = "",
+    as_group: AsGroup = None,
 ) -> None:
     """Set a tier's state or limit, or the level, above the law, until a time. It ends by itself."""
     word = Word(tier=tier, level=level, state=state, limit=limit)
-    access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context)
+    access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context, as_user=as_user, as_group=as_group)
     if listed:
         _list(access, name)
         return
     if remove:
         if not (tier or level):
             raise InvalidInput("say which override to remove: --tier NAME, or --level with any level")
-        _edit(access, name, lambda body, _: _without(body, word), "the law decides again")
+        _edit(access, name, lambda body: _without(body, word), "the law decides again")
         return
     if not word.body.keys() - {"tier"}:
         raise InvalidInput("say what to set: --state or --limit with --tier, or --level")
@@ -73,7 +75,8 @@ def override(
         raise InvalidInput("give --reason: whoever finds the override must know why it is there")
     ends = _ends(lasts, until)
     told = {**word.body, "until": rfc3339(ends), "reason": reason}
-    _edit(access, name, lambda body, who: _with(body, word, {**told, "by": who}), f"holds until {rfc3339(ends)}")
+    by_whom = _who(access)
+    _edit(access, name, lambda body: _with(body, word, {**told, "by": by_whom}), f"holds until {rfc3339(ends)}")
 
 
 def pause(
@@ -82,25 +85,42 @@ def pause(
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    as_user: As = "",
+    as_group: AsGroup = None,
 ) -> None:
     """Renew what holds, start nothing new: limits stay, no node is borrowed, open moves end."""
-    access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context)
-    _edit(access, name, lambda body, who: paused(body, f"{reason} ({who})"), "paused; kubectl meltguard resume ends it")
+    access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context, as_user=as_user, as_group=as_group)
+    why = f"{reason} ({_who(access)})"
+    _edit(access, name, lambda body: paused(body, why), "paused; kubectl meltguard resume ends it")
 
 
 def resume(
-    name: PolicyName, namespace: Namespace = None, kubeconfig: Kubeconfig = None, context: Context = None
+    name: PolicyName,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    as_user: As = "",
+    as_group: AsGroup = None,
 ) -> None:
     """Give a paused policy the mode that it had."""
-    access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context)
-    _edit(access, name, lambda body, _: resumed(body), "resumed")
+    access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context, as_user=as_user, as_group=as_group)
+    _edit(access, name, resumed, "resumed")
 
 
-def _edit(access: Access, name: str, change: Callable[[Object, str], Object], told: str) -> None:
+def _who(access: Access) -> str:
+    """Whoever asks, as the API server knows them."""
+
+    async def run() -> str:
+        async with access.policies() as policies:
+            return await policies.who()
+
+    return asyncio.run(run())
+
+
+def _edit(access: Access, name: str, change: Callable[[Object], Object], told: str) -> None:
     async def run() -> Object:
         async with access.policies() as policies:
-            who = await policies.who()
-            return await policies.edit(name, lambda body: change(body, who))
+            return await policies.edit(name, change)
 
     written = read(asyncio.run(run()))
     typer.echo(f"{written.metadata.namespace}/{written.metadata.name}: {told} (mode {written.spec.mode})")

@@ -17,7 +17,10 @@ STATUS_COLUMNS = ("NAMESPACE", "POLICY", "OK", "MODE", "LEVEL", "LIMITS", "LOANS
 LIMIT_COLUMNS = ("POLICY", "TIER", "STATE", "LIMIT", "DEMAND", "SINCE", "CAUSE")
 OVERRIDE_COLUMNS = ("SETS", "UNTIL", "BY", "REASON")
 WIDE_LIMIT_COLUMNS = (*LIMIT_COLUMNS, "LIFTS WHEN", "MESSAGE")
-GOOD, BAD = frozenset({"Ready", "MetricsAvailable", "Enforced"}), frozenset({"Stalled", "BorrowingBlocked"})
+GOOD, BAD = (
+    frozenset({"Ready", "MetricsAvailable", "Enforced", "QuotasCounted"}),
+    frozenset({"Stalled", "BorrowingBlocked"}),
+)
 """Conditions that should be True, and such that should not; of the others either is well."""
 SILENT: Final = Seconds(120.0)
 """A running operator writes each status every ten seconds; the rest is for clocks that differ."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from meltguard.api.conditions import Condition, ConditionStatus
 from meltguard.api.policy_status import HistoryEntry
+from meltguard.api.store_state import told
 from meltguard.controller.enforcer import Enforcement
 from meltguard.core.decision import Decision, Outcome
 from meltguard.core.explain import signal_text
@@ -31,7 +32,7 @@ class Pass:
 
 
 def conditions(this: Pass) -> tuple[Condition, ...]:
-    """Ready, MetricsAvailable, Throttling, CapacityBorrowed, BorrowingBlocked, Enforced, Stalled."""
+    """Ready, MetricsAvailable, Throttling, CapacityBorrowed, BorrowingBlocked, Enforced, QuotasCounted, Stalled."""
     stalled = _stalled(this)
     metrics = _metrics(this)
     enforced = _enforced(this)
@@ -42,6 +43,7 @@ def conditions(this: Pass) -> tuple[Condition, ...]:
         _borrowed(this),
         _blocked(this),
         enforced,
+        _quotas(this),
         stalled,
     )
 
@@ -119,6 +121,24 @@ def _enforced(this: Pass) -> Condition:
         text = f"{done.acknowledged} of {done.pods} pods acknowledged{why}"
         return _yes_no(this, "Enforced", ("Lagging", text), holds=False)
     return _yes_no(this, "Enforced", ("Acknowledged", f"all {done.pods} pods acknowledged"), holds=True)
+
+
+def _quotas(this: Pass) -> Condition:
+    """Whether agents can count quotas; what keeps most of those that cannot comes first."""
+    stores = this.enforcement.stores
+    failing = sorted((state for state in stores if not state.counts), key=lambda state: (-stores[state], state))
+    if failing:
+        first = failing[0]
+        text = (
+            f"{this.enforcement.stores_down} of {this.enforcement.pods} pods refuse tiers with a quota, "
+            f"the others go on: {told(first)}"
+        )
+        also = ", ".join(f"{state} at {stores[state]}" for state in failing[1:])
+        reason = "Store" + "".join(part.capitalize() for part in first.split("-"))
+        return _yes_no(this, "QuotasCounted", (reason, f"{text}; also {also}" if also else text), holds=False)
+    if not any(tier.quota for tier in this.policy.tiers):
+        return _yes_no(this, "QuotasCounted", ("NoQuota", "no tier has a quota"), holds=True)
+    return _yes_no(this, "QuotasCounted", ("Counted", "all pods that answer can count quotas"), holds=True)
 
 
 def _stalled(this: Pass) -> Condition:

@@ -1,9 +1,11 @@
 """Brings a decision's limits to every serving pod and keeps track of who acknowledged what."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from meltguard.api.store_state import StoreState
 from meltguard.controller.agents import AgentBook
 from meltguard.core.decision import Decision
 from meltguard.core.grant import Grant
@@ -49,9 +51,14 @@ class Enforcement:
     pods: int
     acknowledged: int
     laggards: tuple[Laggard, ...]
-    stores_down: int  # pods whose quota store does not answer
+    stores: Mapping[StoreState, int]  # pods by how their quota store stands
     ack_times: tuple[Seconds, ...]  # of the pushes of this pass, from its begin to each answer
     failures: int = 0  # pushes that were not acknowledged, since the term began
+
+    @property
+    def stores_down(self) -> int:
+        """Pods that cannot count quotas."""
+        return sum(pods for state, pods in self.stores.items() if not state.counts)
 
 
 @dataclass(slots=True)
@@ -150,9 +157,9 @@ class Enforcer:
         for gone in self.sent.keys() - pods.keys():
             del self.sent[gone]
 
-    def _has_no_store(self, pod: PodUid) -> bool:
+    def _store_state(self, pod: PodUid) -> StoreState | None:
         counters = self.book.counters(pod)
-        return counters is not None and counters.quota_store == "down"
+        return None if counters is None else StoreState.read(counters.quota_store)
 
     def _held(self) -> dict[PodUid, Rates]:
         return {pod: sent.rates for pod, sent in self.sent.items()}
@@ -171,7 +178,7 @@ class Enforcer:
                 Laggard(pod=name, cause=sent.trouble, lasting=Seconds(now - sent.trouble_since))
                 for name, sent in lagging
             ),
-            stores_down=sum(self._has_no_store(pod) for pod in targets),
+            stores=Counter(filter(None, map(self._store_state, targets))),
             ack_times=times,
             failures=self.failures,
         )

@@ -37,6 +37,7 @@ from meltguard.ports import Target
 
 log = logging.getLogger(__name__)
 
+OURSELVES = "meltguard-return"
 HELD_FOR = Seconds(120.0)
 """No operator takes the Lease for this long after we are done: time enough for helm to delete it."""
 
@@ -71,13 +72,25 @@ class GiveBack:
         nodes = (await read_all(self.api, NODES, read_node)).items
         takeover = await self._take_over(nodes)
         self.say(f"the Lease is ours, epoch {takeover.epoch}; the operator writes nothing any more")
-        await self._restore_replicas()
+        if not only:
+            await self._restore_replicas()
         ends = self.clock.elapsed() + self.limit
         left = await self._pass(takeover, only)
         while left and self.clock.elapsed() < ends:
             await asyncio.sleep(LOOK_AGAIN)
             left = await self._pass(takeover, only)
         return left
+
+    async def hand_back(self) -> None:
+        """Let the operator in again at once: only some nodes were meant, and it is to go on with the others."""
+        body = await self.api.get(self.lease.path)
+        record = LeaseRecord.read(body) if body else None
+        if record is None or record.holder != OURSELVES:
+            return
+        now = self.clock.now()
+        free = Term(holder="", epoch=record.epoch, duration=Seconds(1.0), acquired=now)
+        await self.api.put(self.lease.path, record.written(free, now))
+        self.say("the Lease is free; the operator goes on")
 
     async def release_services(self, key: SigningKey | None) -> None:
         """Tell every agent that its policy is gone, and take our finalizer off policies and pools.
@@ -111,7 +124,7 @@ class GiveBack:
         record = LeaseRecord.read(body) if body else absent
         epoch = Epoch(max([record.epoch, *marks]) + 1)
         now = self.clock.now()
-        term = Term(holder="meltguard-return", epoch=epoch, duration=HELD_FOR, acquired=now)
+        term = Term(holder=OURSELVES, epoch=epoch, duration=HELD_FOR, acquired=now)
         written = record.written(term, now)
         await (self.api.put(self.lease.path, written) if body else self.api.post(self.lease.collection, written))
         return Takeover(lease=self.lease, holder=term.holder, epoch=epoch)

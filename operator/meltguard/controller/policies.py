@@ -43,6 +43,10 @@ class Policies:
         Raises:
             InvalidInput: there is none of that name; the text says which there are.
         """
+        if name is not None and self.namespace is not None:
+            body = await self.api.get(f"{self._path}/{name}")
+            if body is not None:
+                return [json.loads(body)]
         found = sorted((await read_all(self.api, self._path, _decoded)).items, key=_key)
         chosen = [body for body in found if name is None or body["metadata"]["name"] == name]
         if not chosen and name is not None:

@@ -121,6 +121,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         why=LEARNING if parts.learning else one_line(policy, (level.level, top), measures, seen),
         next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
         memory=replace(remembered, decided_at=None) if parts.learning else remembered,
+        heat=parts.measured.heat_by_pod,
         learning=parts.learning,
     )
 

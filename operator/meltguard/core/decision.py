@@ -1,7 +1,7 @@
 """A decision: what to do, and why, in the same breath."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from meltguard.core.move_actions import Intent
@@ -13,9 +13,11 @@ from meltguard.core.units import (
     Instant,
     NodeName,
     Percent,
+    PodUid,
     PoolName,
     Pressure,
     Seconds,
+    Share,
     TierName,
     UnitsPerSecond,
 )
@@ -111,4 +113,5 @@ class Decision:
     why: str  # one line
     next_change: str  # what is earliest to change, or what would unblock it
     memory: Memory
+    heat: Mapping[PodUid, Share] = field(default_factory=dict)  # what it leaves of each pod's GPUs; 1 is cool
     learning: bool = False  # nothing of this may be issued yet: what the pods hold is not known

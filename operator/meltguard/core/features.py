@@ -32,6 +32,8 @@ def has_feature(feature: str, user: str, share: Percent) -> bool:
     Each user has a place from 0 to 99 of their own for each feature: who loses it as the share shrinks gets it back as
     it grows, in the opposite order, and the same users do not go without every feature.
     """
+    if share >= ALL_USERS:
+        return True
     place = int.from_bytes(hashlib.blake2b(f"{feature}/{user}".encode(), digest_size=8).digest()) % 100
     return place < share
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from meltguard.core.policy import Level, Quota, TierState
-from meltguard.core.units import Epoch, Instant, Percent, PodUid, Revision, Seconds, TierName, UnitsPerSecond
+from meltguard.core.units import Epoch, Instant, Percent, PodUid, Revision, Seconds, Share, TierName, UnitsPerSecond
 
 
 class GrantKind(StrEnum):
@@ -56,3 +56,4 @@ class Grant:
     pods: int
     tiers: tuple[TierGrant, ...]
     features: Mapping[str, Percent]
+    heat: Share = Share(1.0)  # what heat leaves of the pod's GPUs; whoever divides requests sends it less

@@ -8,7 +8,7 @@ from typing import Final
 from meltguard.core.decision import Decision, TierLimit
 from meltguard.core.grant import Grant, GrantKind, TierGrant
 from meltguard.core.policy import Level, Mode, Policy, Tier, TierState
-from meltguard.core.units import Epoch, Instant, PodUid, Revision, Seconds, TierName, UnitsPerSecond
+from meltguard.core.units import Epoch, Instant, PodUid, Revision, Seconds, Share, TierName, UnitsPerSecond
 
 LEASE_TTL = Seconds(120.0)
 
@@ -23,6 +23,9 @@ Less would lose what a small pod's few requests do not fetch at once, and with i
 """
 
 LEAST_QUEUE, MOST_QUEUE = 4, 1000
+
+HEAT_STEPS = 20
+"""A pod is told what heat leaves it in this many steps: a sensor that flickers is not worth a push."""
 
 MOST_IN_GPUS: Final = 10_000
 SPREAD: Final = 3.0
@@ -75,6 +78,7 @@ def grant_for(
         pods=pods,
         tiers=tuple(_lease(tier, by_tier[tier.name], rates.get(tier.name), pace) for tier in policy.tiers),
         features={one.name: one.share for one in decision.features},
+        heat=Share(max(1, round(decision.heat.get(uid, 1.0) * HEAT_STEPS)) / HEAT_STEPS),
     )
 
 

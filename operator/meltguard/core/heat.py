@@ -11,7 +11,7 @@ from meltguard.core.load import PodLoad
 from meltguard.core.policy import Policy, Signal, SignalKind
 from meltguard.core.pressure import CRITICAL, TARGET, scaled
 from meltguard.core.seen import GpuClock, Reading, Snapshot
-from meltguard.core.units import NodeName, Pressure, Share
+from meltguard.core.units import NodeName, PodUid, Pressure, Share
 
 HEAT_DERATING = 0.5
 """At its critical temperature a node's GPUs are trusted with this much less."""
@@ -34,6 +34,7 @@ class Heat:
     """What heat leaves of the service's GPUs."""
 
     share: Share  # of all their work; 1 is cool
+    by_pod: Mapping[PodUid, Share]  # of one pod's GPUs, by heat alone: its agent sees a slowed clock in its pace
     cool: tuple[PodLoad, ...]  # the pods that say what a GPU at full clocks does
 
 
@@ -54,12 +55,17 @@ def heat_of(policy: Policy, platform: tuple[SignalPressure, ...], seen: Snapshot
     readings = {reading.signal: reading for reading in seen.readings}
     known = [(signal, readings[signal.name]) for signal in signals]
     if not known:
-        return Heat(share=before, cool=seen.loads)
+        return Heat(share=before, by_pod={load.pod: before for load in seen.loads}, cool=seen.loads)
     slowed = clock_shares(seen)
-    shares = [(load, min(_node_share(known, load.node), slowed.get(load.node, 1.0))) for load in seen.loads]
+    heats = {load.pod: _node_share(known, load.node) for load in seen.loads}
+    shares = [(load, min(heats[load.pod], slowed.get(load.node, 1.0))) for load in seen.loads]
     gpus = sum(load.gpus for load in seen.loads)
     share = sum(load.gpus * part for load, part in shares) / gpus if gpus else _node_share(known, None)
-    return Heat(share=Share(share), cool=tuple(load for load, part in shares if part == 1.0))
+    return Heat(
+        share=Share(share),
+        by_pod=heats,
+        cool=tuple(load for load, part in shares if part == 1.0),
+    )
 
 
 def clock_shares(seen: Snapshot) -> Mapping[NodeName, Share]:

@@ -10,7 +10,7 @@ from meltguard.core.limits import steps
 from meltguard.core.policy import Policy, SignalKind
 from meltguard.core.pressure import assess, demand_pressure, predicted_wait
 from meltguard.core.seen import Memory, Reading, Snapshot
-from meltguard.core.units import Seconds, Share, TierName, Units, UnitsPerSecond
+from meltguard.core.units import PodUid, Seconds, Share, TierName, Units, UnitsPerSecond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,7 @@ class Measured:
     capacity: UnitsPerSecond | None  # of the GPUs that answered, derated
     backlog: Units  # that waits for a GPU, not for its tier's rate
     heat: Share
+    heat_by_pod: Mapping[PodUid, Share]
     answers: bool
 
 
@@ -49,6 +50,7 @@ def measure(
         capacity=capacity,
         backlog=_gpu_backlog(policy, memory, load),
         heat=heat.share,
+        heat_by_pod=heat.by_pod,
         answers=answers,
     )
 

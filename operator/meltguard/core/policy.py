@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from meltguard.core.quota import Period
 from meltguard.core.units import Gpus, Instant, Percent, PoolName, Pressure, Seconds, Share, TierName, UnitsPerSecond
 
 
@@ -76,10 +77,11 @@ class Signal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """A user's exact allowance per calendar day."""
+    """A user's exact allowance per calendar period."""
 
     images: int
     time_zone: str
+    per: Period = Period.DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,4 +108,4 @@ def content(grant: Grant) -> tuple[object, ...]:
         (t.name, t.priority, t.state, t.rate is None, t.max_wait, t.shed_status, t.max_rate, t.quota, t.message)
         for t in grant.tiers
     )
-    return (grant.kind, grant.level, tuple(sorted(grant.features.items())), tiers)
+    return (grant.kind, grant.level, grant.heat, tuple(sorted(grant.features.items())), tiers)

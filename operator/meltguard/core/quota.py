@@ -1,4 +1,4 @@
-"""A user's daily allowance: when the day begins and ends, and what an account still has. Arithmetic only.
+"""A user's allowance: when its day, week or month begins and ends, and what an account still has. Arithmetic only.
 
 The shared store carries out the same rules in one atomic script; a contract test holds the two together.
 """
@@ -14,34 +14,80 @@ UtcOffset = Callable[[Instant], Seconds]
 
 DAY = 86_400
 WIDEST_OFFSET = 26 * 3_600  # no zone was ever further than this from UTC
+DAYS_BEFORE = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)  # each month of a common year
+LEAP_DAYS_BEFORE_1970 = 477
+
+
+class Period(StrEnum):
+    """What an allowance is counted over: a calendar period of a zone."""
+
+    DAY = "day"
+    WEEK = "week"  # from Monday (ISO 8601)
+    MONTH = "month"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Day:
-    """One calendar day of a zone: from its first instant up to, not including, the next day's."""
+class Span:
+    """One calendar period of a zone: from its first instant up to, not including, the next one's."""
 
     start: Instant
     end: Instant
 
     def holds(self, at: Instant) -> bool:
-        """Whether the instant is in this day."""
+        """Whether the instant is in this span."""
         return self.start <= at < self.end
 
+    @property
+    def length(self) -> Seconds:
+        """How long it lasts: a day may have 23 or 25 hours, a month 28 to 31 days."""
+        return Seconds(self.end - self.start)
 
-def day_of(at: Instant, offset: UtcOffset) -> Day:
-    """The day that an instant is in; days never overlap and leave no gap, whatever the zone's clock does.
+
+def span_of(at: Instant, offset: UtcOffset, period: Period = Period.DAY) -> Span:
+    """The span that an instant is in; spans never overlap and leave no gap, whatever the zone's clock does.
 
     A day may have 23 or 25 hours, and one that a zone skipped has none.
 
-    >>> day_of(Instant(90_000.0), lambda _: Seconds(0.0))
-    Day(start=86400.0, end=172800.0)
+    >>> span_of(Instant(90_000.0), lambda _: Seconds(0.0))
+    Span(start=86400.0, end=172800.0)
+    >>> span_of(Instant(90_000.0), lambda _: Seconds(0.0), Period.MONTH).length == 31 * DAY
+    True
     """
     number = int((at + offset(at)) // DAY)
     while _midnight(number, offset) > at:
         number -= 1
     while _midnight(number + 1, offset) <= at:
         number += 1
-    return Day(start=_midnight(number, offset), end=_midnight(number + 1, offset))
+    first, following = _days(number, period)
+    return Span(start=_midnight(first, offset), end=_midnight(following, offset))
+
+
+def _days(number: int, period: Period) -> tuple[int, int]:
+    """The first day of the period that a day is in, and the first of the next one (days since 1970, a Thursday)."""
+    if period is Period.DAY:
+        return number, number + 1
+    if period is Period.WEEK:
+        monday = number - (number + 3) % 7
+        return monday, monday + 7
+    month = number // 31
+    while _first_of(month + 1) <= number:
+        month += 1
+    while _first_of(month) > number:
+        month -= 1
+    return _first_of(month), _first_of(month + 1)
+
+
+def _first_of(month: int) -> int:
+    """The first day of a month (both since January 1970).
+
+    >>> [_first_of(month) for month in (0, 1, 12, 24)]
+    [0, 31, 365, 730]
+    """
+    year, month = 1970 + month // 12, month % 12
+    past = year - 1
+    leap_days = past // 4 - past // 100 + past // 400 - LEAP_DAYS_BEFORE_1970
+    is_leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return 365 * (year - 1970) + leap_days + DAYS_BEFORE[month] + (is_leap and month > 1)
 
 
 def _midnight(number: int, offset: UtcOffset) -> Instant:
@@ -65,7 +111,7 @@ class Verdict(StrEnum):
     """What an account answers to a claim."""
 
     GRANTED = "granted"
-    EXHAUSTED = "exhausted"  # the day's allowance does not cover it
+    EXHAUSTED = "exhausted"  # the period's allowance does not cover it
     IN_PROGRESS = "in-progress"  # the same request already holds its images
     DELIVERED = "delivered"  # the same request already got its images
 
@@ -80,7 +126,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """One user's day."""
+    """One user's period."""
 
     spent: int = 0  # images delivered
     holds: Mapping[str, Hold] = field(default_factory=dict)  # by request
@@ -94,11 +140,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A request's wish for images out of a day's allowance."""
+    """A request's wish for images out of an allowance."""
 
     request: str
     images: int
-    limit: int  # images a day
+    limit: int  # images a period
     hold_for: Seconds
 
 

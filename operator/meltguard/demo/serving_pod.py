@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meltguard.agent.server import serving
-from meltguard.agent.settings import Address, AgentSettings, Callers, Pace, PolicyKey, QuotaSettings
+from meltguard.agent.settings import Address, AgentSettings, Callers, Pace, PolicyKey, QuotaSettings, StoreAddress
 from meltguard.api.signed import PublicKeys
 from meltguard.core.fleet import PodView
 from meltguard.core.units import Gpus, PodUid, Seconds
@@ -81,5 +81,5 @@ def agent_settings(pod: PodView, keys: PublicKeys, files: PodFiles, setup: HostS
             overload_wait=Seconds(setup.wait_target),
             stop_within=STOP_WITHIN,
         ),
-        quota=QuotaSettings(url=setup.valkey_url, budget=QUOTA_ANSWER),
+        quota=QuotaSettings(store=StoreAddress(url=setup.valkey_url), budget=QUOTA_ANSWER),
     )

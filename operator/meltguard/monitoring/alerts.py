@@ -106,8 +106,8 @@ ALERTS: Final = (
         query="max(meltguard_quota_store_down_pods) by (namespace, policy) > 0",
         lasting="2m",
         severity="critical",
-        summary="{{ $value }} pods of {{ $labels.namespace }}/{{ $labels.policy }} cannot count daily quotas.",
-        step="Tiers with a quota are refused meanwhile: look at the Valkey or Redis that the agents are started with.",
+        summary="{{ $value }} pods of {{ $labels.namespace }}/{{ $labels.policy }} cannot count quotas.",
+        step="Tiers with a quota are refused meanwhile: the policy's condition QuotasCounted names the next step.",
     ),
     Alert(
         name="MeltguardOverrideForLong",

@@ -1,6 +1,6 @@
 import pytest
 
-from meltguard.agent.counters import MOST_KEYS, GpuMeter, RecentWaits, SeenKeys, Tally
+from meltguard.agent.counters import MOST_KEYS, GpuMeter, RecentWaits, SeenKeys, Tally, TierCounts
 from meltguard.core.units import Gpus, Seconds, TierName, Units
 
 FREE = TierName("free")
@@ -45,8 +45,13 @@ def test_waits_of_the_last_minute_only() -> None:
 
 def test_a_retry_is_no_new_demand() -> None:
     tally = Tally()
-    for key in ("a", "a", "b", None, None):
-        tally.offer(FREE, Units(2.0), key, Seconds(0.0))
+    assert [tally.is_new(key, Seconds(0.0)) for key in ("a", "a", "b")] == [True, False, True]
+
+
+def test_what_is_offered_is_counted_in_requests_and_units() -> None:
+    tally = Tally()
+    for _ in range(4):
+        tally.tier(FREE).offer(Units(2.0))
     assert (tally.tier(FREE).offered, tally.tier(FREE).offered_units) == (4, 8.0)
 
 
@@ -66,8 +71,7 @@ def test_keys_take_bounded_room() -> None:
 
 
 def test_a_turn_at_once_is_no_wait() -> None:
-    tally = Tally()
+    counts = TierCounts()
     for wait in (0.0, 0.0001, 2.0):
-        tally.admit(FREE, ONE, Seconds(wait), Seconds(5.0))
-    counts = tally.tier(FREE)
+        counts.admit(ONE, Seconds(wait), Seconds(5.0))
     assert (counts.admitted, counts.admitted_units, counts.waited) == (3, 3.0, 1)

@@ -6,11 +6,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from meltguard.agent.agent import Agent
 from meltguard.agent.metrics import registry_of
 from meltguard.agent.refusal import Reason
+from meltguard.api.store_state import StoreState
 from meltguard.clock import SystemClock
 from meltguard.core.units import Seconds, TierName, Units
-from support.agents import ManualClock, a_lease, agent_settings, signed
+from support.agents import ManualClock, a_free_tier, a_lease, agent_settings, signed
 
-LABELS = {"tier", "reason", "source", "status", "le"}
+LABELS = {"answered_by", "state", "tier", "reason", "source", "status", "le"}
 
 
 async def test_every_tier_of_a_document_is_shown_at_zero_before_its_first_request() -> None:
@@ -25,6 +26,21 @@ async def test_every_tier_of_a_document_is_shown_at_zero_before_its_first_reques
             for reason in Reason
         }
         assert refused == {0.0}
+
+
+async def test_the_quota_stores_state_and_troubles_are_shown_from_the_start() -> None:
+    agent = Agent(agent_settings(), SystemClock(), None)
+    agent.obey(signed(a_lease(a_free_tier())))
+    registry = registry_of(agent)
+    prefix = "meltguard_agent_quota_"
+    states = {state: registry.get_sample_value(f"{prefix}store_state", {"state": state.value}) for state in StoreState}
+    assert {state for state, value in states.items() if value} == {StoreState.MISSING}
+    assert registry.get_sample_value(f"{prefix}store_up") == 0.0
+    for state in StoreState:
+        expected = None if state.counts else 0.0
+        assert registry.get_sample_value(f"{prefix}store_failures_total", {"state": state.value}) == expected
+    for who in ("store", "known"):
+        assert registry.get_sample_value(f"{prefix}claims_total", {"answered_by": who}) == 0.0
 
 
 async def test_labels_are_few_and_name_neither_pod_nor_user() -> None:
@@ -46,7 +62,7 @@ async def test_waits_are_a_histogram_that_begins_at_zero() -> None:
 
     assert bucket("+Inf") == 0.0
     for wait in (0.0, 0.7, 400.0):
-        agent.admission.records.tally.admit(TierName("free"), Units(1.0), Seconds(wait), Seconds(0.0))
+        agent.admission.records.tally.tier(TierName("free")).admit(Units(1.0), Seconds(wait), Seconds(0.0))
     assert [bucket(bound) for bound in ("0.001", "0.5", "1.0", "300.0", "+Inf")] == [1.0, 1.0, 2.0, 2.0, 3.0]
     assert registry.get_sample_value("meltguard_agent_wait_seconds_sum", {"tier": "free"}) == 400.7
 

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from meltguard.agent.fields import of_allowance, rate_limit_fields
 from meltguard.agent.news import News
 from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk, Reservation
 from meltguard.agent.quota_store import AccountKey, hashed
 from meltguard.agent.refusal import Reason
 from meltguard.agent.statefile import StateFile
 from meltguard.api.limit_document import QuotaRule
-from meltguard.core.units import Seconds
+from meltguard.core.quota import Period, span_of
+from meltguard.core.units import Instant, Seconds
 from support.agents import ManualClock
 from support.memory_quota import MemoryQuotaStore
 
@@ -57,6 +59,39 @@ async def test_the_stores_clock_counts_not_the_agents(hours: int) -> None:
     assert isinstance(outcome, Reservation)
     midnight = 86_400 - pair.there.wall % 86_400
     assert outcome.allowance.resets_in == pytest.approx(midnight)
+
+
+PERIODS = {
+    Period.DAY: ("images-daily", 86_400, Reason.DAILY_QUOTA),
+    Period.WEEK: ("images-weekly", 604_800, Reason.WEEKLY_QUOTA),
+    Period.MONTH: ("images-monthly", 31 * 86_400, Reason.MONTHLY_QUOTA),  # January 2027
+}
+
+
+@pytest.mark.parametrize(("period", "told"), PERIODS.items(), ids=str)
+async def test_each_period_has_its_name_window_and_reason(period: Period, told: tuple[str, int, Reason]) -> None:
+    pair, (name, window, why) = Pair(), told
+    rule = QuotaRule(images=1, per=period)
+    granted, denied = await pair.ask(rule=rule), await pair.ask(rule=rule)
+    assert isinstance(granted, Reservation)
+    assert rate_limit_fields([of_allowance(granted.allowance)])["ratelimit-policy"] == f'"{name}";q=1;w={window}'
+    assert reason(denied) is why
+    span = span_of(Instant(pair.there.wall), lambda _: Seconds(0.0), period)
+    assert granted.allowance.resets_in == pytest.approx(span.end - pair.there.wall)
+
+
+async def test_a_user_has_a_new_week_after_monday_begins() -> None:
+    pair, rule = Pair(), QuotaRule(images=1, per=Period.WEEK)
+    granted = await pair.ask(rule=rule)
+    assert isinstance(granted, Reservation)
+    pair.desk.commit(granted)
+    await pair.desk.finish(Seconds(1.0))
+    for clock in (pair.here, pair.there):
+        clock.pass_by(86_400)
+    assert reason(await pair.ask(rule=rule)) is Reason.WEEKLY_QUOTA
+    for clock in (pair.here, pair.there):
+        clock.pass_by(6 * 86_400)
+    assert reason(await pair.ask(rule=rule)) is None
 
 
 async def test_a_denial_tells_the_reset_on_the_agents_own_clock() -> None:

@@ -77,6 +77,21 @@ def test_a_shed_request_is_told_everything() -> None:
     assert "until" not in body
 
 
+SPENT = {
+    Reason.DAILY_QUOTA: ("images-daily", "day"),
+    Reason.WEEKLY_QUOTA: ("images-weekly", "week"),
+    Reason.MONTHLY_QUOTA: ("images-monthly", "month"),
+}
+
+
+@pytest.mark.parametrize(("reason", "words"), SPENT.items(), ids=str)
+def test_a_spent_allowance_says_of_what_period(reason: Reason, words: tuple[str, str]) -> None:
+    body = json.loads(answer(a_refusal(reason, status=429, reset=Instant(NOW + 60)), NOW, Share(0.5)).body)
+    assert body["violated-policies"] == [words[0]]
+    assert body["detail"] == f"the images of this {words[1]} are used up"
+    assert body["type"].endswith("#quota-exceeded")
+
+
 def test_a_spent_allowance_names_its_reset_and_policy() -> None:
     told = answer(a_refusal(Reason.DAILY_QUOTA, status=429, reset=Instant(NOW + 60)), NOW, Share(0.5))
     body = json.loads(told.body)

@@ -1,11 +1,15 @@
+import json
+
 import pytest
 
 from meltguard.api.agent_report import AgentReport, LimitSource, TierReport
 from meltguard.api.grants import counters_of, document_of
-from meltguard.api.limit_document import DocumentKind, LimitDocument, TierState
+from meltguard.api.limit_document import DocumentKind, LimitDocument, QuotaRule, TierState
 from meltguard.core.grant import GrantKind
 from meltguard.core.load import TierCounters
+from meltguard.core.policy import Quota
 from meltguard.core.policy import TierState as CoreTierState
+from meltguard.core.quota import Period
 from meltguard.core.units import Seconds, Units, UnitsPerSecond
 from meltguard.errors import InvalidInput
 from support.grants import a_grant, a_tier_grant
@@ -25,6 +29,20 @@ def test_a_grant_survives_the_wire() -> None:
     assert (tier.name, tier.state, tier.rate, tier.queue, tier.max_wait) == ("free", TierState.DELAY, 0.5, 10, 30.0)
     assert tier.quota is not None
     assert (tier.quota.images, tier.quota.time_zone) == (3, "UTC")
+
+
+def test_a_document_of_an_older_operator_counts_days() -> None:
+    raw = json.loads(document_of(a_grant()).model_dump_json(by_alias=True))
+    assert raw["tiers"][0]["quota"].pop("per") == "day"
+    (tier,) = LimitDocument.model_validate(raw).tiers
+    assert tier.quota == QuotaRule(images=3, per=Period.DAY)
+
+
+@pytest.mark.parametrize("period", Period)
+def test_a_quotas_period_reaches_the_agent(period: Period) -> None:
+    tier = a_tier_grant(quota=Quota(images=100, time_zone="Europe/Zurich", per=period))
+    (limit,) = document_of(a_grant(tiers=(tier,))).tiers
+    assert limit.quota == QuotaRule(images=100, per=period, time_zone="Europe/Zurich")
 
 
 @pytest.mark.parametrize("kind", GrantKind)

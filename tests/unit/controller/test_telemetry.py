@@ -22,9 +22,7 @@ SERVICE = {"namespace": "serving", "policy": "image-gen"}
 
 
 def enforced(**changes: object) -> Enforcement:
-    done = Enforcement(
-        revision=Revision(1), pods=8, acknowledged=7, laggards=(), stores_down=0, ack_times=(Seconds(0.2),)
-    )
+    done = Enforcement(revision=Revision(1), pods=8, acknowledged=7, laggards=(), stores={}, ack_times=(Seconds(0.2),))
     return replace(done, **changes)  # type: ignore[arg-type]
 
 

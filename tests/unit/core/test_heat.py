@@ -53,6 +53,12 @@ def test_hotter_is_never_more(a: float, b: float, hotter: float) -> None:
     assert share(on_two_nodes({A: a, B: b + hotter})) <= share(on_two_nodes({A: a, B: b})) + 1e-9
 
 
+def test_each_pod_is_told_the_heat_of_its_own_node() -> None:
+    seen = on_two_nodes({A: 60.0, B: 88.0})
+    told = heat_of(a_policy(), assess(a_policy(), seen.readings), seen, Share(1.0)).by_pod
+    assert {load.node: told[load.pod] for load in seen.loads} == {A: 1.0, B: pytest.approx(0.5)}
+
+
 NAMES = tuple(NodeName(name) for name in ("a", "b", "c", "d"))
 
 

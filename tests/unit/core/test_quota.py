@@ -5,7 +5,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.agent.calendar import zone_offset
-from meltguard.core.quota import Account, Claim, Day, Verdict, claim_images, commit, day_of, forget_expired, release
+from meltguard.core.quota import (
+    Account,
+    Claim,
+    Period,
+    Span,
+    Verdict,
+    claim_images,
+    commit,
+    forget_expired,
+    release,
+    span_of,
+)
 from meltguard.core.units import Instant, Seconds
 
 ZONES = ["UTC", "Europe/Zurich", "Asia/Kathmandu", "Pacific/Apia", "America/St_Johns", "Asia/Beirut"]
@@ -16,10 +27,10 @@ def at(text: str) -> Instant:
     return Instant(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
 
 
-def in_zone(instant: Instant, zone: str) -> Day:
+def in_zone(instant: Instant, zone: str, period: Period = Period.DAY) -> Span:
     offset = zone_offset(zone)
     assert offset is not None
-    return day_of(instant, offset)
+    return span_of(instant, offset, period)
 
 
 DAYS = {
@@ -36,19 +47,52 @@ DAYS = {
 
 @pytest.mark.parametrize(("instant", "zone", "start", "end"), DAYS.values(), ids=DAYS)
 def test_a_day_is_the_zones_calendar_day(instant: str, zone: str, start: str, end: str) -> None:
-    assert in_zone(at(instant), zone) == Day(start=at(start), end=at(end))
+    assert in_zone(at(instant), zone) == Span(start=at(start), end=at(end))
+
+
+WEEKS_AND_MONTHS = {
+    "a Monday's first instant": ("2026-11-23T00:00", "UTC", "week", "2026-11-23T00:00", "2026-11-30T00:00"),
+    "a Sunday's last second": ("2026-11-22T23:59:59", "UTC", "week", "2026-11-16T00:00", "2026-11-23T00:00"),
+    "a week over the year's end": ("2027-01-01T12:00", "UTC", "week", "2026-12-28T00:00", "2027-01-04T00:00"),
+    "a week of 167 hours": ("2026-03-28T12:00", "Europe/Zurich", "week", "2026-03-22T23:00", "2026-03-29T22:00"),
+    "a week of six days": ("2011-12-28T12:00", "Pacific/Apia", "week", "2011-12-26T10:00", "2012-01-01T10:00"),
+    "a week before 1970": ("1969-12-31T12:00", "UTC", "week", "1969-12-29T00:00", "1970-01-05T00:00"),
+    "a leap February": ("2028-02-29T23:59", "UTC", "month", "2028-02-01T00:00", "2028-03-01T00:00"),
+    "December": ("2026-12-31T23:30", "UTC", "month", "2026-12-01T00:00", "2027-01-01T00:00"),
+    "a month with a change of the clock": (
+        "2026-10-15T12:00",
+        "Europe/Zurich",
+        "month",
+        "2026-09-30T22:00",
+        "2026-10-31T23:00",
+    ),
+}
+
+
+@pytest.mark.parametrize(("instant", "zone", "period", "start", "end"), WEEKS_AND_MONTHS.values(), ids=WEEKS_AND_MONTHS)
+def test_weeks_begin_on_monday_and_months_on_their_first(
+    instant: str, zone: str, period: str, start: str, end: str
+) -> None:
+    assert in_zone(at(instant), zone, Period(period)) == Span(start=at(start), end=at(end))
+
+
+LONGEST = {Period.DAY: 1, Period.WEEK: 7, Period.MONTH: 31}
 
 
 @settings(deadline=None)
-@given(instant=instants, zone=st.sampled_from(ZONES))
-def test_days_hold_their_instants_and_follow_each_other_without_gap(instant: Instant, zone: str) -> None:
-    day = in_zone(instant, zone)
+@given(instant=instants, zone=st.sampled_from(ZONES), period=st.sampled_from(Period))
+def test_days_hold_their_instants_and_follow_each_other_without_gap(
+    instant: Instant, zone: str, period: Period
+) -> None:
+    day = in_zone(instant, zone, period)
     assert day.holds(instant)
-    assert 0 < day.end - day.start <= timedelta(hours=26).total_seconds()
-    following, before = in_zone(day.end, zone), in_zone(Instant(day.start - 1), zone)
+    assert 0 < day.length <= timedelta(days=LONGEST[period], hours=2).total_seconds()
+    following, before = in_zone(day.end, zone, period), in_zone(Instant(day.start - 1), zone, period)
     assert following.start == day.end
     assert before.end == day.start
-    assert in_zone(day.start, zone) == in_zone(Instant(day.end - 1), zone) == day
+    assert in_zone(day.start, zone, period) == in_zone(Instant(day.end - 1), zone, period) == day
+    assert in_zone(day.start, zone).start == day.start
+    assert in_zone(Instant(day.end - 1), zone).end == day.end
 
 
 def a_claim(request: str, images: int = 1, limit: int = 3, hold_for: float = 60.0) -> Claim:

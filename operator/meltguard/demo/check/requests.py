@@ -82,7 +82,9 @@ def free_over_quota(entries: Iterable[JournalEntry]) -> tuple[str, ...]:
     received: Counter[tuple[str, str]] = Counter()
     for entry in entries:
         if entry.tier == FREE and entry.delivered:
-            received[entry.user, _utc_day(entry.at)] += entry.images
+            received[entry.user, _utc_day(entry.at)] += (
+                entry.images if entry.made is None else min(entry.made, entry.images)
+            )
     return tuple(
         f"{user} had {images} images on {day}"
         for (user, day), images in sorted(received.items())

@@ -42,6 +42,10 @@ def test_a_fourth_image_is_found() -> None:
     assert len(free_over_quota([an_entry(NOON, images=3), an_entry(NOON + 1)])) == 1
 
 
+def test_images_that_were_blocked_do_not_count() -> None:
+    assert free_over_quota([an_entry(NOON, images=3, made=1), an_entry(NOON + 1, images=2)]) == ()
+
+
 def test_a_new_utc_day_starts_anew() -> None:
     assert free_over_quota([an_entry(NOON, images=3), an_entry(NOON + 43_200, images=3)]) == ()
 

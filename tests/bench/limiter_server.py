@@ -1,0 +1,55 @@
+"""One server under load, as a process of its own: `python limiter_server.py KIND PORT [VALKEY_URL]`."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import uvicorn
+
+from bench.limiter_inprocess import PLENTY, TIERS, bare, starlette
+from meltguard.agent.server import serving
+from meltguard.agent.settings import Address, QuotaSettings
+from meltguard.api.limit_document import QuotaRule, TierLimit
+from meltguard.core.units import Gpus, Seconds
+from support.agents import a_lease, agent_settings, signed
+
+
+def plain(app: Any, port: int) -> None:
+    """An app under uvicorn, with the protocol that the agent uses."""
+    uvicorn.run(
+        app, host="127.0.0.1", port=port, http="h11", ws="none", lifespan="off", log_level="warning", access_log=False
+    )
+
+
+async def guarded(port: int, valkey: str | None) -> None:
+    """The bare app behind the agent; with a store, every user has a daily quota that is never reached."""
+    quota = QuotaRule(images=1_000_000) if valkey else None
+    tiers = [
+        TierLimit(name=name, rate=PLENTY, burst=PLENTY, max_rate=PLENTY, queue=99, max_wait=9.0, quota=quota)
+        for name in TIERS
+    ]
+    settings = agent_settings(
+        listen=Address("127.0.0.1", port),
+        gpus=Gpus(64),
+        quota=QuotaSettings(url=valkey, budget=Seconds(1.0)),
+    )
+    async with serving(settings, bare) as running:
+        running.agent.obey(signed(a_lease(*tiers, ttl=3_600.0)))
+        await asyncio.Event().wait()
+
+
+def main(kind: str, port: int, valkey: str | None = None) -> None:
+    """Serve until ended."""
+    if kind == "bare":
+        plain(bare, port)
+    elif kind in {"starlette", "slowapi"}:
+        plain(starlette(limited=kind == "slowapi"), port)
+    else:
+        asyncio.run(guarded(port, valkey))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:4])

@@ -1,0 +1,96 @@
+"""An answer on its way: behind the app's back, and without a task where the app is done."""
+
+import asyncio
+from typing import Any
+
+from meltguard.agent.asgi import Message
+from meltguard.agent.outbox import MOST_BYTES, Outbox
+from meltguard.core.units import Seconds
+
+LATE = Seconds(5.0)
+
+
+class Client:
+    """Takes messages when it likes."""
+
+    def __init__(self) -> None:
+        self.took: list[Message] = []
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self.left = False
+
+    async def send(self, message: Message) -> None:
+        """The server's `send`."""
+        await self.reads.wait()
+        if self.left:
+            raise OSError("gone")
+        self.took.append(message)
+
+
+def body(text: bytes, **more: Any) -> Message:
+    return {"type": "http.response.body", "body": text, **more}
+
+
+async def test_an_app_that_is_done_needs_no_task() -> None:
+    client, before = Client(), len(asyncio.all_tasks())
+    outbox = Outbox(client.send)
+    outbox.put(body(b"one"))
+    outbox.put(body(b"two"))
+    assert len(asyncio.all_tasks()) == before
+    await outbox.flush(LATE)
+    assert [message["body"] for message in client.took] == [b"one", b"two"]
+
+
+async def test_an_app_that_goes_on_is_sent_for_meanwhile() -> None:
+    client = Client()
+    outbox = Outbox(client.send)
+    outbox.put(body(b"one"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert [message["body"] for message in client.took] == [b"one"]
+    outbox.put(body(b"two"))
+    await outbox.flush(LATE)
+    assert [message["body"] for message in client.took] == [b"one", b"two"]
+
+
+async def test_what_is_discarded_is_not_sent() -> None:
+    client = Client()
+    outbox = Outbox(client.send)
+    outbox.put(body(b"half"))
+    outbox.discard()
+    await outbox.flush(LATE)
+    assert client.took == []
+
+
+async def test_a_client_that_never_reads_is_given_up() -> None:
+    client = Client()
+    client.reads.clear()
+    outbox = Outbox(client.send)
+    outbox.put(body(b"image"))
+    await outbox.flush(Seconds(0.02))
+    assert client.took == []
+
+
+async def test_a_client_that_left_ends_the_sending_and_makes_room() -> None:
+    client = Client()
+    client.left = True
+    outbox = Outbox(client.send)
+    outbox.put(body(b"x" * (MOST_BYTES + 1)))
+    assert outbox.full
+    async with asyncio.timeout(LATE):
+        await outbox.room()
+    assert not outbox.full
+
+
+async def test_an_app_waits_while_too_much_is_unread() -> None:
+    client = Client()
+    client.reads.clear()
+    outbox = Outbox(client.send)
+    outbox.put(body(b"x" * (MOST_BYTES + 1)))
+    waiting = asyncio.create_task(outbox.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    client.reads.set()
+    async with asyncio.timeout(LATE):
+        await waiting
+    assert not outbox.full
