@@ -74,9 +74,7 @@ def agent(
         callers=replace(callers, trust_gateway=trust_gateway, openai_fields=openai_fields),
         quota=_quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget)),
     )
-    settings = replace(
-        settings, baseline_file=baseline_file, state_file=state_file, journal=journal, access_log=access_log
-    )
+    settings = _with_files(settings, baseline_file, state_file, journal, access_log)
     settings = replace(settings, journal_names_users=journal_names_users, places=_places(async_after))
     asyncio.run(_run(settings, upstream))
 
@@ -98,6 +96,12 @@ def _quota(url: str | None, tls: tuple[Path | None, Path | None, Path | None], b
 
 def _places(after: float | None) -> PlaceBounds:
     return PlaceBounds(after=Seconds(after) if after is not None else None)
+
+
+def _with_files(
+    settings: AgentSettings, baseline: Path | None, state: Path | None, journal: Path | None, access: Path | None
+) -> AgentSettings:
+    return replace(settings, baseline_file=baseline, state_file=state, journal=journal, access_log=access)
 
 
 def _trusted(text: str) -> PublicKeys:
