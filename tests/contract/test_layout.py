@@ -19,16 +19,11 @@ def python_files(*folders: str) -> Iterator[Path]:
 
 
 def length(function: Function) -> int:
-    """Its lines, without the docstring; of a command, without its flags: they are data, and each has its line."""
+    """Its lines, without the docstring."""
     first = function.body[0]
     text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
     documentation = (first.end_lineno or 0) - first.lineno + 1 if text else 0
-    flags = sum(isinstance(arg.annotation, ast.Subscript) and _is_flag(arg.annotation) for arg in function.args.args)
-    return (function.end_lineno or 0) - function.lineno + 1 - documentation - flags
-
-
-def _is_flag(annotation: ast.Subscript) -> bool:
-    return "typer.Option" in ast.unparse(annotation)
+    return (function.end_lineno or 0) - function.lineno + 1 - documentation
 
 
 def functions(source: str) -> Iterator[Function]:

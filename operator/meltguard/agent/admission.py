@@ -2,44 +2,31 @@
 
 import asyncio
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 
 from meltguard.agent.asgi import Answer, Header
 from meltguard.agent.documents import Documents
 from meltguard.agent.fields import Allotment, allotments, of_allowance, openai_fields, rate_limit_fields, spent_for
-from meltguard.agent.gate import Gate
+from meltguard.agent.gate import Gate, Hindrance, Placed, Slot
 from meltguard.agent.load import LoadMeter
 from meltguard.agent.news import News, OverloadWatch
-from meltguard.agent.placing import Hindrance, Outlook, Placed, Slot
 from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk
 from meltguard.agent.records import Records
 from meltguard.agent.refusal import Reason, Refusal, answer
-from meltguard.agent.refusing import refusal_of
+from meltguard.agent.refusing import Told, refusal_of
 from meltguard.agent.settings import AgentSettings
-from meltguard.agent.turns import Ticket
-from meltguard.agent.visit import Ask, Result, Visit
+from meltguard.agent.turns import Outlook, Ticket
+from meltguard.agent.visit import Ask, Caller, Result, Visit
 from meltguard.api.limit_document import TierLimit
-from meltguard.core.units import Seconds, Share, TierName
+from meltguard.core.features import has_feature
+from meltguard.core.units import Percent, Seconds, Share, TierName
 from meltguard.ports import Clock
 
 HOLD_MARGIN: Final = Seconds(60.0)  # a reservation outlives the longest request by this
 STOPPING: Final = Hindrance(Reason.STOPPING, Seconds(1.0))
 Turn = Slot | Hindrance
-
-
-class Caller(Protocol):
-    """Who waits."""
-
-    def watch(self, when_gone: Callable[[], None]) -> None:
-        """Call back when the client leaves."""
-        ...
-
-    def waits(self, ticket: Ticket) -> None:
-        """It has a place in the line."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +113,6 @@ class Admission:
         """What to tell a refused client."""
         return answer(refusal, self._clock.now(), Share(self._luck.random()))
 
-    def load_headers(self) -> list[Header]:
-        """What every answer says of this pod's load."""
-        return self.load.headers(self.standing.heat, self._clock.elapsed())
-
-    def load_json(self) -> bytes:
-        """The same for a reader of the control port."""
-        return self.load.as_json(self.standing.heat, self._clock.elapsed())
-
     def fields(self, rule: TierLimit, allowance: Allowance | None) -> dict[str, str]:
         """The header fields that tell a client what its tier and its user may still have."""
         found = self._allotments(rule)
@@ -150,6 +129,14 @@ class Admission:
     def outlook(self, ticket: Ticket) -> Outlook | None:
         """What a waiting request may expect; None where it does not wait any more."""
         return self.gate.outlook(ticket, self._clock.elapsed())
+
+    def load_headers(self) -> list[Header]:
+        """What every answer says of this pod's load."""
+        return self.load.headers(self.standing.heat, self._clock.elapsed())
+
+    def load_json(self) -> bytes:
+        """The same for a reader of the control port."""
+        return self.load.as_json(self.standing.heat, self._clock.elapsed())
 
     def stop(self) -> None:
         """Refuse whoever waits or comes from now on; what is in the GPU goes on."""
@@ -180,7 +167,7 @@ class Admission:
 
     def _entered_at_once(self, visit: Visit) -> bool:
         """Whether a request passed that nothing stands against and that no store is asked about."""
-        if visit.rule.quota is not None or self._stopping or (visit.ask.feature and visit.goes_without):
+        if visit.rule.quota is not None or self._stopping or (visit.ask.feature and self._goes_without(visit)):
             return False
         visit.slot = self.gate.enter_at_once(visit.tier, visit.units, visit.since)
         if visit.slot is None:
@@ -193,9 +180,15 @@ class Admission:
             return None
         if not visit.ask.cost.known and visit.rule.quota is not None:
             return Hindrance(Reason.COST_UNKNOWN)
-        if visit.goes_without:
+        if self._goes_without(visit):
             return Hindrance(Reason.FEATURE_SLOWED)
         return self.gate.before_quota(visit.wish, visit.since)
+
+    def _goes_without(self, visit: Visit) -> bool:
+        """Whether the request uses a feature that its user does not have now."""
+        feature = visit.ask.feature
+        share = visit.standing.features.get(feature)
+        return share is not None and not has_feature(feature, visit.ask.caller, Percent(share))
 
     async def _reserve(self, visit: Visit) -> Denial | None:
         rule = visit.rule
@@ -238,7 +231,7 @@ class Admission:
             visit.waited = Seconds(self._clock.elapsed() - placed.since)
 
     def _place(self, visit: Visit, at: Seconds) -> Placed:
-        placed = Hindrance(Reason.FEATURE_SLOWED) if visit.goes_without else self.gate.place(visit.wish, at)
+        placed = Hindrance(Reason.FEATURE_SLOWED) if self._goes_without(visit) else self.gate.place(visit.wish, at)
         if not self.standing.observing or not isinstance(placed, Hindrance):
             return placed
         self.records.would_refuse(visit, placed.reason)
@@ -289,16 +282,11 @@ class Admission:
             self._quota.release(visit.reservation)
 
     def _refuse(self, visit: Visit, hindrance: Hindrance, denial: Denial | None = None) -> Refusal:
-        told = self._allotments(visit.rule)
-        fields = self.fields(visit.rule, denial.allowance if denial is not None else None)
-        refusal = refusal_of(visit, hindrance, denial.reset if denial is not None else None)
-        refusal = replace(refusal, wait=_no_sooner(hindrance.wait, spent_for(told)), headers=fields)
+        found = self._allotments(visit.rule)
+        headers = self.fields(visit.rule, denial.allowance if denial is not None else None)
+        refusal = refusal_of(visit, hindrance, denial, Told(headers, spent_for(found)))
         self.records.refused(visit, hindrance.reason, refusal.status)
         return refusal
-
-
-def _no_sooner(wait: Seconds | None, spent: Seconds) -> Seconds | None:
-    return wait if wait is None else Seconds(max(wait, spent))
 
 
 def _settle(turn: asyncio.Future[Turn], outcome: Turn) -> bool:

@@ -73,13 +73,6 @@ class TierCounts:
     wait_counts: list[int] = field(default_factory=lambda: [0] * (len(WAIT_BOUNDS) + 1))
     wait_sum: float = 0.0
 
-    def waited_for(self, wait: Seconds, at: Seconds) -> None:
-        """A request waited so long and was admitted."""
-        self.waited += wait >= NOTICEABLE
-        self.waits.add(wait, at)
-        self.wait_counts[bisect_left(WAIT_BOUNDS, wait)] += 1
-        self.wait_sum += wait
-
     def offer(self, units: Units) -> None:
         """A request came."""
         self.offered += 1
@@ -89,7 +82,10 @@ class TierCounts:
         """A request went to the GPU after this wait."""
         self.admitted += 1
         self.admitted_units += units
-        self.waited_for(wait, at)
+        self.waited += wait >= NOTICEABLE
+        self.waits.add(wait, at)
+        self.wait_counts[bisect_left(WAIT_BOUNDS, wait) if wait else 0] += 1
+        self.wait_sum += wait
 
 
 class Tally:
@@ -116,6 +112,7 @@ class GpuMeter:
 
     def __init__(self, gpus: Gpus, at: Seconds) -> None:
         self.gpus, self._at = gpus, at
+        self._moved = at  # when a request last left, or came into idle GPUs
         self._busy = 0.0
         self._held = 0.0  # image units in the GPU times seconds
         self.in_flight = 0
@@ -140,13 +137,14 @@ class GpuMeter:
         if self.in_flight:
             self._pass(at)
         else:
-            self._at = at
+            self._at = self._moved = at
         self.in_flight += 1
         self.units_in_flight += units
 
     def leave(self, units: Units, at: Seconds) -> None:
         """A request leaves the GPU, done or not."""
         self._pass(at)
+        self._moved = at
         self.in_flight -= 1
         self.units_in_flight = self.units_in_flight - units if self.in_flight else 0.0
 
@@ -163,6 +161,17 @@ class GpuMeter:
         if self._learned_seconds <= 0:
             return None
         return UnitsPerSecond(self.gpus * self._learned_units / self._learned_seconds)
+
+    def drain_rate_at(self, at: Seconds) -> UnitsPerSecond | None:
+        """The same, less the longer nothing leaves full GPUs that should have left.
+
+        So a GPU that hangs or slows down is felt while it does, not only in what it finishes.
+        """
+        drain = self.drain_rate
+        if drain is None or self.in_flight < self.gpus:
+            return drain
+        expected, silent = self.units_in_flight / drain, at - self._moved
+        return UnitsPerSecond(drain * expected / silent) if silent > expected > 0 else drain
 
     def _pass(self, at: Seconds) -> None:
         span = at - self._at

@@ -50,11 +50,12 @@ def spent_for(found: Sequence[Allotment]) -> Seconds:
 
 def of_allowance(allowance: Allowance) -> Allotment:
     """What is left of a user's own allowance."""
+    left = max(0, allowance.limit - allowance.used)
     return Allotment(
         name=POLICY_NAMES[allowance.period],
         limit=allowance.limit,
         window=round(allowance.window),
-        left=max(0, allowance.limit - allowance.used),
+        left=left,
         reset=max(0, round(allowance.resets_in)),
     )
 

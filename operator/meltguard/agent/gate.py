@@ -1,18 +1,47 @@
 """Who may enter the GPU now, who waits, who is turned away. A state machine: time is an argument."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from meltguard.agent.bucket import NEVER
 from meltguard.agent.counters import GpuMeter
 from meltguard.agent.lane import Lane, lane_of
-from meltguard.agent.placing import Hindrance, Outlook, Placed, Slot, Wish
 from meltguard.agent.queue import WaitingLine
 from meltguard.agent.rates import Rates, binds
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
-from meltguard.agent.turns import Ticket
+from meltguard.agent.turns import Outlook, Ticket
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.core.units import Gpus, Seconds, TierName, Units, UnitsPerSecond
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One request in the GPU. It is held as long as the request lives, never by a timer."""
+
+    tier: TierName
+    units: Units
+    since: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """Why a request may not enter, and in how many seconds it may be otherwise (None: nobody knows)."""
+
+    reason: Reason
+    wait: Seconds | None = None
+
+
+class Wish(NamedTuple):
+    """A request, as far as the gate is concerned."""
+
+    tier: TierName
+    units: Units
+    user: str = ""  # whose turn it is
+
+
+Placed = Slot | Ticket | Hindrance
 
 
 class Gate:
@@ -26,7 +55,6 @@ class Gate:
         self._in_gpu: dict[TierName, int] = {}
         self._lanes: dict[str, Lane] = {}
         self._gave_way: list[Ticket] = []
-        self._moved = at  # when a request last left the GPU, or came into an idle one
         self._standing = standing
         self._order: list[TierName] = []
         self.obey(standing, at)
@@ -113,7 +141,6 @@ class Gate:
     def finish(self, slot: Slot, at: Seconds) -> None:
         """A request has left the GPU."""
         self._in_gpu[slot.tier] -= 1
-        self._moved = at
         self.meter.leave(slot.units, at)
 
     def advance(self, at: Seconds) -> list[tuple[Ticket, Slot]]:
@@ -137,7 +164,7 @@ class Gate:
 
     def predicted_wait(self, at: Seconds) -> Seconds:
         """Seconds that the last in line waits for a GPU, at the measured pace."""
-        drain = self._drain_rate(at)
+        drain = self.meter.drain_rate_at(at)
         units = sum(self.line.units(tier) for tier in self._order)
         return Seconds(units / drain) if drain else Seconds(0.0)
 
@@ -232,8 +259,6 @@ class Gate:
         if not rated:
             self.rates.draw(self._standing.rule(wish.tier), wish.units, at)
         self._in_gpu[wish.tier] = self._in_gpu.get(wish.tier, 0) + 1
-        if not self.meter.in_flight:
-            self._moved = at
         self.meter.start(wish.units, at)
         return Slot(wish.tier, wish.units, at)
 
@@ -254,23 +279,12 @@ class Gate:
     def _free(self) -> bool:
         return self.meter.in_flight < self._gpus
 
-    def _drain_rate(self, at: Seconds) -> UnitsPerSecond | None:
-        """Units a second that leave full GPUs; less the longer nothing leaves them that should have left.
-
-        So a GPU that hangs or slows down is felt while it does, not only in what it finishes.
-        """
-        drain = self.meter.drain_rate
-        if drain is None or self._free():
-            return drain
-        expected, silent = self.meter.units_in_flight / drain, at - self._moved
-        return UnitsPerSecond(drain * expected / silent) if silent > expected > 0 else drain
-
     def _gpu_wait(self, rule: TierLimit, ahead: Units, at: Seconds) -> Seconds:
         """Seconds until a GPU comes free behind `ahead` units of this tier.
 
         What is as important goes first, half of what runs is done.
         """
-        drain = self._drain_rate(at)
+        drain = self.meter.drain_rate_at(at)
         if drain is None or self._free():
             return Seconds(0.0)
         others = [tier for tier in self._order if tier != rule.name and self._priority(tier) >= rule.priority]

@@ -16,9 +16,9 @@ from meltguard.agent.settings import Callers, Pace
 from meltguard.agent.visit import Ask, Result, Visit
 from meltguard.core.units import Seconds, TierName
 
+WAITS: Final = "meltguard.waits"  # in a scope: whom to tell of the place in the line
 KEY_HEADER: Final = "idempotency-key"
 TYPE_HEADER: Final = "content-type"
-WAITS: Final = "meltguard.waits"  # in a scope: whom to tell of the place in the line
 LONGEST_KEY: Final = 256
 FLUSH_SPANS: Final = 10  # the connection itself ends a client that stops reading; this ends one that only dawdles
 OPAQUE_BODIES: Final = ("multipart/", "image/", "application/octet-stream")  # nothing in them tells the cost
@@ -67,7 +67,7 @@ class AdmissionMiddleware:
         """Run the app. The slot is given back when it ends, however it ends; its answer may be read later."""
         outbox = Outbox(send)
         made_header = self._callers.made_header.encode("latin-1")
-        delivery = Delivery(outbox, visit, intake, self._admission, made_header)
+        delivery = Delivery(outbox, visit, intake, made_header, self._admission)
         if visit.reservation is not None:
             intake.watch(delivery.client_left)
         try:
@@ -85,7 +85,7 @@ class AdmissionMiddleware:
 
     def owner_of(self, scope: Scope) -> str:
         """Who asks, as far as anyone knows: a user, or else an address."""
-        _, user, address = self._caller(scope, headers_of(scope, self._read))
+        _, user, address = self._caller(scope, headers_of(scope))
         return user or address
 
     def _caller(self, scope: Scope, headers: Mapping[str, str]) -> tuple[TierName, str, str]:
@@ -118,9 +118,9 @@ class AdmissionMiddleware:
 class Delivery:
     """Watches an answer on its way to the client."""
 
-    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake, admission: Admission, made_header: bytes) -> None:
+    def __init__(self, outbox: Outbox, visit: Visit, intake: Intake, made_header: bytes, admission: Admission) -> None:
         self._outbox, self._visit, self._intake = outbox, visit, intake
-        self._admission, self._made_header = admission, made_header
+        self._made_header, self._admission = made_header, admission
         self._made: int | None = None
         self._body_bytes = 0
         self.whole = False
@@ -132,7 +132,7 @@ class Delivery:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = [header for header in message.get("headers", ()) if header[0].lower() != ORCA_HEADER]
-            message = {**message, "headers": [*own, *self._admission.load_headers(), *self._told(own)]}
+            message = {**message, "headers": [*own, *self._admission.load_headers(), *self._limits(own)]}
         elif message["type"] == "http.response.body":
             if not self._intake.gone:
                 self._body_bytes += len(message.get("body", b""))
@@ -141,13 +141,13 @@ class Delivery:
             await self._outbox.room()
         self._outbox.put(message)
 
-    def _told(self, given: list[Header]) -> list[Header]:
-        """What the tier and the user may still have after this answer."""
-        fields = self._admission.fields(self._visit.rule, self._allowance(given))
-        return [(name.encode(), value.encode()) for name, value in fields.items()]
+    def _limits(self, given: list[Header]) -> list[Header]:
+        """What the tier and the user have left after this answer."""
+        told = self._admission.fields(self._visit.rule, self._allowance(given))
+        return [(name.encode(), value.encode()) for name, value in told.items()]
 
     def _allowance(self, given: list[Header]) -> Allowance | None:
-        """None where no allowance was drawn."""
+        """What the user has left after this answer; None where no allowance was drawn."""
         reservation = self._visit.reservation
         if reservation is None:
             return None

@@ -1,14 +1,25 @@
-"""From what stands against a visit to the refusal that says so."""
+"""A refusal, from what stands against a request and the limits that it met."""
 
-from meltguard.agent.placing import Hindrance
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from meltguard.agent.gate import Hindrance
+from meltguard.agent.quota_desk import Denial
 from meltguard.agent.refusal import Reason, Refusal, status_of
 from meltguard.agent.visit import Visit
-from meltguard.core.units import Instant
+from meltguard.core.units import Instant, Seconds
 
 
-def refusal_of(visit: Visit, hindrance: Hindrance, reset: Instant | None) -> Refusal:
-    """In the words of the tier's rule; `reset` is when a user's allowance begins anew."""
-    rule, why = visit.rule, visit.rule.why
+class Told(NamedTuple):
+    """What the client is told of its limits."""
+
+    fields: Mapping[str, str]
+    spent_for: Seconds  # no limit among them is used up after this
+
+
+def refusal_of(visit: Visit, hindrance: Hindrance, denial: Denial | None, told: Told) -> Refusal:
+    """What to tell a client whose request was hindered, or denied by its own allowance."""
+    rule, why, wait = visit.rule, visit.rule.why, hindrance.wait
     if hindrance.reason is Reason.FEATURE_SLOWED:
         share = visit.standing.features[visit.ask.feature]
         why = f"level {visit.standing.level} leaves feature {visit.ask.feature} to {share}% of users"
@@ -16,9 +27,10 @@ def refusal_of(visit: Visit, hindrance: Hindrance, reset: Instant | None) -> Ref
         reason=hindrance.reason,
         tier=visit.tier,
         status=status_of(hindrance.reason, rule.shed_status),
-        wait=hindrance.wait,
-        reset=reset,
+        wait=None if wait is None else Seconds(max(wait, told.spent_for)),
+        reset=denial.reset if denial is not None else None,
         message=rule.message,
         why=why,
         since=Instant(rule.since) if rule.since is not None else None,
+        headers=told.fields,
     )

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from meltguard.agent.counters import Tally
-from meltguard.agent.gate import Gate
-from meltguard.agent.placing import Hindrance, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Slot, Wish
 from meltguard.agent.refusal import Reason
 from meltguard.agent.settings import DEFAULT_TIER, Pace
 from meltguard.agent.standing import Standing, by_tier, own_gpu

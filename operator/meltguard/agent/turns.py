@@ -26,6 +26,14 @@ class Ticket:
     user: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a waiting request may expect if nobody more important comes."""
+
+    position: int  # 1 is the next of all that wait
+    wait: Seconds  # estimate
+
+
 @dataclass(slots=True, eq=False)
 class UserTurns:
     """One user of a line."""

@@ -1,18 +1,19 @@
 """One request on its way through the agent: what it asks, and what became of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from meltguard.agent.cost import Cost
 from meltguard.agent.counters import TierCounts
-from meltguard.agent.placing import Slot, Wish
+from meltguard.agent.gate import Slot, Wish
 from meltguard.agent.quota_desk import Reservation
 from meltguard.agent.quota_store import hashed
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
+from meltguard.agent.turns import Ticket
 from meltguard.api.limit_document import TierLimit
-from meltguard.core.features import has_feature
-from meltguard.core.units import Percent, Seconds, TierName, Units
+from meltguard.core.units import Seconds, TierName, Units
 
 
 class Ask(NamedTuple):
@@ -29,6 +30,18 @@ class Ask(NamedTuple):
     def caller(self) -> str:
         """Whose turn it is: a user, or else an address."""
         return self.user or self.address
+
+
+class Caller(Protocol):
+    """Who waits."""
+
+    def watch(self, when_gone: Callable[[], None]) -> None:
+        """Call back when the client leaves."""
+        ...
+
+    def waits(self, ticket: Ticket) -> None:
+        """It has a place in the line."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,12 +64,6 @@ class Visit:
     def wish(self) -> Wish:
         """What it asks of the gate."""
         return Wish(self.tier, self.units, self.ask.caller)
-
-    @property
-    def goes_without(self) -> bool:
-        """Whether it uses a feature that its user does not have now."""
-        share = self.standing.features.get(self.ask.feature)
-        return share is not None and not has_feature(self.ask.feature, self.ask.caller, Percent(share))
 
     def facts(self) -> dict[str, object]:
         """What may be written down of it; the user as a hash."""

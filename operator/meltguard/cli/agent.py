@@ -55,14 +55,15 @@ def agent(
     default_tier: Annotated[str, typer.Option(help="Tier of callers whose tier is not known.")] = "default",
     made_header: Annotated[str, typer.Option(help=MADE_HELP)] = "X-Meltguard-Delivered-Images",
     quota_store: Annotated[str | None, typer.Option(envvar="MELTGUARD_QUOTA_STORE", help=STORE_HELP)] = None,
+    openai_fields: Annotated[bool, typer.Option(help=OPENAI_HELP)] = False,
+    async_after: Annotated[float | None, typer.Option(min=0.1, help=ASYNC_HELP)] = None,
     quota_store_ca: Annotated[Path | None, typer.Option(help="Trust that store by this CA (PEM).")] = None,
     quota_store_cert: Annotated[Path | None, typer.Option(help="Our certificate for that store (PEM).")] = None,
     quota_store_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
-    openai_fields: Annotated[bool, typer.Option(help=OPENAI_HELP)] = False,
-    async_after: Annotated[float | None, typer.Option(min=0.1, help=ASYNC_HELP)] = None,
     quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
+    callers = _headers(tier_header, user_header, made_header, default_tier)
     settings = AgentSettings(
         policy=PolicyKey.parse(policy),
         pod_uid=PodUid(pod_uid),
@@ -70,19 +71,11 @@ def agent(
         listen=Address.parse(listen),
         control=Address.parse(control_listen),
         gpus=Gpus(gpus),
-        baseline_file=baseline_file,
-        state_file=state_file,
-        journal=journal,
-        journal_names_users=journal_names_users,
-        access_log=access_log,
-        callers=replace(
-            _headers(tier_header, user_header, made_header, default_tier),
-            trust_gateway=trust_gateway,
-            openai_fields=openai_fields,
-        ),
+        callers=replace(callers, trust_gateway=trust_gateway, openai_fields=openai_fields),
         quota=_quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget)),
-        places=PlaceBounds(after=Seconds(async_after) if async_after is not None else None),
     )
+    settings = _with_files(settings, baseline_file, state_file, journal, access_log)
+    settings = replace(settings, journal_names_users=journal_names_users, places=_places(async_after))
     asyncio.run(_run(settings, upstream))
 
 
@@ -99,6 +92,16 @@ def _quota(url: str | None, tls: tuple[Path | None, Path | None, Path | None], b
     ca, cert, key = tls
     store = None if url is None else StoreAddress(url=url, ca_file=ca, cert_file=cert, key_file=key)
     return QuotaSettings(store=store, budget=budget)
+
+
+def _places(after: float | None) -> PlaceBounds:
+    return PlaceBounds(after=Seconds(after) if after is not None else None)
+
+
+def _with_files(
+    settings: AgentSettings, baseline: Path | None, state: Path | None, journal: Path | None, access: Path | None
+) -> AgentSettings:
+    return replace(settings, baseline_file=baseline, state_file=state, journal=journal, access_log=access)
 
 
 def _trusted(text: str) -> PublicKeys:

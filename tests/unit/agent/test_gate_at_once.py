@@ -5,8 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltguard.agent.gate import Gate
-from meltguard.agent.placing import Slot, Wish
+from meltguard.agent.gate import Gate, Slot, Wish
 from meltguard.agent.standing import Standing
 from meltguard.api.agent_report import LimitSource
 from meltguard.api.limit_document import TierLimit, TierState

@@ -11,8 +11,7 @@ from random import Random
 
 import pytest
 
-from meltguard.agent.gate import Gate
-from meltguard.agent.placing import Hindrance, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Slot, Wish
 from meltguard.agent.refusal import Refusal, retry_after
 from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Ticket

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from meltguard.agent.fields import of_allowance, rate_limit_fields
 from meltguard.agent.news import News
 from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk, Reservation
 from meltguard.agent.quota_store import AccountKey, hashed
@@ -73,7 +74,7 @@ async def test_each_period_has_its_name_window_and_reason(period: Period, told: 
     rule = QuotaRule(images=1, per=period)
     granted, denied = await pair.ask(rule=rule), await pair.ask(rule=rule)
     assert isinstance(granted, Reservation)
-    assert granted.allowance.headers()["ratelimit-policy"] == f'"{name}";q=1;w={window}'
+    assert rate_limit_fields([of_allowance(granted.allowance)])["ratelimit-policy"] == f'"{name}";q=1;w={window}'
     assert reason(denied) is why
     span = span_of(Instant(pair.there.wall), lambda _: Seconds(0.0), period)
     assert granted.allowance.resets_in == pytest.approx(span.end - pair.there.wall)
