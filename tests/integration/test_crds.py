@@ -134,7 +134,13 @@ def test_a_bare_policy_is_filled_in(resources: CustomResources) -> None:
         "service": {"selector": {"matchLabels": {"app": "x"}}, "agentPort": 9901, "gpusPerPod": 1},
         "metrics": {"source": "default", "staleAfter": "60s"},
         "levels": {"dwell": "60s"},
-        "capacity": {"pool": "inference", "maxLoans": 1, "borrowAtPressure": "0.9", "returnAfter": "10m"},
+        "capacity": {
+            "pool": "inference",
+            "maxLoans": 1,
+            "borrowAtPressure": "0.9",
+            "returnAfter": "10m",
+            "replicas": "Meltguard",
+        },
         "tiers": [
             {"name": "free", "priority": 0, "weight": 1, "floor": "0%", "maxWait": "30s", "shedStatus": 503},
         ],

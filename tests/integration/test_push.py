@@ -123,17 +123,27 @@ async def test_hanging_agents_hold_up_nobody_else() -> None:
     async def take(_: web.Request) -> web.StreamResponse:
         return a_report()
 
-    patient = PushTiming(push=Seconds(2.0))
+    patient = PushTiming(push=Seconds(60.0))
     async with an_agent(take, patient) as (sink, healthy), serving(never) as silent:
         url = URL(silent)
         dead = a_target("pod-9", str(url.host), int(url.port or 0))
-        began = time.monotonic()
         waiting = [asyncio.create_task(sink.push(dead, a_grant("pod-9"))) for _ in range(100)]
         await asyncio.gather(*(sink.push(healthy, a_grant()) for _ in range(100)))
-        assert time.monotonic() - began < patient.push
-        failures = await asyncio.gather(*waiting, return_exceptions=True)
-        assert all(isinstance(failure, Unavailable) for failure in failures)
-        assert time.monotonic() - began < patient.push * 2
+        assert not any(task.done() for task in waiting)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_a_hanging_agent_is_given_up() -> None:
+    async with serving(never) as silent:
+        url = URL(silent)
+        dead = a_target("pod-9", str(url.host), int(url.port or 0))
+        async with AgentPush(KEY, PushTiming(push=Seconds(0.5))) as sink:
+            failures = await asyncio.gather(
+                *(sink.push(dead, a_grant("pod-9")) for _ in range(100)), return_exceptions=True
+            )
+    assert all(isinstance(failure, Unavailable) for failure in failures)
 
 
 async def test_a_connection_is_kept_for_the_next_push() -> None:
