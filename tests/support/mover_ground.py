@@ -11,6 +11,7 @@ from meltguard.controller.leavers import Leavers
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.mover import Mover
 from meltguard.controller.telemetry import Telemetry
+from meltguard.core.arbiter import Wish
 from meltguard.core.decision import Borrow
 from meltguard.core.fleet import MoveStep, NodeView
 from meltguard.core.move_actions import Intent, Wanted
@@ -87,7 +88,7 @@ class Ground:
         borrows = tuple(
             Borrow(node=NodeName(name), home=PoolName("research"), to=PoolName("inference")) for name in names
         )
-        self.mover.board.wanted[POLICY.uid] = (POLICY, borrows)
+        self.mover.board.wanted[POLICY.uid] = Wish(policy=POLICY, plan=borrows)
 
     def send_home(self, *names: str) -> None:
         """Have these nodes returned."""

@@ -75,6 +75,10 @@ class CapacitySpec(RuledModel):
     """How long the service must have been calm on one node fewer before that node goes home."""
     replicas: ReplicaWriter = ReplicaWriter.MELTGUARD
     """Who gives the workload pods for borrowed nodes. Others: an autoscaler or GitOps tool does; we never write."""
+    priority: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Against other policies that want the same nodes: missing GPUs count this many times."""
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Share of lent GPUs among policies of the same priority."""
     images_per_gpu_minute: Annotated[str, fields.number("imagesPerGPUMinute", "0.001", "100000", "7.5")] | None = Field(
         default=None, alias="imagesPerGPUMinute"
     )

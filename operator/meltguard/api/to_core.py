@@ -242,6 +242,8 @@ def _capacity(spec: CapacitySpec) -> Capacity:
         return_after=read.parse_duration(spec.return_after),
         units_per_gpu=UnitsPerSecond(read.parse_number(guess) / 60.0) if guess else None,
         replicas=spec.replicas,
+        priority=spec.priority,
+        weight=spec.weight,
     )
 
 

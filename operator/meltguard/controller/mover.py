@@ -11,6 +11,7 @@ from meltguard.controller.leavers import Leavers
 from meltguard.controller.lost_claims import Known, LostClaims
 from meltguard.controller.resources import CustomResources
 from meltguard.controller.telemetry import Telemetry
+from meltguard.core.arbiter import Wish, arbitrate
 from meltguard.core.decision import Borrow
 from meltguard.core.draining import untold
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
@@ -43,7 +44,7 @@ class Board:
     """What the services' decisions ask of nodes; the mover reads it."""
 
     intents: dict[str, Mapping[NodeName, Intent]] = field(default_factory=dict)  # by policy uid
-    wanted: dict[str, tuple[Policy, tuple[Borrow, ...]]] = field(default_factory=dict)
+    wanted: dict[str, Wish] = field(default_factory=dict)  # by policy uid
     rested: dict[str, Instant] = field(default_factory=dict)  # node name to when it came home
     waits: dict[NodeName, str] = field(default_factory=dict)  # what a claimed node is waiting for
 
@@ -236,13 +237,13 @@ class Mover:
 
     async def _borrow(self) -> None:
         taken: list[NodeView] = []
-        for uid in list(self.board.wanted):
-            policy, borrows = self.board.wanted.pop(uid)
-            for borrow in borrows:
-                try:
-                    taken += await self._claim(policy, borrow, taken)
-                except (Conflict, Unavailable) as exc:
-                    log.info("node not claimed", extra={"node": borrow.node, "why": str(exc)})
+        wishes = tuple(self.board.wanted.values())
+        self.board.wanted.clear()
+        for award in arbitrate(wishes):
+            try:
+                taken += await self._claim(award.policy, award.borrow, taken)
+            except (Conflict, Unavailable) as exc:
+                log.info("node not claimed", extra={"node": award.borrow.node, "why": str(exc)})
 
     async def _claim(self, policy: Policy, borrow: Borrow, taken: list[NodeView]) -> list[NodeView]:
         """The node as claimed, or nothing where it does not fit any more."""

@@ -25,6 +25,7 @@ from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.controller.status import policy_status
 from meltguard.controller.telemetry import Telemetry
 from meltguard.controller.telling import Said, changes, loan_changes
+from meltguard.core.arbiter import Wish
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision, SetReplicas
 from meltguard.core.fleet import Claim
@@ -111,7 +112,8 @@ class ServiceLoop:
         self._book.calm = calm and found.policy.wait_target >= LONG_POLL_WORTH
         means.board.intents[found.policy.uid] = decision.intents
         if decision.borrow:
-            means.board.wanted[found.policy.uid] = (found.policy, decision.borrow)
+            wish = Wish(policy=found.policy, plan=decision.borrow, shortage=decision.shortage)
+            means.board.wanted[found.policy.uid] = wish
         enforcement = (
             self._enforcer.waiting() if decision.learning else await self._enforcer.enforce(found.policy, decision)
         )

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 
 from meltguard.core import limits as law
 from meltguard.core.adoption import adopted, is_learning
-from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, SignalPressure, TierLimit
+from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, Shortage, SignalPressure, TierLimit
 from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
 from meltguard.core.level import LevelState, Pressing, next_level
-from meltguard.core.loan_rules import Shortage, are_used, confirming
+from meltguard.core.loan_rules import are_used, confirming
 from meltguard.core.loans import arriving_gpus, choose_loans, missing_gpus
 from meltguard.core.measure import Measured, all_signals, measure
 from meltguard.core.policy import Level, Policy, TierState
@@ -32,6 +32,7 @@ class LoanChoice:
     taken: tuple[Borrow, ...]
     rules: tuple[Outcome, ...]
     short_since: Instant | None
+    shortage: Shortage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +122,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         why=LEARNING if parts.learning else one_line(policy, (level.level, top), measures, seen),
         next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
         memory=replace(remembered, decided_at=None) if parts.learning else remembered,
+        shortage=parts.loans.shortage,
         heat=parts.measured.heat_by_pod,
         learning=parts.learning,
     )
@@ -223,7 +225,7 @@ def _borrow(
         now=now,
     )
     taken, rules = choose_loans(short)
-    return LoanChoice(taken=taken, rules=rules, short_since=short_since)
+    return LoanChoice(taken=taken, rules=rules, short_since=short_since, shortage=short)
 
 
 def _ebb(

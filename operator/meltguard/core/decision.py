@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from meltguard.core.move_actions import Intent
-from meltguard.core.policy import Level, Override, TierState
+from meltguard.core.policy import Capacity, Level, Override, Policy, TierState
 from meltguard.core.rollout import Rollouts
-from meltguard.core.seen import Memory
+from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import (
     GpuHours,
+    Gpus,
     Instant,
     NodeName,
     Percent,
@@ -85,6 +86,20 @@ class Borrow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shortage:
+    """What the service lacks."""
+
+    policy: Policy
+    capacity: Capacity
+    seen: Snapshot
+    memory: Memory
+    signals: tuple[SignalPressure, ...]
+    pressure: Pressure | None
+    missing: Gpus  # beyond the GPUs that serve and those on their way
+    now: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetReplicas:
     """Ask the workload for this many serving pods."""
 
@@ -114,4 +129,5 @@ class Decision:
     next_change: str  # what is earliest to change, or what would unblock it
     memory: Memory
     heat: Mapping[PodUid, Share] = field(default_factory=dict)  # what it leaves of each pod's GPUs; 1 is cool
+    shortage: Shortage | None = None  # what `borrow` was planned from; None: nothing is ever borrowed
     learning: bool = False  # nothing of this may be issued yet: what the pods hold is not known

@@ -2,19 +2,17 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from meltguard.core.decision import Borrow, Outcome, SignalPressure
+from meltguard.core.decision import Borrow, Outcome, Shortage, SignalPressure
 from meltguard.core.fleet import NodeView
 from meltguard.core.level import ENTER
 from meltguard.core.loan_words import plan_in_words
-from meltguard.core.policy import Capacity, Level, Mode, Policy, SignalUse
+from meltguard.core.policy import Level, Mode, Policy, SignalUse
 from meltguard.core.pools import PoolView
 from meltguard.core.pressure import CALM
 from meltguard.core.rest import rest_of
-from meltguard.core.seen import Memory, Snapshot
-from meltguard.core.units import Gpus, Instant, Pressure, Seconds, Share
+from meltguard.core.units import Seconds, Share
 from meltguard.core.waiting import outranking
 
 COVERAGE: Final = Share(0.8)
@@ -28,20 +26,6 @@ CONFIRMED_FOR: Final = Seconds(2.0)
 
 REST: Final = Seconds(60.0)
 """A node that came home is not taken again for this long."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shortage:
-    """What the service lacks."""
-
-    policy: Policy
-    capacity: Capacity
-    seen: Snapshot
-    memory: Memory
-    signals: tuple[SignalPressure, ...]
-    pressure: Pressure | None
-    missing: Gpus  # beyond the GPUs that serve and those on their way
-    now: Instant
 
 
 LoanRule = Callable[[Shortage], Outcome]

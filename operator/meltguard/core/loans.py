@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from meltguard.core.decision import NO_WORK, Borrow, Outcome
+from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
 from meltguard.core.fleet import HOMEWARD, NodeView
 from meltguard.core.harm import Stakes, elsewhere, losses, lost_hours, survey
-from meltguard.core.loan_rules import LENDER_RULES, LOAN_RULES, Shortage, mode_allows_moves, resting, too_small
+from meltguard.core.loan_rules import LENDER_RULES, LOAN_RULES, mode_allows_moves, resting, too_small
 from meltguard.core.loan_words import refusals_in_words, still_missing, taken_in_words
 from meltguard.core.node_rules import unfit
 from meltguard.core.pools import PoolView
@@ -72,7 +72,7 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
     need = Need(
         missing=short.missing,
         room=short.capacity.max_loans - len(short.seen.loans),
-        rooms={lender.pool.name: _room(lender) for lender in lenders},
+        rooms={lender.pool.name: room_of(lender) for lender in lenders},
         priority=short.seen.priority,
     )
     choice = choose_nodes(places, need, _stakes(short))
@@ -137,7 +137,7 @@ def _names(choice: Choice) -> list[NodeName]:
     return [node.name for node in choice.nodes]
 
 
-def _room(lender: PoolView) -> int:
+def room_of(lender: PoolView) -> int:
     """How many nodes a pool may still lend."""
     lending = lender.pool.lending
     return min(lending.max_loans - len(lender.lent), len(lender.at_home) - lender.floor) if lending else 0

@@ -152,6 +152,8 @@ class Capacity:
     return_after: Seconds
     units_per_gpu: UnitsPerSecond | None  # a first estimate, until measured
     replicas: ReplicaWriter = ReplicaWriter.MELTGUARD
+    priority: int = 1  # against other policies: their unmet demand counts times this
+    weight: int = 1  # the share among policies of one priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,6 +198,6 @@ async def test_a_loan_that_the_view_does_not_show_counts(whose: str) -> None:
     ground.fleet.put(replace(ground.node("gpu-4"), claim=lent, labels=dict(a_taker().pool.labels)))
     policy = replace(POLICY, capacity=replace(POLICY.capacity, max_loans=1))
     ground.want("gpu-1")
-    ground.mover.board.wanted[POLICY.uid] = (policy, ground.mover.board.wanted[POLICY.uid][1])
+    ground.mover.board.wanted[POLICY.uid] = replace(ground.mover.board.wanted[POLICY.uid], policy=policy)
     await ground.passes(1)
     assert ground.step("gpu-1") is None

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from meltguard.core.decide import decide
-from meltguard.core.decision import NO_WORK, Borrow, Outcome
+from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
 from meltguard.core.fleet import Guards, MoveStep, NodeView, PodView
-from meltguard.core.loan_rules import Shortage
 from meltguard.core.loans import Found, arriving_gpus, choose_loans
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Mode, Pool

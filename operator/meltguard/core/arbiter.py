@@ -1,0 +1,142 @@
+"""One arbiter over all claims: which policy gets which node, where several want the same.
+
+The next node goes to the priority whose missing GPUs, times that priority, are most; among policies of one priority to
+the one that has least for its weight. Who loses a node plans anew without it, in the same pass.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from meltguard.core.decision import Borrow, Shortage
+from meltguard.core.loans import choose_loans, room_of
+from meltguard.core.policy import Policy
+from meltguard.core.pools import PoolView
+from meltguard.core.units import Gpus, NodeName, PoolName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What one policy would claim if it were alone."""
+
+    policy: Policy
+    plan: tuple[Borrow, ...]
+    shortage: Shortage | None = None  # what it was planned from; None: there is no second choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Award:
+    """This policy may claim this node."""
+
+    policy: Policy
+    borrow: Borrow
+
+
+@dataclass(slots=True)
+class _Taker:
+    """A policy in the arbitration: what it has, and what it would take next."""
+
+    wish: Wish
+    plan: tuple[Borrow, ...]
+    held: Gpus
+    missing: Gpus
+
+    @property
+    def priority(self) -> int:
+        capacity = self.wish.policy.capacity
+        return capacity.priority if capacity else 1
+
+    @property
+    def fill(self) -> float:
+        """GPUs on loan for each unit of weight."""
+        capacity = self.wish.policy.capacity
+        return self.held / (capacity.weight if capacity else 1)
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return (self.wish.policy.key, self.wish.policy.uid)
+
+
+def arbitrate(wishes: Iterable[Wish]) -> tuple[Award, ...]:
+    """Every claim to make now, in order; the same whatever the order of the wishes. No node is given twice."""
+    takers = [_taker(wish) for wish in sorted(wishes, key=_wish_name)]
+    awards: list[Award] = []
+    while takers := [taker for taker in takers if taker.plan]:
+        winner = _next(takers)
+        borrow, winner.plan = winner.plan[0], winner.plan[1:]
+        gpus = _gpus(winner.wish, borrow.node)
+        winner.held, winner.missing = Gpus(winner.held + gpus), Gpus(max(0, winner.missing - gpus))
+        awards.append(Award(policy=winner.wish.policy, borrow=borrow))
+        for taker in takers:
+            if taker is not winner and _is_void(taker, awards):
+                taker.plan = _planned_anew(taker, awards)
+    return tuple(awards)
+
+
+def _wish_name(wish: Wish) -> tuple[str, str]:
+    return (wish.policy.key, wish.policy.uid)
+
+
+def _taker(wish: Wish) -> _Taker:
+    short = wish.shortage
+    held = Gpus(sum(node.gpus for node in short.seen.loans)) if short else Gpus(0)
+    return _Taker(wish=wish, plan=wish.plan, held=held, missing=short.missing if short else Gpus(len(wish.plan)))
+
+
+def _next(takers: Sequence[_Taker]) -> _Taker:
+    unmet: dict[int, int] = {}
+    for taker in takers:
+        unmet[taker.priority] = unmet.get(taker.priority, 0) + taker.missing
+    top = max(unmet, key=lambda priority: (priority * unmet[priority], priority))
+    return min((taker for taker in takers if taker.priority == top), key=lambda taker: (taker.fill, taker.name))
+
+
+def _gpus(wish: Wish, name: NodeName) -> Gpus:
+    if wish.shortage is None:
+        return Gpus(1)
+    members = (node for pool in wish.shortage.seen.pools.values() for node in pool.members)
+    return next((node.gpus for node in members if node.name == name), Gpus(0))
+
+
+def _is_void(taker: _Taker, awards: Sequence[Award]) -> bool:
+    """Whether what was given since leaves this plan without a node, or without room at a lender."""
+    if taker.plan and awards[-1].borrow.node in {borrow.node for borrow in taker.plan}:
+        return True
+    short = taker.wish.shortage
+    return short is not None and any(_room_left(short, home, awards) < count for home, count in _asked(taker).items())
+
+
+def _asked(taker: _Taker) -> Mapping[PoolName, int]:
+    homes = [borrow.home for borrow in taker.plan]
+    return {home: homes.count(home) for home in homes}
+
+
+def _room_left(short: Shortage, home: PoolName, awards: Sequence[Award]) -> int:
+    lender = short.seen.pools.get(home)
+    return room_of(lender) - sum(award.borrow.home == home for award in awards) if lender else 0
+
+
+def _planned_anew(taker: _Taker, awards: Sequence[Award]) -> tuple[Borrow, ...]:
+    """The next best nodes, with what was given away gone from the lenders."""
+    short = taker.wish.shortage
+    gone = {award.borrow.node for award in awards}
+    if short is None:
+        return tuple(borrow for borrow in taker.plan if borrow.node not in gone)
+    own = sum(award.policy.uid == taker.wish.policy.uid for award in awards)
+    left = replace(
+        short,
+        missing=taker.missing,
+        capacity=replace(short.capacity, max_loans=short.capacity.max_loans - own),
+        seen=replace(short.seen, pools={name: _without(pool, awards) for name, pool in short.seen.pools.items()}),
+    )
+    return choose_loans(left)[0]
+
+
+def _without(pool: PoolView, awards: Sequence[Award]) -> PoolView:
+    """The lender as it is once these nodes are gone: its share of a floor still counts them."""
+    gone = {award.borrow.node for award in awards if award.borrow.home == pool.pool.name}
+    lending = pool.pool.lending
+    if lending is None or not gone:
+        return pool
+    terms = replace(lending, floor=pool.floor, max_loans=max(0, lending.max_loans - len(gone)))
+    kept = tuple(node for node in pool.members if node.name not in gone)
+    return replace(pool, pool=replace(pool.pool, lending=terms), members=kept)

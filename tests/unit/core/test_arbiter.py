@@ -1,0 +1,90 @@
+"""Who gets which node where several policies want the same."""
+
+from math import ceil
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meltguard.core.arbiter import Award, arbitrate
+from meltguard.core.fleet import NodeView
+from meltguard.core.policy import Pool
+from meltguard.core.units import Gpus, Instant
+from support.core_values import a_node, a_pool
+from support.takers import a_lending_pool, a_taking_policy, a_wish
+
+NOW = Instant(1_000_000.0)
+
+
+def ground(research: int, lab: int = 0, floor: int = 0, share: float = 0.0) -> tuple[list[Pool], list[NodeView]]:
+    """Idle nodes of one GPU each in two lenders."""
+    pools = [a_pool("inference"), a_lending_pool("research", floor, share), a_lending_pool("lab", floor, share)]
+    nodes = [a_node(f"r-{number}", gpus=Gpus(1)) for number in range(research)]
+    return pools, nodes + [a_node(f"l-{number}", "lab", gpus=Gpus(1)) for number in range(lab)]
+
+
+def counted(awards: tuple[Award, ...]) -> dict[str, int]:
+    names = [award.policy.name for award in awards]
+    return {name: names.count(name) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shares"),
+    [
+        ((1, 1, 9), (1, 1, 9), {"a": 4, "b": 4}),  # equals
+        ((1, 1, 9), (1, 3, 9), {"a": 2, "b": 6}),  # by weight
+        ((1, 1, 1), (1, 3, 9), {"a": 1, "b": 7}),  # nobody has more than it wants
+        ((1, 1, 8), (3, 1, 8), {"a": 2, "b": 6}),  # by priority times what is missing: 1 x 6 and 3 x 2 stay unmet
+    ],
+)
+def test_contested_nodes_are_shared_as_declared(
+    one: tuple[int, int, int], other: tuple[int, int, int], shares: dict[str, int]
+) -> None:
+    world = ground(8)
+    wishes = [
+        a_wish(a_taking_policy(name, priority, weight), missing, world, NOW)
+        for name, (priority, weight, missing) in zip("ab", (one, other), strict=True)
+    ]
+    assert counted(arbitrate(wishes)) == shares
+
+
+def test_who_loses_its_first_choice_gets_its_next_best_in_the_same_pass() -> None:
+    world = ground(1, lab=1)
+    wishes = [a_wish(a_taking_policy(name), 1, world, NOW) for name in "ab"]
+    assert [wish.plan[0].node for wish in wishes] == ["r-0", "r-0"]
+    assert [(award.policy.name, award.borrow.node) for award in arbitrate(wishes)] == [("a", "r-0"), ("b", "l-0")]
+
+
+taker = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 9))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    takers=st.lists(taker, min_size=1, max_size=4),
+    sizes=st.tuples(st.integers(0, 6), st.integers(0, 6)),
+    floor=st.integers(0, 3),
+    share=st.sampled_from((0.0, 0.5)),
+    shuffled=st.randoms(use_true_random=False),
+)
+def test_one_taker_a_node_floors_kept_nothing_idle_and_the_same_answer_in_any_order(
+    takers: list[tuple[int, int, int]],
+    sizes: tuple[int, int],
+    floor: int,
+    share: float,
+    shuffled: Random,
+) -> None:
+    world = ground(*sizes, floor=floor, share=share)
+    wishes = [
+        a_wish(a_taking_policy(f"p{number}", priority, weight), missing, world, NOW)
+        for number, (priority, weight, missing) in enumerate(takers)
+    ]
+    awards = arbitrate(wishes)
+    nodes = [award.borrow.node for award in awards]
+    assert len(nodes) == len(set(nodes))
+    rooms = [max(0, size - max(floor, ceil(size * share))) for size in sizes]
+    for home, room in zip(("research", "lab"), rooms, strict=True):
+        assert sum(award.borrow.home == home for award in awards) <= room
+    assert len(awards) == min(sum(rooms), sum(missing for _, _, missing in takers))
+    shuffled.shuffle(wishes)
+    assert arbitrate(wishes) == awards
