@@ -11,6 +11,7 @@ from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
 from meltguard.api.to_core import PolicyObject
 from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
+from meltguard.controller.books import lent_by
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
@@ -97,6 +98,7 @@ class Observer:
             guards=view.guards,
             pending=tuple(pod for pod in view.pending if pod.gpus > 0 and not pod.finished and not pod.terminating),
             recalls={one.pool.name: one.recall for one in found_pools if one.recall is not None},
+            lent_lately=lent_by(found_pools, now),
             priority=max((pod.priority for pod in pods), default=0),
             hours={
                 pool.name: self._timetable.hours(pool.lending.windows, now)

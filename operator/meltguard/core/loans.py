@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
 from meltguard.core.fleet import HOMEWARD, NodeView
 from meltguard.core.harm import Stakes, elsewhere, losses, lost_hours, survey
+from meltguard.core.ledger import NOTHING, burden, gpus_of
 from meltguard.core.loan_rules import LENDER_RULES, LOAN_RULES, mode_allows_moves, resting, too_small
 from meltguard.core.loan_words import refusals_in_words, still_missing, taken_in_words
 from meltguard.core.node_rules import unfit
@@ -91,13 +92,24 @@ def _places(short: Shortage, lenders: Sequence[PoolView]) -> tuple[list[Place], 
     places: list[Place] = []
     refused: dict[NodeName, Refusal] = {}
     for turn, lender in enumerate(lenders):
-        eviction = lender.pool.lending.eviction if lender.pool.lending else None
         for node in sorted(lender.members, key=_by_name):
             if why := unfit(node) or resting(short, node) or too_small(short, node):
                 refused[node.name] = Refusal(text=why)
             else:
-                places.append(Place(node=node, home=lender.pool.name, turn=turn, eviction=eviction))
+                places.append(_place(short, lender, node, turn))
     return places, refused
+
+
+def _place(short: Shortage, lender: PoolView, node: NodeView, turn: int) -> Place:
+    name, lending = lender.pool.name, lender.pool.lending
+    return Place(
+        node=node,
+        home=name,
+        turn=turn,
+        eviction=lending.eviction if lending else None,
+        burden=burden(lender, short.seen.lent_lately.get(name, NOTHING), short.now),
+        burden_per_gpu=1.0 / gpus_of(lender),
+    )
 
 
 def _by_name(node: NodeView) -> NodeName:

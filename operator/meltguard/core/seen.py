@@ -9,6 +9,7 @@ from meltguard.core.load import PodLoad
 from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
 from meltguard.core.units import (
+    GpuHours,
     Instant,
     NodeName,
     Percent,
@@ -117,6 +118,7 @@ class Snapshot:
     priority: int = 0  # of the service's own pods, the highest
     hours: Mapping[PoolName, Hours] = field(default_factory=dict)  # a pool that is not named is always open
     recalls: Mapping[PoolName, RecallOrder] = field(default_factory=dict)
+    lent_lately: Mapping[PoolName, GpuHours] = field(default_factory=dict)  # to anybody, faded; see core/ledger.py
     clocks: tuple[GpuClock, ...] = ()  # of the service's GPUs; none where nobody tells
     rollout: RolloutView | None = None  # of the workload; None: not known
     rollout_problem: str = ""  # why it is not
