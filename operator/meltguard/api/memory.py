@@ -34,6 +34,7 @@ class MemoryText(MessageModel):
     trim: float = Field(default=1.0, ge=0.5, le=2.0)
     heat: float = Field(default=1.0, ge=0.0, le=1.0)
     demand: dict[str, float] = Field(default_factory=dict)
+    usual: float | None = Field(default=None, ge=0)
     limits: dict[str, HeldText] = Field(default_factory=dict)
     short_since: float | None = None
     spare_since: float | None = None
@@ -78,6 +79,7 @@ def read_memory(text: str | None) -> Memory:
         trim=read.trim,
         heat=Share(read.heat),
         demand={TierName(name): UnitsPerSecond(rate) for name, rate in read.demand.items()},
+        usual=None if read.usual is None else UnitsPerSecond(read.usual),
         limits={TierName(name): _held(held) for name, held in read.limits.items()},
         short_since=_instant(read.short_since),
         spare_since=_instant(read.spare_since),
@@ -106,6 +108,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         trim=round(memory.trim, 4),
         heat=round(memory.heat, 4),
         demand={name: round(rate, 4) for name, rate in memory.demand.items()},
+        usual=None if memory.usual is None else round(memory.usual, 4),
         limits={name: _held_text(held, most_cause) for name, held in memory.limits.items()},
         short_since=_rounded_or_none(memory.short_since),
         spare_since=_rounded_or_none(memory.spare_since),

@@ -21,7 +21,7 @@ def read_books(status: PoolStatus) -> Books:
         loans=read.loans,
         gpu_hours=_hours(read.gpu_hours_lent),
         work_lost=_hours(read.work_lost),
-        lately=_hours(read.gpu_hours_lately),
+        lately=_hours(read.gpu_hours_lately or "0"),
         recent=tuple(
             PastLoan(
                 move_id=one.move,

@@ -8,9 +8,9 @@ from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, Sho
 from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
 from meltguard.core.level import LevelState, Pressing, next_level
-from meltguard.core.loan_rules import are_used, confirming
 from meltguard.core.loans import arriving_gpus, choose_loans, missing_gpus
 from meltguard.core.measure import Measured, all_signals, measure
+from meltguard.core.plausible import are_used, confirming, usual_after
 from meltguard.core.policy import Level, Policy, TierState
 from meltguard.core.pressure import DEMAND_SIGNAL, assess, highest, predicted_wait
 from meltguard.core.replicas import replicas
@@ -32,6 +32,7 @@ class LoanChoice:
     taken: tuple[Borrow, ...]
     rules: tuple[Outcome, ...]
     short_since: Instant | None
+    usual: UnitsPerSecond | None = None  # demand
     shortage: Shortage | None = None
 
 
@@ -77,7 +78,7 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
         spendable=spendable,
         tiers=tiers,
         features=features,
-        loans=_borrow(policy, memory, seen, (signals, measured, top, now)),
+        loans=_borrow(policy, memory, seen, (signals, measured, top, (now, span))),
         ebb=ebb,
         spare=spare_since(ebb),
         learning=learning,
@@ -97,6 +98,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         _remembered(memory, parts.measured, level, now),
         confirmed_at=now if are_used(confirming(policy, parts.signals)) else memory.confirmed_at,
         short_since=parts.loans.short_since,
+        usual=parts.loans.usual,
         spare_since=parts.spare,
         breach_since=parts.ebb.breach_since,
         recalled=noted(memory, ways.recalling, now),
@@ -204,9 +206,9 @@ def _borrow(
     policy: Policy,
     memory: Memory,
     seen: Snapshot,
-    context: tuple[tuple[SignalPressure, ...], Measured, SignalPressure | None, Instant],
+    context: tuple[tuple[SignalPressure, ...], Measured, SignalPressure | None, tuple[Instant, Seconds]],
 ) -> LoanChoice:
-    signals, measured, top, now = context
+    signals, measured, top, (now, span) = context
     if policy.capacity is None:
         return LoanChoice(taken=(), rules=(), short_since=None)
     serving = frozenset(load.node for load in seen.loads)
@@ -221,11 +223,14 @@ def _borrow(
         memory=memory,
         signals=signals,
         pressure=top.pressure if top else None,
+        demand=total,
+        busy=measured.load.busy,
         missing=missing,
         now=now,
     )
     taken, rules = choose_loans(short)
-    return LoanChoice(taken=taken, rules=rules, short_since=short_since, shortage=short)
+    usual = usual_after(short, span) if measured.answers else memory.usual
+    return LoanChoice(taken=taken, rules=rules, short_since=short_since, usual=usual, shortage=short)
 
 
 def _ebb(

@@ -95,6 +95,8 @@ class Shortage:
     memory: Memory
     signals: tuple[SignalPressure, ...]
     pressure: Pressure | None
+    demand: UnitsPerSecond  # that is offered, averaged
+    busy: Share  # of the time, of the GPUs that answered
     missing: Gpus  # beyond the GPUs that serve and those on their way
     now: Instant
 

@@ -1,16 +1,15 @@
 """The rules of borrowing, in order; each answers one question, and its name is the sentence that must hold."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from meltguard.core.decision import Borrow, Outcome, Shortage, SignalPressure
+from meltguard.core.decision import Borrow, Outcome, Shortage
 from meltguard.core.fleet import NodeView
 from meltguard.core.level import ENTER
 from meltguard.core.loan_words import plan_in_words
-from meltguard.core.policy import Level, Mode, Policy, SignalUse
+from meltguard.core.plausible import platform_confirms, surge_is_plausible
+from meltguard.core.policy import Level, Mode
 from meltguard.core.pools import PoolView
-from meltguard.core.pressure import CALM
 from meltguard.core.rest import rest_of
 from meltguard.core.units import Seconds, Share
 from meltguard.core.waiting import outranking
@@ -48,39 +47,6 @@ def nodes_are_watched(short: Shortage) -> Outcome:
         holds=age <= FLEET_FRESH,
         text=f"the watch on nodes was alive {age:.0f} s ago, at most {FLEET_FRESH:.0f} s are trusted",
     )
-
-
-CONFIRMATION_HOLDS: Final = Seconds(300.0)
-"""Limits may idle the GPUs that pressed a moment ago: the platform's word counts for this long."""
-
-
-def confirming(policy: Policy, signals: Sequence[SignalPressure]) -> list[SignalPressure]:
-    """The signals that may confirm a loan."""
-    named = {signal.name for signal in policy.signals if signal.use is SignalUse.CONFIRM}
-    return [signal for signal in signals if signal.name in named]
-
-
-def are_used(signals: Sequence[SignalPressure]) -> bool:
-    """Whether all of these are known and at least at their calm value."""
-    return all(signal.pressure is not None and signal.pressure >= CALM for signal in signals)
-
-
-def platform_confirms(short: Shortage) -> Outcome:
-    """The agents' word alone moves no node: fresh platform signals must say that the GPUs are, or just were, used."""
-    signals = confirming(short.policy, short.signals)
-    unknown = [signal for signal in signals if signal.pressure is None]
-    said = ", ".join(f"{signal.name} {signal.value or 0:.0f} {signal.unit}" for signal in signals)
-    if not signals:
-        return Outcome(rule="platform confirms", holds=True, text="no signal is asked to confirm loans")
-    if unknown:
-        text = f"{unknown[0].name} is unknown ({unknown[0].problem}); check the metric source"
-        return Outcome(rule="platform confirms", holds=False, text=text)
-    if are_used(signals):
-        return Outcome(rule="platform confirms", holds=True, text=said)
-    ago = math.inf if short.memory.confirmed_at is None else short.now - short.memory.confirmed_at
-    if ago <= CONFIRMATION_HOLDS:
-        return Outcome(rule="platform confirms", holds=True, text=f"{said}; above calm {ago:.0f} s ago")
-    return Outcome(rule="platform confirms", holds=False, text=f"{said}, below calm: the GPUs are not used")
 
 
 def pressure_is_high(short: Shortage) -> Outcome:
@@ -138,6 +104,7 @@ LOAN_RULES: Final[tuple[LoanRule, ...]] = (
     gpus_are_missing,  # and a loan would help
     shortage_lasts,  # for more than a moment
     platform_confirms,  # the platform says so too
+    surge_is_plausible,  # and a jump is no fault of a metric
     policy_has_room,  # the taker's own bound
     service_has_rested,  # no back and forth
 )

@@ -163,6 +163,7 @@ class Memory:
     trim: float = 1.0
     heat: Share = Share(1.0)  # derating by temperature; held while the temperature is unknown
     demand: Mapping[TierName, UnitsPerSecond] = field(default_factory=dict)
+    usual: UnitsPerSecond | None = None  # what is demanded on a usual day's peak
     limits: Mapping[TierName, Held] = field(default_factory=dict)
     short_since: Instant | None = None  # more GPUs were wanted since then
     spare_since: Instant | None = None  # one node could go since then

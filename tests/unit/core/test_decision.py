@@ -248,6 +248,7 @@ def test_the_rules_stand_in_their_order() -> None:
         "gpus_are_missing",
         "shortage_lasts",
         "platform_confirms",
+        "surge_is_plausible",
         "policy_has_room",
         "service_has_rested",
     ]
