@@ -18,7 +18,7 @@ from meltguard.agent.refusal import Reason, Refusal, answer
 from meltguard.agent.refusing import Told, refusal_of
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.turns import Outlook, Ticket
-from meltguard.agent.visit import Ask, Caller, Result, Visit
+from meltguard.agent.visit import Ask, Result, Visit, Waiter
 from meltguard.api.limit_document import TierLimit
 from meltguard.core.features import has_feature
 from meltguard.core.units import Percent, Seconds, Share, TierName
@@ -67,7 +67,7 @@ class Admission:
             _settle(self._turns.pop(ticket), Hindrance(Reason.TIER_SUSPENDED))
         self._advance()
 
-    async def admit(self, ask: Ask, caller: Caller) -> Visit | Refusal:
+    async def admit(self, ask: Ask, waiter: Waiter) -> Visit | Refusal:
         """Wait for a request's turn. A visit must be finished, whatever happens to it."""
         visit = self._begin(ask)
         if self._entered_at_once(visit):
@@ -79,7 +79,7 @@ class Admission:
         if denial is not None:
             return self._refuse(visit, Hindrance(denial.reason, denial.wait), denial)
         try:
-            turn = await self._turn(visit, caller)
+            turn = await self._turn(visit, waiter)
         except asyncio.CancelledError:
             self._give_back(visit)
             raise
@@ -208,7 +208,7 @@ class Admission:
         visit.reservation = outcome
         return None
 
-    async def _turn(self, visit: Visit, caller: Caller) -> Turn:
+    async def _turn(self, visit: Visit, waiter: Waiter) -> Turn:
         at = self._clock.elapsed()
         placed = self._place(visit, at)
         if not isinstance(placed, Ticket):
@@ -219,8 +219,8 @@ class Admission:
             _settle(self._turns.pop(ticket), Hindrance(Reason.GAVE_WAY, self.gate.predicted_wait(placed.since)))
         self._advance()
         end = self._bound_wait(visit, placed, turn)
-        caller.waits(placed)
-        caller.watch(lambda: self._turn_away(placed, turn, Hindrance(Reason.CLIENT_GONE)))
+        waiter.waits(placed)
+        waiter.watch(lambda: self._turn_away(placed, turn, Hindrance(Reason.CLIENT_GONE)))
         try:
             return await turn
         except asyncio.CancelledError:

@@ -6,6 +6,7 @@ from typing import Final
 from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import SEEN, App, Header, Message, Receive, Scope, Send, headers_of, problem
 from meltguard.agent.bounded import bounded
+from meltguard.agent.caller import CALLER, Caller
 from meltguard.agent.cost import COST_HEADERS, DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
 from meltguard.agent.intake import READ_AHEAD, Intake
 from meltguard.agent.load import ORCA_HEADER
@@ -14,7 +15,7 @@ from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import Callers, Pace
 from meltguard.agent.visit import Ask, Result, Visit
-from meltguard.core.units import Seconds, TierName
+from meltguard.core.units import Seconds
 
 WAITS: Final = "meltguard.waits"  # in a scope: whom to tell of the place in the line
 KEY_HEADER: Final = "idempotency-key"
@@ -31,8 +32,9 @@ class AdmissionMiddleware:
 
     def __init__(self, app: App, admission: Admission, callers: Callers, pace: Pace) -> None:
         self._app, self._admission, self._callers, self._pace = app, admission, callers, pace
-        own = (callers.tier_header, callers.user_header, callers.feature_header)
-        self._read = frozenset(name.lower().encode() for name in (*own, *COST_HEADERS, KEY_HEADER, TYPE_HEADER))
+        self._read = frozenset(
+            name.lower().encode() for name in (callers.feature_header, *COST_HEADERS, KEY_HEADER, TYPE_HEADER)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -83,28 +85,15 @@ class AdmissionMiddleware:
                 outbox.discard()
         await outbox.flush(Seconds(FLUSH_SPANS * self._callers.read_within))
 
-    def owner_of(self, scope: Scope) -> str:
-        """Who asks, as far as anyone knows: a user, or else an address."""
-        _, user, address = self._caller(scope, headers_of(scope))
-        return user or address
-
-    def _caller(self, scope: Scope, headers: Mapping[str, str]) -> tuple[TierName, str, str]:
-        """Tier, user and address."""
-        callers, address = self._callers, f"address {(scope.get('client') or ('unknown',))[0]}"
-        if not callers.trust_gateway:
-            return callers.default_tier, address, address
-        tier = TierName(headers.get(callers.tier_header) or callers.default_tier)
-        return tier, headers.get(callers.user_header, ""), address
-
     def _ask(self, scope: Scope, intake: Intake) -> Ask:
         """Who asks for what."""
         headers, callers = headers_of(scope, self._read), self._callers
-        tier, user, address = self._caller(scope, headers)
+        caller: Caller = scope[CALLER]
         cost = cost_in_headers(headers) if callers.trust_gateway else None
         key = headers.get(KEY_HEADER, "")[:LONGEST_KEY] or None
         feature = headers.get(callers.feature_header, "")
         cost = cost or self._cost_of_body(headers, intake)
-        return Ask(tier=tier, user=user, address=address, cost=cost, key=key, feature=feature)
+        return Ask(tier=caller.tier, user=caller.user, address=caller.address, cost=cost, key=key, feature=feature)
 
     def _cost_of_body(self, headers: Mapping[str, str], intake: Intake) -> Cost:
         if headers.get(TYPE_HEADER, "").lower().startswith(OPAQUE_BODIES):

@@ -9,6 +9,7 @@ from typing import Final
 
 from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import Answer, Receive, Scope, Send, headers_of, problem
+from meltguard.agent.caller import CALLER
 from meltguard.agent.middleware import WAITS, AdmissionMiddleware
 from meltguard.agent.places import Place, PlaceState, Shelf
 from meltguard.agent.settings import AgentSettings
@@ -45,7 +46,7 @@ class PlacesMiddleware:
         if within is None:
             await self._guarded(scope, receive, send)
         else:
-            await self._serve(scope, Place(self._guarded.owner_of(scope), receive, send, self.shelf), within)
+            await self._serve(scope, Place(scope[CALLER].owner, receive, send, self.shelf), within)
 
     async def close(self) -> None:
         """End what goes on without a connection: nobody can fetch it any more."""
@@ -95,7 +96,7 @@ class PlacesMiddleware:
 
     async def _asked(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer who asks about a place."""
-        path, owner = scope["path"], self._guarded.owner_of(scope)
+        path, owner = scope["path"], scope[CALLER].owner
         if not path.startswith(self._prefix):
             await problem(421, "this place is at another pod: route by the path's third part, the pod").send(send)
             return

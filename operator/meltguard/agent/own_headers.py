@@ -1,0 +1,73 @@
+"""The headers that speak for us: never a client's word in any spelling, always ours where a request goes on."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from meltguard.agent.asgi import Header
+from meltguard.agent.caller import Caller
+from meltguard.agent.cost import COST_HEADERS
+from meltguard.agent.settings import Callers
+
+PREFIX: Final = b"x-meltguard-"
+CONNECTION: Final = b"connection"
+MOST_NAMES: Final = 1_024  # whose folding is remembered
+# Servers that hand headers on as variables read `X_Meltguard_User` and `X.Meltguard.User` as X-Meltguard-User.
+FOLDED: Final = bytes(byte if chr(byte).isalnum() and byte < 128 else ord("-") for byte in range(256))  # noqa: PLR2004 - ASCII
+
+
+def folded(name: bytes) -> bytes:
+    """A header's name as the most forgiving server reads it.
+
+    >>> folded(b"X_Meltguard.User ")
+    b'x-meltguard-user'
+    """
+    return name.strip().lower().translate(FOLDED)
+
+
+class OwnHeaders:
+    """Takes what a client says in our name out of a request, and puts in what we know."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._tier, self._user = callers.tier_header.encode("latin-1"), callers.user_header.encode("latin-1")
+        self._feature = callers.feature_header.encode("latin-1")
+        told = (name.encode() for name in COST_HEADERS) if callers.trust_gateway else ()
+        self._kept = frozenset((self._feature, *told))  # in their own spelling, once
+        self._names = frozenset(folded(name) for name in (self._tier, self._user, *self._kept))
+        self._known: dict[bytes, bool] = {}
+
+    def without(self, headers: Iterable[Header]) -> list[Header]:
+        """A request's headers without those that speak for us."""
+        rest, kept = [], []
+        for header in headers:
+            name = header[0]
+            if not self._is_ours(name):
+                rest.append(header if name != CONNECTION else (name, self._unnamed(header[1])))
+            elif name in self._kept:
+                kept.append(header)
+        if len(kept) > 1:
+            times = Counter(name for name, _ in kept)  # what came twice counts for nobody: nobody knows who said which
+            kept = [header for header in kept if times[header[0]] == 1]
+        return rest + kept
+
+    def of(self, headers: Iterable[Header], caller: Caller) -> list[Header]:
+        """The same with the caller's tier, and the user if one is known."""
+        found = self.without(headers)
+        found.append((self._tier, caller.tier.encode("latin-1", "replace")))
+        if caller.user and caller.user != caller.address:
+            found.append((self._user, caller.user.encode("latin-1", "replace")))
+        return found
+
+    def _is_ours(self, name: bytes) -> bool:
+        known = self._known.get(name)
+        if known is None:
+            told = folded(name)
+            known = told.startswith(PREFIX) or told in self._names
+            if len(self._known) >= MOST_NAMES:
+                self._known.clear()  # a client that sends ever new names makes us fold them, not grow
+            self._known[name] = known
+        return known
+
+    def _unnamed(self, options: bytes) -> bytes:
+        """A Connection header that does not have a proxy drop what we say."""
+        return b",".join(option for option in options.split(b",") if not self._is_ours(option.strip().lower()))
