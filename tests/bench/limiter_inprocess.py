@@ -19,8 +19,9 @@ from starlette.routing import Route
 from meltguard.agent.admission import Admission
 from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import App, Message, Receive, Scope, Send
+from meltguard.agent.caller import identify_of
 from meltguard.agent.cost import DEFAULT_COST
-from meltguard.agent.identity import IdentityMiddleware, identify_of
+from meltguard.agent.identity import IdentityMiddleware
 from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.visit import Ask, Result

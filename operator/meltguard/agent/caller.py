@@ -59,6 +59,11 @@ class GatewaysWord:
         return Caller(tier, headers.get(callers.user_header, ""), address_of(scope))
 
 
+def identify_of(callers: Callers) -> Identify:
+    """How callers are told apart where no tokens are read."""
+    return GatewaysWord(callers) if callers.trust_gateway else Strangers(callers)
+
+
 def stranger(scope: Scope, tier: TierName) -> Caller:
     """Who is not known but by an address."""
     address = address_of(scope)

@@ -1,7 +1,7 @@
 """Stands before all that asks who calls: finds it out once, and lets nobody speak in our name."""
 
 from meltguard.agent.asgi import Answer, App, Receive, Scope, Send
-from meltguard.agent.caller import CALLER, Caller, GatewaysWord, Identify, Strangers
+from meltguard.agent.caller import CALLER, Caller, Identify
 from meltguard.agent.own_headers import OwnHeaders
 from meltguard.agent.settings import Callers
 
@@ -30,8 +30,3 @@ class IdentityMiddleware:
             await caller.send(send)
         else:
             await send({"type": "websocket.close", "code": 1008})
-
-
-def identify_of(callers: Callers) -> Identify:
-    """How these settings tell who calls."""
-    return GatewaysWord(callers) if callers.trust_gateway else Strangers(callers)

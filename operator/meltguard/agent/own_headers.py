@@ -11,6 +11,7 @@ from meltguard.agent.settings import Callers
 
 PREFIX: Final = b"x-meltguard-"
 CONNECTION: Final = b"connection"
+AUTHORIZATION: Final = b"authorization"
 MOST_NAMES: Final = 1_024  # whose folding is remembered
 # Servers that hand headers on as variables read `X_Meltguard_User` and `X.Meltguard.User` as X-Meltguard-User.
 FOLDED: Final = bytes(byte if chr(byte).isalnum() and byte < 128 else ord("-") for byte in range(256))  # noqa: PLR2004 - ASCII
@@ -33,7 +34,8 @@ class OwnHeaders:
         self._feature = callers.feature_header.encode("latin-1")
         told = (name.encode() for name in COST_HEADERS) if callers.trust_gateway else ()
         self._kept = frozenset((self._feature, *told))  # in their own spelling, once
-        self._names = frozenset(folded(name) for name in (self._tier, self._user, *self._kept))
+        dropped = (AUTHORIZATION,) if callers.tokens is not None and not callers.tokens.passed_on else ()
+        self._names = frozenset(folded(name) for name in (self._tier, self._user, *self._kept, *dropped))
         self._known: dict[bytes, bool] = {}
 
     def without(self, headers: Iterable[Header]) -> list[Header]:

@@ -18,7 +18,7 @@ from meltguard.agent.asgi import App
 from meltguard.agent.connections import ConnectionBounds, GuardedProtocol, guarded_protocol
 from meltguard.agent.control import ControlApp
 from meltguard.agent.framing import PlainFraming
-from meltguard.agent.identity import IdentityMiddleware, identify_of
+from meltguard.agent.identity import IdentityMiddleware
 from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.place_app import PlacesMiddleware
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
@@ -78,7 +78,7 @@ async def serving(settings: AgentSettings, app: App, clock: Clock | None = None)
         guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
         places = PlacesMiddleware(guarded, agent.admission, settings)
         stack.push_async_callback(places.close)
-        known = IdentityMiddleware(places, identify_of(settings.callers), settings.callers)
+        known = IdentityMiddleware(places, agent.identify, settings.callers)
         logged = known if agent.access_log is None else AccessLog(known, agent.access_log, clock)
         data = _server(PlainFraming(logged), settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
         control = _server(PlainFraming(ControlApp(agent)), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))

@@ -11,7 +11,7 @@ from meltguard.clock import SystemClock
 from meltguard.core.units import Seconds, TierName, Units
 from support.agents import ManualClock, a_free_tier, a_lease, agent_settings, signed
 
-LABELS = {"answered_by", "state", "tier", "reason", "source", "status", "le"}
+LABELS = {"answered_by", "outcome", "result", "state", "tier", "reason", "source", "status", "le"}
 
 
 async def test_every_tier_of_a_document_is_shown_at_zero_before_its_first_request() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import App, Message, Receive, Scope, Send
-from meltguard.agent.identity import IdentityMiddleware, identify_of
+from meltguard.agent.caller import identify_of
+from meltguard.agent.identity import IdentityMiddleware
 from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.place_app import PlacesMiddleware
 from meltguard.agent.settings import AgentSettings, Pace, PlaceBounds

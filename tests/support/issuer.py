@@ -1,0 +1,83 @@
+"""An issuer of tokens: its keys, its key set over HTTP, and tokens of every kind."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from joserfc import jwt
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+
+from meltguard.agent.token_rules import TokenRules
+from meltguard.clock import SystemClock
+from support.valkey import free_port
+
+ISSUER, AUDIENCE = "https://login.example", "image-gen"
+TIERS = {"gold": "plus", "basic": "free"}
+KINDS = {
+    "RS256": lambda kid: RSAKey.generate_key(2048, {"kid": kid}),
+    "ES256": lambda kid: ECKey.generate_key("P-256", {"kid": kid}),
+    "Ed25519": lambda kid: OKPKey.generate_key("Ed25519", {"kid": kid}),
+}
+
+
+def a_key(kid: str = "k1", algorithm: str = "ES256") -> Key:
+    """A private key."""
+    return KINDS[algorithm](kid)
+
+
+def key_set(*keys: Key, **also: Any) -> bytes:
+    """Their public halves, as an issuer publishes them."""
+    return json.dumps({"keys": [{**key.as_dict(private=False), **also} for key in keys]}).encode()
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    """What a good token says; None takes a claim away."""
+    now = int(SystemClock().now())
+    told = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "tier": "gold", "iat": now, "exp": now + 600, **changes}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def a_token(key: Key, algorithm: str = "ES256", header: dict[str, Any] | None = None, **changes: Any) -> str:
+    """A token signed by a key."""
+    head = {"alg": algorithm, "kid": key.get("kid"), **(header or {})}
+    return jwt.encode(head, claims(**changes), key, algorithms=[algorithm])
+
+
+def rules(keys: str, **changes: Any) -> TokenRules:
+    """What an agent believes of this issuer."""
+    return TokenRules(**{"keys": keys, "issuer": ISSUER, "audience": AUDIENCE, "tiers": TIERS, **changes})
+
+
+@dataclass
+class Issuer:
+    """Answers with its key set, or as it is told."""
+
+    url: str
+    body: bytes
+    status: int = 200
+    asked: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        """The set."""
+        self.asked += 1
+        return web.Response(status=self.status, body=self.body, headers=self.headers)
+
+
+@asynccontextmanager
+async def issuing(*keys: Key) -> AsyncIterator[Issuer]:
+    """An issuer on loopback until the block ends."""
+    port = free_port()
+    issuer = Issuer(f"http://127.0.0.1:{port}/jwks.json", key_set(*keys))
+    app = web.Application()
+    app.router.add_get("/jwks.json", issuer.answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield issuer
+    finally:
+        await runner.cleanup()
