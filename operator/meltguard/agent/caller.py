@@ -3,7 +3,7 @@
 from collections.abc import Awaitable
 from typing import Final, NamedTuple, Protocol
 
-from meltguard.agent.asgi import Answer, Scope, headers_of
+from meltguard.agent.asgi import Answer, Scope
 from meltguard.agent.settings import Callers
 from meltguard.core.units import TierName
 
@@ -49,14 +49,17 @@ class GatewaysWord:
     """A gateway before us names tier and user, and lets nobody else name them."""
 
     def __init__(self, callers: Callers) -> None:
-        self._callers = callers
-        self._read = frozenset((callers.tier_header.encode(), callers.user_header.encode()))
+        self._default_tier = callers.default_tier
+        self._tier, self._user = callers.tier_header.encode("latin-1"), callers.user_header.encode("latin-1")
 
     def __call__(self, scope: Scope) -> Caller:
         """The caller that the headers name; a header that came twice names nobody."""
-        headers, callers = headers_of(scope, self._read), self._callers
-        tier = TierName(headers.get(callers.tier_header) or callers.default_tier)
-        return Caller(tier, headers.get(callers.user_header, ""), address_of(scope))
+        tier_named, user_named, headers = self._tier, self._user, scope["headers"]
+        tiers = [value for name, value in headers if name == tier_named]
+        users = [value for name, value in headers if name == user_named]
+        tier = tiers[0].decode("latin-1") if len(tiers) == 1 else ""
+        user = users[0].decode("latin-1") if len(users) == 1 else ""
+        return Caller(TierName(tier) if tier else self._default_tier, user, address_of(scope))
 
 
 def identify_of(callers: Callers) -> Identify:

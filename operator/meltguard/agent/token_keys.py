@@ -78,9 +78,13 @@ class KeyRing:
 
     async def run(self) -> None:
         """Keep the set fresh until cancelled."""
-        while True:
-            await self.ask()
-            await asyncio.sleep(self._ask_again_after if self.failing else self._refresh_every)
+        try:
+            while True:
+                await self.ask()
+                await asyncio.sleep(self._ask_again_after if self.failing else self._refresh_every)
+        finally:
+            if self._asking is not None:
+                self._asking.cancel()
 
     def _asked_for(self, _task: "asyncio.Task[None]") -> None:
         self._asking = None
