@@ -9,6 +9,7 @@ from meltguard.agent.asgi import Answer, Header
 from meltguard.agent.documents import Documents
 from meltguard.agent.fields import Allotment, allotments, of_allowance, openai_fields, rate_limit_fields, spent_for
 from meltguard.agent.gate import Gate, Hindrance, Placed, Slot
+from meltguard.agent.held import HeldSlots
 from meltguard.agent.load import LoadMeter
 from meltguard.agent.news import News, OverloadWatch
 from meltguard.agent.quota_allowance import Allowance
@@ -51,13 +52,14 @@ class Admission:
         self.records = Records(settings, clock)
         self.records.begin(self.standing)
         self._overload = OverloadWatch(self._news, settings.pace.overload_wait)
+        self.held = HeldSlots()
         self._turns: dict[Ticket, asyncio.Future[Turn]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._luck = random.Random()  # noqa: S311 - spreads retries, keeps no secret
 
     def refresh(self) -> None:
-        """Look again which document holds, and turn away or let in whom that concerns."""
+        """Look again which document holds and who is there, and turn away or let in whom that concerns."""
         at = self._clock.elapsed()
         before, self.standing = self.standing, self._documents.standing(at)
         if not self.standing.same_document(before):
@@ -65,6 +67,7 @@ class Admission:
         self.records.begin(self.standing)
         for ticket in self.gate.obey(self.standing, at):
             _settle(self._turns.pop(ticket), Hindrance(Reason.TIER_SUSPENDED))
+        self.held.mend(self.gate, at)
         self._advance()
 
     async def admit(self, ask: Ask, waiter: Waiter) -> Visit | Refusal:
@@ -75,8 +78,7 @@ class Admission:
         hindrance = STOPPING if self._stopping else self._before_quota(visit)
         if hindrance is not None:
             return self._refuse(visit, hindrance)
-        denial = await self._reserve(visit)
-        if denial is not None:
+        if (denial := await self._reserve(visit)) is not None:
             return self._refuse(visit, Hindrance(denial.reason, denial.wait), denial)
         try:
             turn = await self._turn(visit, waiter)
@@ -84,18 +86,17 @@ class Admission:
             self._give_back(visit)
             raise
         if isinstance(turn, Hindrance):
-            self._give_back(visit)
             return self._refuse(visit, turn)
         visit.slot = turn
+        self.held.hold(turn)
         self.records.admitted(visit, self._clock.elapsed())
         return visit
 
     def finish(self, visit: Visit, result: Result) -> None:
         """An admitted request has left the GPU."""
-        slot = visit.slot
-        if slot is None:
+        slot, at = visit.slot, self._clock.elapsed()
+        if slot is None or not self.held.let_go(slot):
             return
-        at = self._clock.elapsed()
         took = Seconds(at - slot.since)
         self.gate.finish(slot, at)
         if result.finished:
@@ -172,6 +173,7 @@ class Admission:
         visit.slot = self.gate.enter_at_once(visit.tier, visit.units, visit.since)
         if visit.slot is None:
             return False
+        self.held.hold(visit.slot)
         self.records.admitted(visit, visit.since)
         return True
 
@@ -282,6 +284,7 @@ class Admission:
             self._quota.release(visit.reservation)
 
     def _refuse(self, visit: Visit, hindrance: Hindrance, denial: Denial | None = None) -> Refusal:
+        self._give_back(visit)
         found = self._allotments(visit.rule)
         headers = self.fields(visit.rule, denial.allowance if denial is not None else None)
         refusal = refusal_of(visit, hindrance, denial, Told(headers, spent_for(found)))

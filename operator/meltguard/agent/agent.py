@@ -90,7 +90,7 @@ class Agent:
         return Seconds(self._clock.elapsed() - self._obeyed)
 
     def tick(self) -> None:
-        """Notice what only time or a file changes: a lease's end, a ramp's step, a new baseline, an overload's end."""
+        """Notice what only time or a file changes: a lease's end, a ramp's step, a new baseline, a lost slot."""
         self._read_baseline()
         self.admission.refresh()
 

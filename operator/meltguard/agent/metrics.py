@@ -94,6 +94,8 @@ class AgentMetrics(Collector):
         yield _gauge("document_age", "Seconds since a document was taken last.", [((), agent.document_age)])
         lines = agent.access_log
         yield _counter("access_log_dropped", "Access log lines not written.", [((), lines.dropped if lines else 0)])
+        mended = [((), float(agent.admission.held.mended))]
+        yield _counter("slots_mended", "Slots taken back whose requests were gone without giving them back.", mended)
         yield from self._about_callers()
         statuses = [((str(status),), agent.refused_documents[status]) for status in DOCUMENT_STATUSES]
         yield _counter("documents_refused", "Pushed documents not taken.", statuses, ("status",))

@@ -32,6 +32,7 @@ class AdmissionMiddleware:
 
     def __init__(self, app: App, admission: Admission, callers: Callers, pace: Pace) -> None:
         self._app, self._admission, self._callers, self._pace = app, admission, callers, pace
+        self._made_header = callers.made_header.encode("latin-1")
         self._read = frozenset(
             name.lower().encode() for name in (callers.feature_header, *COST_HEADERS, KEY_HEADER, TYPE_HEADER)
         )
@@ -56,9 +57,8 @@ class AdmissionMiddleware:
             return
         try:
             outcome = await self._admission.admit(self._ask(scope, intake), intake)
-            if SEEN in scope:
-                scope[SEEN].update(outcome.facts())
             if isinstance(outcome, Refusal):
+                _note(scope, outcome)
                 await self._admission.answer(outcome).send(send, self._admission.load_headers())
             else:
                 await self._serve(outcome, scope, intake, send)
@@ -68,11 +68,11 @@ class AdmissionMiddleware:
     async def _serve(self, visit: Visit, scope: Scope, intake: Intake, send: Send) -> None:
         """Run the app. The slot is given back when it ends, however it ends; its answer may be read later."""
         outbox = Outbox(send)
-        made_header = self._callers.made_header.encode("latin-1")
-        delivery = Delivery(outbox, visit, intake, made_header, self._admission)
+        delivery = Delivery(outbox, visit, intake, self._made_header, self._admission)
         if visit.reservation is not None:
             intake.watch(delivery.client_left)
         try:
+            _note(scope, visit)
             await bounded(self._app(scope, intake.receive, delivery.send), self._pace.longest_image)
         except TimeoutError:
             if delivery.status:
@@ -102,6 +102,12 @@ class AdmissionMiddleware:
         if body is None:
             return UNKNOWN_COST
         return cost_in_body(body) if body else DEFAULT_COST
+
+
+def _note(scope: Scope, outcome: Visit | Refusal) -> None:
+    """Tell the access log what was found out."""
+    if SEEN in scope:
+        scope[SEEN].update(outcome.facts())
 
 
 class Delivery:
