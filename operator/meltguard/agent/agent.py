@@ -12,6 +12,7 @@ from meltguard.agent.documents import DocumentRefused, Documents, Identity
 from meltguard.agent.envelope import BaselineFile, opened
 from meltguard.agent.journal import Journal
 from meltguard.agent.news import News
+from meltguard.agent.places import Shelf
 from meltguard.agent.quota_desk import QuotaDesk
 from meltguard.agent.quota_store import QuotaStore
 from meltguard.agent.report import Reporter, store_state
@@ -50,6 +51,7 @@ class Agent:
         self._ticked = clock.elapsed()
         self._read_baseline()
         self.admission = Admission(settings, clock, Desks(self.documents, self.quota, self.news))
+        self.shelf = Shelf(settings.places)
         self._reporter = Reporter(settings, self.instance, clock)
 
     def obey(self, raw: bytes) -> AgentReport:

@@ -12,6 +12,7 @@ from typing_extensions import override
 from meltguard.agent.agent import Agent
 from meltguard.agent.bearers import OUTCOMES
 from meltguard.agent.counters import WAIT_BOUNDS, TierCounts
+from meltguard.agent.places import PlaceState
 from meltguard.agent.quota_desk import ANSWERED_BY
 from meltguard.agent.refusal import Reason
 from meltguard.agent.token_keys import FETCHES
@@ -96,6 +97,7 @@ class AgentMetrics(Collector):
         yield _counter("access_log_dropped", "Access log lines not written.", [((), lines.dropped if lines else 0)])
         mended = [((), float(agent.admission.held.mended))]
         yield _counter("slots_mended", "Slots taken back whose requests were gone without giving them back.", mended)
+        yield from self._about_places()
         yield from self._about_callers()
         statuses = [((str(status),), agent.refused_documents[status]) for status in DOCUMENT_STATUSES]
         yield _counter("documents_refused", "Pushed documents not taken.", statuses, ("status",))
@@ -103,6 +105,22 @@ class AgentMetrics(Collector):
         yield _counter("state_failures", "Writes of the state file that failed.", [((), agent.state_failures)])
         journal = agent.admission.records.journal
         yield _counter("journal_dropped", "Journal lines not written.", [((), journal.dropped if journal else 0)])
+
+    def _about_places(self) -> Iterator[Metric]:
+        shelf, admission = self._agent.shelf, self._agent.admission
+        waiting = sum(place.outlook(admission) is not None for place in shelf)
+        ready = sum(place.state is PlaceState.READY for place in shelf)
+        states = {
+            PlaceState.WAITING: waiting,
+            PlaceState.RUNNING: len(shelf) - waiting - ready,
+            PlaceState.READY: ready,
+        }
+        counts = [((state.value,), float(count)) for state, count in states.items()]
+        yield _gauge("places", "Requests that go on without their connection (202).", counts, ("state",))
+        yield _gauge("places_bytes", "Bytes of answers that are kept to be fetched.", [((), shelf.kept)])
+        yield _counter("places_given", "Requests that were given a place.", [((), shelf.given)])
+        told = "Requests that were to have a place and went on with their connection: there were too many."
+        yield _counter("places_full", told, [((), shelf.refused)])
 
     def _about_callers(self) -> Iterator[Metric]:
         bearers = self._agent.bearers
