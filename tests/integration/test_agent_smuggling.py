@@ -22,10 +22,8 @@ async def test_no_body_is_left_to_be_read_as_a_request(tmp_path: Path) -> None:
 
     server = await asyncio.start_server(image_server, "127.0.0.1", 0)
     async with server, an_agent(server.sockets[0].getsockname()[1], tmp_path) as victim:
-        told = {name: await once(victim.data, raw) for name, raw in SMUGGLED.items()}
-        after = await once(
-            victim.data, b"POST /honest HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        )
+        told = {name: await once(victim.data, victim.bearing(raw)) for name, raw in SMUGGLED.items()}
+        after = await once(victim.data, victim.bearing(HONEST))
     assert told["length and chunks"].startswith(b"HTTP/1.1 400")
     assert after.startswith(b"HTTP/1.1 200")
     assert reached[-1].startswith(b"POST /honest")

@@ -1,5 +1,8 @@
 """An issuer of tokens: its keys, its key set over HTTP, and tokens of every kind."""
 
+import base64
+import hashlib
+import hmac
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -44,6 +47,48 @@ def a_token(key: Key, algorithm: str = "ES256", header: dict[str, Any] | None = 
     """A token signed by a key."""
     head = {"alg": algorithm, "kid": key.get("kid"), **(header or {})}
     return jwt.encode(head, claims(**changes), key, algorithms=[algorithm])
+
+
+def b64(told: bytes) -> str:
+    """Base64 as tokens have it."""
+    return base64.urlsafe_b64encode(told).rstrip(b"=").decode()
+
+
+def unsigned(header: Any, payload: bytes, signature: bytes = b"") -> str:
+    """A token that nobody signed."""
+    return f"{b64(json.dumps(header).encode())}.{b64(payload)}.{b64(signature)}"
+
+
+def public_key_as_secret(key: Key, payload: bytes) -> str:
+    """The oldest trick: HMAC with what everybody knows."""
+    body = f"{b64(json.dumps({'alg': 'HS256', 'kid': key.get('kid')}).encode())}.{b64(payload)}"
+    secret = key.as_pem(private=False)  # type: ignore[union-attr] # an asymmetric key has one
+    return f"{body}.{b64(hmac.new(secret, body.encode(), hashlib.sha256).digest())}"
+
+
+def bearing_its_own_key(key: Key) -> str:
+    """A token that brings along the key to verify it with."""
+    return a_token(key, header={"jwk": key.as_dict(private=False), "jku": "https://evil.example/jwks.json"})
+
+
+def bad_tokens(key: Key) -> dict[str, str]:
+    """Tokens that must name nobody, by what is wrong with them; `key` is the issuer's, for the gold tier."""
+    now, good = int(SystemClock().now()), a_token(key)
+    head, body, signature = good.split(".")
+    return {
+        "another's key": a_token(a_key(str(key.get("kid")))),
+        "a changed claim": f"{head}.{b64(json.dumps(claims(sub='root')).encode())}.{signature}",
+        "no signature": f"{head}.{body}.",
+        "alg none": unsigned({"alg": "none", "kid": key.get("kid")}, json.dumps(claims()).encode()),
+        "HMAC with the public key": public_key_as_secret(key, json.dumps(claims()).encode()),
+        "its own key": bearing_its_own_key(a_key(str(key.get("kid")))),
+        "replayed after its end": a_token(key, iat=now - 900, exp=now - 300),
+        "of another issuer": a_token(key, iss="https://evil.example"),
+        "for another service": a_token(key, aud="mail"),
+        "too large": a_token(key, pad="x" * 12_000),
+        "nested": f"{b64(b'[' * 5_000)}.{body}.{signature}",
+        "no token": "sk-abc",
+    }
 
 
 def rules(keys: str, **changes: Any) -> TokenRules:

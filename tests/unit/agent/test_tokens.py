@@ -1,9 +1,6 @@
 """Which tokens are believed: signed by the issuer's key, for us, now; whatever else comes is told apart."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import json
 import warnings
 from typing import Any
@@ -18,7 +15,17 @@ from meltguard.agent.token_keys import KeyRing, keys_in
 from meltguard.agent.tokens import Fault, TokenReader, Verified, plain
 from meltguard.clock import SystemClock
 from meltguard.core.units import Instant, Seconds
-from support.issuer import a_key, a_token, claims, key_set, rules
+from support.issuer import (
+    a_key,
+    a_token,
+    b64,
+    bearing_its_own_key,
+    claims,
+    key_set,
+    public_key_as_secret,
+    rules,
+    unsigned,
+)
 
 KEYS = {algorithm: a_key(f"k-{algorithm}", algorithm) for algorithm in ("RS256", "ES256", "Ed25519")}
 OTHER = a_key("k-ES256")  # of the same name, not the issuer's
@@ -61,28 +68,6 @@ def said(**changes: Any) -> bytes:
     return json.dumps(claims(**{"iat": END, "exp": END + 600, **changes})).encode()
 
 
-def b64(told: bytes) -> str:
-    return base64.urlsafe_b64encode(told).rstrip(b"=").decode()
-
-
-def unsigned(header: Any, payload: bytes, signature: bytes = b"") -> str:
-    return f"{b64(json.dumps(header).encode())}.{b64(payload)}.{b64(signature)}"
-
-
-def with_a_public_key_as_secret() -> str:
-    """The oldest trick: HMAC with what everybody knows."""
-    key = KEYS["RS256"]
-    body = f"{b64(json.dumps({'alg': 'HS256', 'kid': key.kid}).encode())}.{b64(said())}"
-    secret = key.as_pem(private=False)  # type: ignore[union-attr] # an RSA key has one
-    return f"{body}.{b64(hmac.new(secret, body.encode(), hashlib.sha256).digest())}"
-
-
-def with_its_own_key() -> str:
-    """A token that brings along the key to verify it with."""
-    header = {"jwk": OTHER.as_dict(private=False), "jku": "https://evil.example/jwks.json"}
-    return a_token(OTHER, header=header)
-
-
 @pytest.mark.parametrize("algorithm", KEYS)
 def test_a_token_of_the_issuer_names_user_and_tier(algorithm: str) -> None:
     told = read(good(KEYS[algorithm], algorithm))
@@ -97,8 +82,8 @@ FAULTS: dict[str, tuple[str | bytes, Fault]] = {
     "no signature": (f"{head}.{body}.", Fault.SIGNATURE),
     "alg none": (unsigned({"alg": "none", "kid": "k-ES256"}, said()), Fault.ALGORITHM),
     "alg None": (unsigned({"alg": "None", "kid": "k-ES256"}, said()), Fault.ALGORITHM),
-    "HMAC with the public key": (with_a_public_key_as_secret(), Fault.ALGORITHM),
-    "its own key": (with_its_own_key(), Fault.SIGNATURE),
+    "HMAC with the public key": (public_key_as_secret(KEYS["RS256"], said()), Fault.ALGORITHM),
+    "its own key": (bearing_its_own_key(OTHER), Fault.SIGNATURE),
     "a key nobody knows": (a_token(a_key("k9")), Fault.UNKNOWN_KEY),
     "another algorithm than its key's": (unsigned({"alg": "RS256", "kid": "k-ES256"}, b"{}", b"x"), Fault.UNKNOWN_KEY),
     "expired": (good(exp=END - 31), Fault.EXPIRED),
