@@ -124,6 +124,12 @@ async def slow_body(victim: Victim, _: Deeds) -> None:
     await _drip(victim.data, HEAD + b"Content-Length: 100000\r\n\r\n", b" ")
 
 
+async def slow_upload(victim: Victim, _: Deeds) -> None:
+    """A body that begins so large that it is not read ahead, and then all but stops while a GPU waits for it."""
+    head = HEAD.replace(b"application/json", b"image/png") + b"Content-Length: 9000000\r\n\r\n"
+    await _drip(victim.data, victim.bearing(head) + b"x" * 1_500_000, b" ")
+
+
 async def slow_control(victim: Victim, _: Deeds) -> None:
     """The same at the control port."""
     await _drip(victim.control, b"PUT /v1/limits HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n", b" ")
@@ -220,6 +226,7 @@ async def attacked(victim: Victim, seconds: float, pace: float) -> Deeds:
     async with asyncio.TaskGroup() as tasks:
         for name, attack in quick.items():
             tasks.create_task(until_the_end(name, attack, pace))
+        tasks.create_task(until_the_end("slow upload", slow_upload, pace))
         for name, attack in slow.items():
             for _ in range(SLOW_CLIENTS):
                 tasks.create_task(until_the_end(name, attack, 0.0))

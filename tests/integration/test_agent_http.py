@@ -101,6 +101,51 @@ async def test_a_slow_upload_holds_no_gpu(session: aiohttp.ClientSession) -> Non
         writer.close()
 
 
+async def a_reader(_scope: Scope, receive: Receive, send: Send) -> None:
+    """An image server that reads its request to the end."""
+    while (message := await receive()).get("more_body", False):
+        pass
+    if message["type"] == "http.request":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"image"})
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"x")
+        await asyncio.sleep(0.05)
+
+
+async def busy(running: ServingAgent, requests: int) -> bool:
+    return running.agent.report().in_flight == requests
+
+
+async def test_a_slow_upload_longer_than_is_read_ahead_holds_no_gpu(session: aiohttp.ClientSession) -> None:
+    callers = Callers(trust_gateway=True, body_within=Seconds(0.3))
+    async with agent(a_reader, callers=callers) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.data.port)
+        writer.write(b"POST /i HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 9000000\r\n\r\n")
+        writer.write(b"x" * 1_500_000)
+        await until(lambda: busy(running, 1))
+        dripping = asyncio.create_task(drip(writer))
+        await until(lambda: busy(running, 0))
+        assert b"408" in await reader.readline()
+        assert (await ask(session, running)).status == 200
+        dripping.cancel()
+        writer.close()
+
+
+async def test_a_long_upload_that_keeps_coming_is_read() -> None:
+    async with agent(a_reader) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.data.port)
+        writer.write(b"POST /i HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 6000000\r\n\r\n")
+        for _ in range(12):
+            writer.write(b"x" * 500_000)
+            await asyncio.sleep(0.01)
+        assert b"200" in await reader.readline()
+        writer.close()
+
+
 async def test_health_and_models_need_no_admission(session: aiohttp.ClientSession) -> None:
     async with agent(ImageServer(seconds=0.0), callers=Callers(default_tier=TierName("free"))) as running:
         await push(session, running, a_lease(limited(FREE, TierState.SUSPEND, 0.0)))

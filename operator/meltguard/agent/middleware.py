@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from meltguard.agent.admission import Admission
-from meltguard.agent.asgi import SEEN, App, Header, Message, Receive, Scope, Send, headers_of, problem
+from meltguard.agent.asgi import SEEN, Answer, App, Header, Message, Receive, Scope, Send, headers_of, problem
 from meltguard.agent.bounded import bounded
 from meltguard.agent.caller import CALLER, Caller
 from meltguard.agent.cost import COST_HEADERS, DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
@@ -50,8 +50,7 @@ class AdmissionMiddleware:
         try:
             await intake.fill(READ_AHEAD, self._callers.body_within)
         except TimeoutError:
-            within = f"the body did not come within {self._callers.body_within:.0f} s; send it faster"
-            await problem(408, within).send(send, self._admission.load_headers())
+            await self._too_slow().send(send, self._admission.load_headers())
             return
         except ConnectionError:
             return
@@ -74,6 +73,8 @@ class AdmissionMiddleware:
         try:
             _note(scope, visit)
             await bounded(self._app(scope, intake.receive, delivery.send), self._pace.longest_image)
+            if intake.late and not delivery.status:
+                await self._too_slow().send(delivery.send)
         except TimeoutError:
             if delivery.status:
                 raise  # half an answer cannot be mended: the server closes the connection
@@ -84,6 +85,9 @@ class AdmissionMiddleware:
             if not delivery.whole:
                 outbox.discard()
         await outbox.flush(Seconds(FLUSH_SPANS * self._callers.read_within))
+
+    def _too_slow(self) -> Answer:
+        return problem(408, f"the body did not come within {self._callers.body_within:.0f} s; send it faster")
 
     def _ask(self, scope: Scope, intake: Intake) -> Ask:
         """Who asks for what."""
