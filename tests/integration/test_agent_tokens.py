@@ -252,6 +252,25 @@ async def test_the_first_requests_wait_for_the_keys_together() -> None:
         assert held.issuer.asked == 1
 
 
+async def test_an_issuer_that_hangs_holds_up_nobody_whose_key_is_known() -> None:
+    async with ground(OLD) as held:
+        assert (await held.ask(a_token(OLD))).status == 200
+        held.issuer.answers.clear()
+        asked = held.issuer.asked
+
+        async def hanging() -> bool:
+            return held.issuer.asked > asked
+
+        await asyncio.sleep(0.2)  # the set may be asked for again
+        waiting = asyncio.create_task(held.ask(a_token(NEW)))
+        await until(hanging)
+        assert (await held.ask(a_token(OLD, sub="bob"))).status == 200
+        assert not waiting.done()
+        held.issuer.body = key_set(OLD, NEW)
+        held.issuer.answers.set()
+        assert (await waiting).status == 200
+
+
 async def test_an_oversize_token_is_refused_unread() -> None:
     async with ground(OLD) as held:
         told = await held.ask(a_token(OLD, pad="x" * 9_000))

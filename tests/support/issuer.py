@@ -1,5 +1,6 @@
 """An issuer of tokens: its keys, its key set over HTTP, and tokens of every kind."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -104,11 +105,13 @@ class Issuer:
     body: bytes
     status: int = 200
     asked: int = 0
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
     headers: dict[str, str] = field(default_factory=dict)
 
     async def answer(self, _request: web.Request) -> web.Response:
         """The set."""
         self.asked += 1
+        await self.answers.wait()
         return web.Response(status=self.status, body=self.body, headers=self.headers)
 
 
@@ -117,6 +120,7 @@ async def issuing(*keys: Key) -> AsyncIterator[Issuer]:
     """An issuer on loopback until the block ends."""
     port = free_port()
     issuer = Issuer(f"http://127.0.0.1:{port}/jwks.json", key_set(*keys))
+    issuer.answers.set()
     app = web.Application()
     app.router.add_get("/jwks.json", issuer.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
