@@ -103,6 +103,7 @@ class ImageServer:
     most: int = 0
     made: int = 0
     began: asyncio.Event = field(default_factory=asyncio.Event)
+    held: asyncio.Event | None = None  # images are made once it is set; None: at once
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Make one image."""
@@ -110,6 +111,8 @@ class ImageServer:
         self.most = max(self.most, self.now)
         self.began.set()
         try:
+            if self.held is not None:
+                await self.held.wait()
             await asyncio.sleep(self.seconds)
             self.made += 1
             await send({"type": "http.response.start", "status": self.status, "headers": []})

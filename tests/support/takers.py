@@ -10,7 +10,7 @@ from meltguard.core.loans import choose_loans
 from meltguard.core.policy import Policy, Pool
 from meltguard.core.pools import assign, loans_of
 from meltguard.core.seen import Memory, Recalled
-from meltguard.core.units import Gpus, Instant, PoolName, Pressure, Share
+from meltguard.core.units import Gpus, Instant, PoolName, Pressure, Share, UnitsPerSecond
 from support.core_values import FREE, a_policy, a_pool, a_snapshot
 
 LENDERS = (PoolName("research"), PoolName("lab"))
@@ -50,6 +50,8 @@ def a_wish(
         memory=Memory(short_since=Instant(now - EARLIER), rested=past[0], recalled=past[1]),
         signals=(),
         pressure=Pressure(1.5),
+        demand=UnitsPerSecond(9.0),
+        busy=Share(1.0),
         missing=Gpus(missing),
         now=now,
     )

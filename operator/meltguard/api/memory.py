@@ -5,7 +5,7 @@ from pydantic import Field, ValidationError
 from meltguard.api.wire import MessageModel
 from meltguard.core.policy import Level
 from meltguard.core.seen import SOME_EVIDENCE, Held, Memory, Recalled, Slowed
-from meltguard.core.units import Instant, Percent, PoolName, Share, TierName, Units, UnitsPerSecond
+from meltguard.core.units import Instant, NodeName, Percent, PoolName, Share, TierName, Units, UnitsPerSecond
 
 MAX_MEMORY_BYTES = 2048
 
@@ -34,6 +34,7 @@ class MemoryText(MessageModel):
     trim: float = Field(default=1.0, ge=0.5, le=2.0)
     heat: float = Field(default=1.0, ge=0.0, le=1.0)
     demand: dict[str, float] = Field(default_factory=dict)
+    usual: float | None = Field(default=None, ge=0)
     limits: dict[str, HeldText] = Field(default_factory=dict)
     short_since: float | None = None
     spare_since: float | None = None
@@ -45,6 +46,7 @@ class MemoryText(MessageModel):
     rested: dict[str, float] = Field(default_factory=dict)
     recalled: dict[str, tuple[float, int]] = Field(default_factory=dict)
     returned_at: float | None = None
+    yielded: tuple[str, float] | None = None
     slowed: dict[str, tuple[int, float]] = Field(default_factory=dict)
 
 
@@ -78,6 +80,7 @@ def read_memory(text: str | None) -> Memory:
         trim=read.trim,
         heat=Share(read.heat),
         demand={TierName(name): UnitsPerSecond(rate) for name, rate in read.demand.items()},
+        usual=None if read.usual is None else UnitsPerSecond(read.usual),
         limits={TierName(name): _held(held) for name, held in read.limits.items()},
         short_since=_instant(read.short_since),
         spare_since=_instant(read.spare_since),
@@ -89,6 +92,7 @@ def read_memory(text: str | None) -> Memory:
         rested={node: Instant(at) for node, at in read.rested.items()},
         recalled={PoolName(pool): Recalled(at=Instant(at), times=n) for pool, (at, n) in read.recalled.items()},
         returned_at=_instant(read.returned_at),
+        yielded=None if read.yielded is None else (NodeName(read.yielded[0]), Instant(read.yielded[1])),
         slowed={name: Slowed(share=Percent(share), since=Instant(at)) for name, (share, at) in read.slowed.items()},
     )
 
@@ -106,6 +110,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         trim=round(memory.trim, 4),
         heat=round(memory.heat, 4),
         demand={name: round(rate, 4) for name, rate in memory.demand.items()},
+        usual=None if memory.usual is None else round(memory.usual, 4),
         limits={name: _held_text(held, most_cause) for name, held in memory.limits.items()},
         short_since=_rounded_or_none(memory.short_since),
         spare_since=_rounded_or_none(memory.spare_since),
@@ -117,6 +122,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         rested={node: _rounded(at) for node, at in rested.items()},
         recalled={pool: (_rounded(one.at), one.times) for pool, one in memory.recalled.items()},
         returned_at=_rounded_or_none(memory.returned_at),
+        yielded=None if memory.yielded is None else (memory.yielded[0], _rounded(memory.yielded[1])),
         slowed={name: (one.share, _rounded(one.since)) for name, one in memory.slowed.items()},
     ).model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
 

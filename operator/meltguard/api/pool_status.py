@@ -79,6 +79,8 @@ class LedgerStatus(MessageModel):
     """GPU-hours lent by them."""
     work_lost: Annotated[str, Clipped(32)]
     """GPU-hours of unsaved work that was evicted for them."""
+    gpu_hours_lately: Annotated[str, Clipped(32)] | None = None
+    """Of the GPU-hours, those that weigh now: half is forgotten each day. Of several lenders, who lent least lends."""
     recent: Annotated[tuple[PastLoanStatus, ...], ListMap("move"), Clipped(128)] = ()
     """The last 16, and up to 128 that ended within ten minutes; youngest last."""
 

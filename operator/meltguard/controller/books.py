@@ -7,8 +7,8 @@ from meltguard.api.pool_status import LedgerStatus, PastLoanStatus, PoolStatus
 from meltguard.api.quantities import parse_instant
 from meltguard.api.to_core import PoolObject
 from meltguard.clock import rfc3339
-from meltguard.core.ledger import Books, PastLoan
-from meltguard.core.units import GpuHours, Instant, NodeName
+from meltguard.core.ledger import Books, PastLoan, lent_lately
+from meltguard.core.units import GpuHours, Instant, NodeName, PoolName
 from meltguard.errors import InvalidInput
 
 
@@ -21,6 +21,7 @@ def read_books(status: PoolStatus) -> Books:
         loans=read.loans,
         gpu_hours=_hours(read.gpu_hours_lent),
         work_lost=_hours(read.work_lost),
+        lately=_hours(read.gpu_hours_lately or "0"),
         recent=tuple(
             PastLoan(
                 move_id=one.move,
@@ -46,12 +47,25 @@ def lately_home(pools: Iterable[PoolObject]) -> Mapping[str, Instant]:
     return rested
 
 
+def lent_by(pools: Iterable[PoolObject], now: Instant) -> Mapping[PoolName, GpuHours]:
+    """What each lender lent lately; without end where its books cannot be read, so that it is asked last."""
+    return {one.pool.name: _lately(one.status, now) for one in pools}
+
+
+def _lately(status: PoolStatus, now: Instant) -> GpuHours:
+    try:
+        return lent_lately(read_books(status), now)
+    except InvalidInput:
+        return GpuHours(math.inf)
+
+
 def write_books(books: Books) -> LedgerStatus:
     """The books as they stand in a status: hours to a thousandth."""
     return LedgerStatus(
         loans=books.loans,
         gpu_hours_lent=f"{books.gpu_hours:.3f}",
         work_lost=f"{books.work_lost:.3f}",
+        gpu_hours_lately=f"{books.lately:.3f}",
         recent=tuple(
             PastLoanStatus(
                 move=one.move_id,

@@ -11,11 +11,12 @@ from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
 from meltguard.api.to_core import PolicyObject
 from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
+from meltguard.controller.books import lent_by
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.core.fleet import NodeView, PodView
-from meltguard.core.metrics import MetricAnswer, MetricSample
+from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
 from meltguard.core.seen import GpuClock, Reading, Snapshot, Workload
@@ -97,6 +98,7 @@ class Observer:
             guards=view.guards,
             pending=tuple(pod for pod in view.pending if pod.gpus > 0 and not pod.finished and not pod.terminating),
             recalls={one.pool.name: one.recall for one in found_pools if one.recall is not None},
+            lent_lately=lent_by(found_pools, now),
             priority=max((pod.priority for pod in pods), default=0),
             hours={
                 pool.name: self._timetable.hours(pool.lending.windows, now)
@@ -174,13 +176,15 @@ def reading_of(signal: Signal, answer: MetricAnswer, nodes: frozenset[NodeName])
         return _unknown(signal, answer.problem)
     if signal.kind is SignalKind.QUERY:
         return _of_samples(signal, answer.samples)
-    ours = [sample for sample in answer.samples if sample.node in nodes]
+    every = [sample for sample in answer.samples if sample.node in nodes]
+    ours = [sample for sample in every if is_possible(signal.kind, sample.value)]
     covered = {sample.node for sample in ours}
     if not nodes:
         return _unknown(signal, "no serving pod is Ready, so there is no GPU to measure")
     if len(covered) < COVERAGE * len(nodes):
-        text = f"{len(covered)} of the service's {len(nodes)} nodes have samples; check the GPU exporter and its labels"
-        return _unknown(signal, text)
+        lies = f" ({len(every) - len(ours)} samples are no possible values)" if len(ours) < len(every) else ""
+        text = f"{len(covered)} of the service's {len(nodes)} nodes have samples{lies}"
+        return _unknown(signal, f"{text}; check the GPU exporter and its labels")
     return _of_samples(signal, ours)
 
 

@@ -105,12 +105,14 @@ class ServiceLoop:
         found, means = self.found, self._means
         seen, rollout = await means.observer.observe(found, self._book)
         now = means.clock.now()
+        seen = replace(seen, peers=means.board.others(found.policy.uid, now))
         memory = replace(self._memory, rested=dict(means.board.rested))
         decision = self._paused(decide(found.policy, memory, seen, now))
         self._memory = decision.memory
         calm = decision.level is Level.NORMAL and not _limited(decision)
         self._book.calm = calm and found.policy.wait_target >= LONG_POLL_WORTH
         means.board.intents[found.policy.uid] = decision.intents
+        means.board.heard(found.policy.uid, decision.as_peer)
         if decision.borrow:
             wish = Wish(policy=found.policy, plan=decision.borrow, shortage=decision.shortage)
             means.board.wanted[found.policy.uid] = wish

@@ -8,9 +8,9 @@ from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, Sho
 from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
 from meltguard.core.level import LevelState, Pressing, next_level
-from meltguard.core.loan_rules import are_used, confirming
-from meltguard.core.loans import arriving_gpus, choose_loans, missing_gpus
+from meltguard.core.loans import arriving_gpus, choose_loans, missing_gpus, waits_for
 from meltguard.core.measure import Measured, all_signals, measure
+from meltguard.core.plausible import are_used, confirming, usual_after
 from meltguard.core.policy import Level, Policy, TierState
 from meltguard.core.pressure import DEMAND_SIGNAL, assess, highest, predicted_wait
 from meltguard.core.replicas import replicas
@@ -19,7 +19,7 @@ from meltguard.core.returns import Ebb, breach_since, returns, spare_since
 from meltguard.core.rollout import rollouts
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.tiers import Law, Limited, active_overrides, limit_tiers
-from meltguard.core.units import Gpus, Instant, Pressure, Seconds, UnitsPerSecond
+from meltguard.core.units import Gpus, Instant, PoolName, Pressure, Seconds, UnitsPerSecond
 
 LONGEST_SPAN = Seconds(10.0)
 """A longer pause between two decisions counts as this much: after it nothing may jump."""
@@ -32,7 +32,9 @@ class LoanChoice:
     taken: tuple[Borrow, ...]
     rules: tuple[Outcome, ...]
     short_since: Instant | None
+    usual: UnitsPerSecond | None = None  # demand
     shortage: Shortage | None = None
+    waits_for: frozenset[PoolName] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,9 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
     limited = limit_tiers(policy, level.level, _law(measured, spendable, (span, now), level.level), memory.limits)
     tiers, trim = limited.limits, _trim(policy, memory, (measured, limited), span)
     features, slowed = feature_shares(policy, level.level, memory.slowed, now)
-    ebb = _ebb(policy, memory, seen, (measured, level.level, tiers, now))
+    loans = _borrow(policy, memory, seen, (signals, measured, top, (now, span)))
+    missing = loans.shortage.missing if loans.shortage else Gpus(0)
+    ebb = _ebb(policy, memory, seen, (measured, level.level, tiers, (missing, now)))
     parts = Parts(
         signals=signals,
         top=top,
@@ -77,7 +81,7 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
         spendable=spendable,
         tiers=tiers,
         features=features,
-        loans=_borrow(policy, memory, seen, (signals, measured, top, now)),
+        loans=loans,
         ebb=ebb,
         spare=spare_since(ebb),
         learning=learning,
@@ -97,10 +101,12 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         _remembered(memory, parts.measured, level, now),
         confirmed_at=now if are_used(confirming(policy, parts.signals)) else memory.confirmed_at,
         short_since=parts.loans.short_since,
+        usual=parts.loans.usual,
         spare_since=parts.spare,
         breach_since=parts.ebb.breach_since,
         recalled=noted(memory, ways.recalling, now),
         returned_at=memory.returned_at if ways.calm is None else now,
+        yielded=ways.yielded or memory.yielded,
     )
     remembered = pods.remembered(left)
     return Decision(
@@ -123,6 +129,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
         memory=replace(remembered, decided_at=None) if parts.learning else remembered,
         shortage=parts.loans.shortage,
+        waits_for=parts.loans.waits_for,
         heat=parts.measured.heat_by_pod,
         learning=parts.learning,
     )
@@ -204,9 +211,9 @@ def _borrow(
     policy: Policy,
     memory: Memory,
     seen: Snapshot,
-    context: tuple[tuple[SignalPressure, ...], Measured, SignalPressure | None, Instant],
+    context: tuple[tuple[SignalPressure, ...], Measured, SignalPressure | None, tuple[Instant, Seconds]],
 ) -> LoanChoice:
-    signals, measured, top, now = context
+    signals, measured, top, (now, span) = context
     if policy.capacity is None:
         return LoanChoice(taken=(), rules=(), short_since=None)
     serving = frozenset(load.node for load in seen.loads)
@@ -221,20 +228,30 @@ def _borrow(
         memory=memory,
         signals=signals,
         pressure=top.pressure if top else None,
+        demand=total,
+        busy=measured.load.busy,
         missing=missing,
         now=now,
     )
     taken, rules = choose_loans(short)
-    return LoanChoice(taken=taken, rules=rules, short_since=short_since, shortage=short)
+    usual = usual_after(short, span) if measured.answers else memory.usual
+    return LoanChoice(
+        taken=taken,
+        rules=rules,
+        short_since=short_since,
+        usual=usual,
+        shortage=short,
+        waits_for=waits_for(short, taken),
+    )
 
 
 def _ebb(
     policy: Policy,
     memory: Memory,
     seen: Snapshot,
-    context: tuple[Measured, Level, tuple[TierLimit, ...], Instant],
+    context: tuple[Measured, Level, tuple[TierLimit, ...], tuple[Gpus, Instant]],
 ) -> Ebb:
-    measured, level, tiers, now = context
+    measured, level, tiers, (missing, now) = context
     return Ebb(
         policy=policy,
         seen=seen,
@@ -244,6 +261,7 @@ def _ebb(
         demand=UnitsPerSecond(sum(measured.demand.values())) if measured.answers else None,
         per_gpu=measured.per_gpu,
         gpus=measured.load.gpus,
+        missing=missing,
         now=now,
         breach_since=breach_since(seen, memory, now),
     )

@@ -1,10 +1,12 @@
 """A lender's books: what was lent, to whom, for how long, and what it cost in work."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
 from meltguard.core.fleet import Claim, NodeView
-from meltguard.core.units import GpuHours, Instant, NodeName, Seconds
+from meltguard.core.pools import PoolView
+from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, Seconds
 
 KEPT: Final = 16
 """Loans that are remembered one by one; the sums go on for ever."""
@@ -15,6 +17,10 @@ MOST_KEPT: Final = 128
 them off asks again whether they are written down."""
 
 HOUR: Final = 3600.0
+
+HALF_LIFE: Final = Seconds(86_400.0)
+"""What was lent a day ago weighs half of what is lent now, where several lenders take turns."""
+
 NOTHING: Final = GpuHours(0.0)
 
 
@@ -40,6 +46,7 @@ class Books:
     gpu_hours: GpuHours = NOTHING
     work_lost: GpuHours = NOTHING
     recent: tuple[PastLoan, ...] = ()  # youngest last
+    lately: GpuHours = NOTHING  # lent, faded to what it weighed when the last loan ended
 
 
 def ended(node: NodeView, claim: Claim, now: Instant) -> PastLoan:
@@ -68,7 +75,25 @@ def closed(books: Books, loan: PastLoan, *, opened: bool) -> Books:
         gpu_hours=GpuHours(books.gpu_hours + loan.gpu_hours),
         work_lost=GpuHours(books.work_lost + loan.work_lost),
         recent=_remembered((*books.recent, loan), loan.until),
+        lately=GpuHours(lent_lately(books, loan.until) + loan.gpu_hours),
     )
+
+
+def lent_lately(books: Books, now: Instant) -> GpuHours:
+    """GPU-hours lent, half of them forgotten each HALF_LIFE since the last loan ended."""
+    ages = [max(0.0, now - loan.until) for loan in books.recent]
+    return GpuHours(books.lately * 0.5 ** (min(ages, default=0.0) / HALF_LIFE))
+
+
+def gpus_of(lender: PoolView) -> Gpus:
+    """All that are the lender's, at home or away; at least 1."""
+    return Gpus(max(1, sum(node.gpus for node in lender.members)))
+
+
+def burden(lender: PoolView, lately: GpuHours, now: Instant) -> float:
+    """Hours that each of the lender's GPUs was lent lately; a loan that goes on counts for an hour at least."""
+    out = (node.gpus * max(HOUR, now - node.claim.since) / HOUR for node in lender.lent if node.claim)
+    return (lately + math.fsum(out)) / gpus_of(lender)
 
 
 def _remembered(loans: tuple[PastLoan, ...], now: Instant) -> tuple[PastLoan, ...]:

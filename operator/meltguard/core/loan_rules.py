@@ -1,18 +1,20 @@
 """The rules of borrowing, in order; each answers one question, and its name is the sentence that must hold."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from meltguard.core.decision import Borrow, Outcome, Shortage, SignalPressure
+from meltguard.core.decision import Borrow, Outcome, Shortage
 from meltguard.core.fleet import NodeView
+from meltguard.core.ledger import gpus_of
 from meltguard.core.level import ENTER
 from meltguard.core.loan_words import plan_in_words
-from meltguard.core.policy import Level, Mode, Policy, SignalUse
+from meltguard.core.node_rules import unfit
+from meltguard.core.plausible import platform_confirms, surge_is_plausible
+from meltguard.core.policy import Level, Mode
 from meltguard.core.pools import PoolView
-from meltguard.core.pressure import CALM
 from meltguard.core.rest import rest_of
-from meltguard.core.units import Seconds, Share
+from meltguard.core.sharing import my_room
+from meltguard.core.units import Gpus, Seconds, Share
 from meltguard.core.waiting import outranking
 
 COVERAGE: Final = Share(0.8)
@@ -48,39 +50,6 @@ def nodes_are_watched(short: Shortage) -> Outcome:
         holds=age <= FLEET_FRESH,
         text=f"the watch on nodes was alive {age:.0f} s ago, at most {FLEET_FRESH:.0f} s are trusted",
     )
-
-
-CONFIRMATION_HOLDS: Final = Seconds(300.0)
-"""Limits may idle the GPUs that pressed a moment ago: the platform's word counts for this long."""
-
-
-def confirming(policy: Policy, signals: Sequence[SignalPressure]) -> list[SignalPressure]:
-    """The signals that may confirm a loan."""
-    named = {signal.name for signal in policy.signals if signal.use is SignalUse.CONFIRM}
-    return [signal for signal in signals if signal.name in named]
-
-
-def are_used(signals: Sequence[SignalPressure]) -> bool:
-    """Whether all of these are known and at least at their calm value."""
-    return all(signal.pressure is not None and signal.pressure >= CALM for signal in signals)
-
-
-def platform_confirms(short: Shortage) -> Outcome:
-    """The agents' word alone moves no node: fresh platform signals must say that the GPUs are, or just were, used."""
-    signals = confirming(short.policy, short.signals)
-    unknown = [signal for signal in signals if signal.pressure is None]
-    said = ", ".join(f"{signal.name} {signal.value or 0:.0f} {signal.unit}" for signal in signals)
-    if not signals:
-        return Outcome(rule="platform confirms", holds=True, text="no signal is asked to confirm loans")
-    if unknown:
-        text = f"{unknown[0].name} is unknown ({unknown[0].problem}); check the metric source"
-        return Outcome(rule="platform confirms", holds=False, text=text)
-    if are_used(signals):
-        return Outcome(rule="platform confirms", holds=True, text=said)
-    ago = math.inf if short.memory.confirmed_at is None else short.now - short.memory.confirmed_at
-    if ago <= CONFIRMATION_HOLDS:
-        return Outcome(rule="platform confirms", holds=True, text=f"{said}; above calm {ago:.0f} s ago")
-    return Outcome(rule="platform confirms", holds=False, text=f"{said}, below calm: the GPUs are not used")
 
 
 def pressure_is_high(short: Shortage) -> Outcome:
@@ -138,6 +107,7 @@ LOAN_RULES: Final[tuple[LoanRule, ...]] = (
     gpus_are_missing,  # and a loan would help
     shortage_lasts,  # for more than a moment
     platform_confirms,  # the platform says so too
+    surge_is_plausible,  # and a jump is no fault of a metric
     policy_has_room,  # the taker's own bound
     service_has_rested,  # no back and forth
 )
@@ -212,6 +182,34 @@ def lender_has_rested(short: Shortage, lender: PoolView) -> Outcome:
     )
 
 
+def others_have_their_share(short: Shortage, lender: PoolView) -> Outcome:
+    """Where several want the lender's nodes, the next goes to the one whose it is by priority and weight."""
+    name = lender.pool.name
+    rivals = sorted(peer.key for peer in short.seen.peers if name in peer.lenders)
+    holds = not rivals or free_now(short, lender) <= 0 or room_for(short, lender) > 0
+    said = f"what pool {name} can lend goes to {', '.join(rivals)} first, by priority and weight"
+    text = said if not holds else f"nobody comes first at pool {name}"
+    return Outcome(rule="others have their share", holds=holds, text=text)
+
+
+def room_of(lender: PoolView) -> int:
+    """How many nodes a pool may still lend."""
+    lending = lender.pool.lending
+    return min(lending.max_loans - len(lender.lent), len(lender.at_home) - lender.floor) if lending else 0
+
+
+def room_for(short: Shortage, lender: PoolView) -> int:
+    """How many of them this service may take now, as others want some too."""
+    each = Gpus(max(1, gpus_of(lender) // max(1, len(lender.members))))
+    return my_room(short.taker, short.seen.peers, lender.pool.name, (free_now(short, lender), each))
+
+
+def free_now(short: Shortage, lender: PoolView) -> int:
+    """How many can be had at this moment: shares are of these, not of what still rests."""
+    fit = sum(not (unfit(node) or resting(short, node)) for node in lender.members)
+    return max(0, min(room_of(lender), fit))
+
+
 def nobody_of_rank_waits(short: Shortage, lender: PoolView) -> Outcome:
     """What would be called home at once is not borrowed."""
     pod = outranking(short.seen, lender.pool, lender.members, short.now)
@@ -230,7 +228,11 @@ LENDER_RULES: Final[tuple[LenderRule, ...]] = (
     nobody_of_rank_waits,  # it wants them now
     lender_has_room,  # how many
     lender_keeps_its_floor,  # what stays
+    others_have_their_share,  # whose the next one is
 )
+
+BOUNDED: Final = frozenset({lender_has_room, lender_keeps_its_floor, others_have_their_share})
+"""Where only these say no, the service waits its turn at that lender."""
 
 
 def resting(short: Shortage, node: NodeView) -> str:

@@ -1,8 +1,23 @@
 """Samples of platform metrics, with the age of each."""
 
 from dataclasses import dataclass
+from typing import Final
 
+from meltguard.core.policy import SignalKind
 from meltguard.core.units import NodeName, Seconds
+
+POSSIBLE: Final = {SignalKind.GPU_TEMPERATURE: (-40.0, 150.0), SignalKind.GPU_UTILIZATION: (0.0, 100.0)}
+"""What a GPU's sensors can say, in C and in percent: 255 is a sensor that does not answer, not a hot GPU."""
+
+
+def is_possible(kind: SignalKind, value: float) -> bool:
+    """Whether a sound sensor could say this.
+
+    >>> [is_possible(SignalKind.GPU_TEMPERATURE, value) for value in (-1.0, 95.0, 255.0)]
+    [True, True, False]
+    """
+    least, most = POSSIBLE.get(kind, (value, value))
+    return least <= value <= most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

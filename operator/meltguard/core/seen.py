@@ -8,7 +8,9 @@ from meltguard.core.fleet import Claim, Guards, NodeView, PodView
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
+from meltguard.core.sharing import Peer
 from meltguard.core.units import (
+    GpuHours,
     Instant,
     NodeName,
     Percent,
@@ -117,9 +119,11 @@ class Snapshot:
     priority: int = 0  # of the service's own pods, the highest
     hours: Mapping[PoolName, Hours] = field(default_factory=dict)  # a pool that is not named is always open
     recalls: Mapping[PoolName, RecallOrder] = field(default_factory=dict)
+    lent_lately: Mapping[PoolName, GpuHours] = field(default_factory=dict)  # to anybody, faded; see core/ledger.py
     clocks: tuple[GpuClock, ...] = ()  # of the service's GPUs; none where nobody tells
     rollout: RolloutView | None = None  # of the workload; None: not known
     rollout_problem: str = ""  # why it is not
+    peers: tuple[Peer, ...] = ()  # other services that want nodes now
 
     @property
     def coverage(self) -> Share:
@@ -161,6 +165,7 @@ class Memory:
     trim: float = 1.0
     heat: Share = Share(1.0)  # derating by temperature; held while the temperature is unknown
     demand: Mapping[TierName, UnitsPerSecond] = field(default_factory=dict)
+    usual: UnitsPerSecond | None = None  # what is demanded on a usual day's peak
     limits: Mapping[TierName, Held] = field(default_factory=dict)
     short_since: Instant | None = None  # more GPUs were wanted since then
     spare_since: Instant | None = None  # one node could go since then
@@ -172,4 +177,5 @@ class Memory:
     rested: Mapping[str, Instant] = field(default_factory=dict)  # node name to when it came home
     recalled: Mapping[PoolName, Recalled] = field(default_factory=dict)
     returned_at: Instant | None = None  # a node last went home because the service was calm
+    yielded: tuple[NodeName, Instant] | None = None  # the node that last went home for another service, since when
     slowed: Mapping[str, Slowed] = field(default_factory=dict)  # by feature

@@ -23,6 +23,8 @@ class Place:
     home: PoolName
     turn: int  # the lender's place in borrowFrom
     eviction: Eviction | None  # None: its pool lends idle nodes only
+    burden: float = 0.0  # hours that each of the lender's GPUs was lent lately
+    burden_per_gpu: float = 0.0  # what each further GPU from this lender adds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +105,10 @@ class _Costs:
         self._before = lost_hours(choice.stakes, choice.nodes)
         self._broken = frozenset(loss.work.name for loss in losses(choice.stakes, choice.nodes))
         self._gpus = {place.node.name: place.node.gpus for place in places}
+        self._given = {place.home: _gpus([one for one in choice.taken if one.home == place.home]) for place in places}
 
-    def of(self, place: Place) -> tuple[bool, float, float, int, int, int, int, NodeName]:
-        """Idle first; then by priority; then by the work lost for each GPU that relieves; then the best fit."""
+    def of(self, place: Place) -> tuple[bool, float, float, int, float, int, int, int, NodeName]:
+        """Idle first; by priority; by the work lost for each GPU that relieves; who lent least; the best fit."""
         choice, node = self._choice, place.node
         hit = choice.alone[node.name]
         new = [loss for loss in hit if loss.work.name not in self._broken]
@@ -115,7 +118,9 @@ class _Costs:
         priority = max((loss.work.priority for loss in new if not loss.work.broken), default=NOBODY)
         relief = self._relief(node, new)
         cost = hours / max(1, relief)
-        return (bool(node.movable_pods), priority, cost, len(new), place.turn, -relief, node.gpus, node.name)
+        burden = place.burden + place.burden_per_gpu * self._given[place.home]
+        harm = (bool(node.movable_pods), priority, cost, len(new))
+        return (*harm, burden, place.turn, -relief, node.gpus, node.name)
 
     def _relief(self, node: NodeView, new: Sequence[Loss]) -> int:
         """GPUs that breaking this work off frees: the node's, and those of nodes that bear nothing else, if wanted."""

@@ -1,12 +1,13 @@
 """A lender's books in its GPUPool's status."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from meltguard.api.pool_status import LedgerStatus, PoolStatus
 from meltguard.api.to_core import PoolObject
-from meltguard.controller.books import lately_home, read_books, write_books
+from meltguard.controller.books import lately_home, lent_by, read_books, write_books
 from meltguard.controller.mover import Board
 from meltguard.core.ledger import Books, PastLoan
 from meltguard.core.units import GpuHours, Instant, NodeName
@@ -26,7 +27,7 @@ PAST = PastLoan(
 
 
 def test_what_is_written_is_read() -> None:
-    books = Books(loans=3, gpu_hours=GpuHours(20.25), work_lost=GpuHours(1.5), recent=(PAST,))
+    books = Books(loans=3, gpu_hours=GpuHours(20.25), work_lost=GpuHours(1.5), recent=(PAST,), lately=GpuHours(7.5))
     assert read_books(PoolStatus(ledger=write_books(books))) == books
 
 
@@ -49,3 +50,17 @@ def test_what_is_no_number_is_not_added_to(text: str) -> None:
     ledger = LedgerStatus(loans=1, gpu_hours_lent=text, work_lost="0")
     with pytest.raises(InvalidInput, match="no number of GPU-hours"):
         read_books(PoolStatus(ledger=ledger))
+
+
+def test_a_lender_whose_books_cannot_be_read_is_asked_last() -> None:
+    books = Books(loans=1, recent=(PAST,), lately=GpuHours(7.5))
+    unreadable = LedgerStatus(loans=1, gpu_hours_lent="many", work_lost="0")
+    lenders = {
+        "never": PoolStatus(),
+        "once": PoolStatus(ledger=write_books(books)),
+        "lost": PoolStatus(ledger=unreadable),
+    }
+    pools = [
+        PoolObject(pool=a_pool(name), generation=1, deleting=False, status=status) for name, status in lenders.items()
+    ]
+    assert lent_by(pools, PAST.until) == {"never": 0.0, "once": 7.5, "lost": math.inf}

@@ -5,10 +5,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltguard.core.fleet import Claim, Drain
-from meltguard.core.ledger import FRESH, KEPT, MOST_KEPT, Books, closed, ended
+from meltguard.core.fleet import Claim, Drain, NodeView
+from meltguard.core.ledger import FRESH, HALF_LIFE, KEPT, MOST_KEPT, Books, burden, closed, ended, lent_lately
 from meltguard.core.moves import new_claim
-from meltguard.core.units import GpuHours, Instant
+from meltguard.core.pools import PoolView
+from meltguard.core.units import GpuHours, Gpus, Instant
 from support.core_values import a_node, a_pool
 from support.drain_world import EVICTION
 
@@ -66,3 +67,43 @@ def test_what_ended_long_ago_makes_room() -> None:
         books = closed(books, loan, opened=True)
     assert [past.move_id for past in books.recent] == [f"m{number}" for number in range(40 - KEPT, 40)]
     assert books.loans == 40
+
+
+def a_lender(*nodes: NodeView) -> PoolView:
+    return PoolView(pool=a_pool(), members=nodes, contested=())
+
+
+def test_what_was_lent_is_forgotten_by_half_a_day() -> None:
+    loan = ended(a_node(), a_claim(lent_at=Instant(NOW - 3600.0)), NOW)
+    books = closed(Books(), loan, opened=True)
+    assert lent_lately(books, NOW) == 8.0
+    assert lent_lately(books, Instant(NOW + HALF_LIFE)) == 4.0
+    again = replace(loan, move_id="again", until=Instant(NOW + HALF_LIFE))
+    assert lent_lately(closed(books, again, opened=True), again.until) == 12.0
+
+
+def test_a_loan_that_goes_on_counts_from_its_first_minute() -> None:
+    home, away = a_node("a"), replace(a_node("b"), claim=replace(a_claim(), since=Instant(NOW - 60.0)))
+    assert burden(a_lender(home, away), GpuHours(0.0), NOW) == 0.5
+    long_away = replace(away, claim=replace(a_claim(), since=Instant(NOW - 4 * 3600.0)))
+    assert burden(a_lender(home, long_away), GpuHours(8.0), NOW) == 2.5
+
+
+@given(st.lists(st.tuples(st.integers(1, 8), st.integers(60, 7200)), min_size=1, max_size=60))
+def test_over_time_no_lender_bears_more_than_one_loan_beyond_another(surges: list[tuple[int, int]]) -> None:
+    """Whoever bore least lends; however surges come, the burdens stay within one loan of each other."""
+    names = ("small", "middle", "large")
+    sizes = dict(zip(names, (8, 16, 64), strict=True))
+    books, now = dict.fromkeys(names, Books()), NOW
+    for number, (gpus, seconds) in enumerate(surges):
+        owned = {name: a_lender(a_node(gpus=Gpus(sizes[name]))) for name in names}
+        bears = {name: burden(owned[name], lent_lately(books[name], now), now) for name in names}
+        taken = min(names, key=lambda name: (bears[name], name))
+        claim = a_claim(lent_at=now)
+        now = Instant(now + seconds)
+        loan = replace(ended(a_node(gpus=Gpus(gpus)), claim, now), move_id=str(number))
+        books[taken] = closed(books[taken], loan, opened=True)
+    after = {
+        name: burden(a_lender(a_node(gpus=Gpus(sizes[name]))), lent_lately(books[name], now), now) for name in names
+    }
+    assert max(after.values()) - min(after.values()) <= 2.0  # 8 GPUs for two hours, on the smallest lender of 8

@@ -13,7 +13,7 @@ from meltguard.core.moves import new_claim
 from meltguard.core.policy import Mode, Pool
 from meltguard.core.pools import assign
 from meltguard.core.seen import Memory, Snapshot
-from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Pressure
+from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Pressure, Share, UnitsPerSecond
 from support.core_values import FREE, PLUS, a_job, a_node, a_pod, a_policy, a_pool, a_snapshot
 from support.drain_world import EVICTION, a_budget
 
@@ -53,6 +53,8 @@ def plan(
             memory=Memory(short_since=Instant(NOW - 60)),
             signals=(),
             pressure=Pressure(1.5),
+            demand=UnitsPerSecond(9.0),
+            busy=Share(1.0),
             missing=Gpus(missing),
             now=NOW,
         )
