@@ -9,8 +9,8 @@ from meltguard.agent.asgi import Answer, Header
 from meltguard.agent.documents import Documents
 from meltguard.agent.fields import Allotment, allotments, of_allowance, openai_fields, rate_limit_fields, spent_for
 from meltguard.agent.gate import Gate, Hindrance, Placed, Slot
-from meltguard.agent.held import HeldSlots
 from meltguard.agent.load import LoadMeter
+from meltguard.agent.lost_slots import LostSlots
 from meltguard.agent.news import News, OverloadWatch
 from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk
@@ -52,7 +52,7 @@ class Admission:
         self.records = Records(settings, clock)
         self.records.begin(self.standing)
         self._overload = OverloadWatch(self._news, settings.pace.overload_wait)
-        self.held = HeldSlots()
+        self.lost_slots = LostSlots()
         self._turns: dict[Ticket, asyncio.Future[Turn]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
@@ -67,7 +67,7 @@ class Admission:
         self.records.begin(self.standing)
         for ticket in self.gate.obey(self.standing, at):
             _settle(self._turns.pop(ticket), Hindrance(Reason.TIER_SUSPENDED))
-        self.held.mend(self.gate, at)
+        self.lost_slots.take_back(self.gate, at)
         self._advance()
 
     async def admit(self, ask: Ask, waiter: Waiter) -> Visit | Refusal:
@@ -88,14 +88,14 @@ class Admission:
         if isinstance(turn, Hindrance):
             return self._refuse(visit, turn)
         visit.slot = turn
-        self.held.hold(turn)
+        self.gate.slots[turn] = asyncio.current_task()
         self.records.admitted(visit, self._clock.elapsed())
         return visit
 
     def finish(self, visit: Visit, result: Result) -> None:
         """An admitted request has left the GPU."""
         slot, at = visit.slot, self._clock.elapsed()
-        if slot is None or not self.held.let_go(slot):
+        if slot not in self.gate.slots:
             return
         took = Seconds(at - slot.since)
         self.gate.finish(slot, at)
@@ -173,7 +173,7 @@ class Admission:
         visit.slot = self.gate.enter_at_once(visit.tier, visit.units, visit.since)
         if visit.slot is None:
             return False
-        self.held.hold(visit.slot)
+        self.gate.slots[visit.slot] = asyncio.current_task()
         self.records.admitted(visit, visit.since)
         return True
 

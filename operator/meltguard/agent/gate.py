@@ -52,7 +52,7 @@ class Gate:
         self.line = WaitingLine()
         self.meter = GpuMeter(gpus, at)
         self.rates = Rates()
-        self.slots: set[Slot] = set()  # in use; the counts below are theirs
+        self.slots: dict[Slot, object] = {}  # in use, and who holds them, once it is known
         self._in_gpu: dict[TierName, int] = {}
         self._lanes: dict[str, Lane] = {}
         self._gave_way: list[Ticket] = []
@@ -139,7 +139,7 @@ class Gate:
     def finish(self, slot: Slot, at: Seconds) -> None:
         """A request has left the GPU. What left before does not leave again."""
         if slot in self.slots:
-            self.slots.remove(slot)
+            del self.slots[slot]
             self._in_gpu[slot.tier] -= 1
             self.meter.leave(slot.units, at)
 
@@ -264,7 +264,7 @@ class Gate:
         self._in_gpu[tier] = self._in_gpu.get(tier, 0) + 1
         self.meter.start(units, at)
         slot = Slot(tier, units, at)
-        self.slots.add(slot)
+        self.slots[slot] = None
         return slot
 
     def _may_go(self, ticket: Ticket, at: Seconds) -> bool:

@@ -95,7 +95,7 @@ class AgentMetrics(Collector):
         yield _gauge("document_age", "Seconds since a document was taken last.", [((), agent.document_age)])
         lines = agent.access_log
         yield _counter("access_log_dropped", "Access log lines not written.", [((), lines.dropped if lines else 0)])
-        mended = [((), float(agent.admission.held.mended))]
+        mended = [((), float(agent.admission.lost_slots.mended))]
         yield _counter("slots_mended", "Slots taken back whose requests were gone without giving them back.", mended)
         yield from self._about_places()
         yield from self._about_callers()
