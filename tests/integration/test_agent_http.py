@@ -54,6 +54,21 @@ async def test_a_user_named_twice_is_nobody(session: aiohttp.ClientSession, tmp_
     assert [JournalEntry.parse(line).user for line in path.read_text().splitlines()] == ["", "ann"]
 
 
+async def test_an_address_is_the_connections_whatever_a_client_says(
+    session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    said = ("X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Client-IP", "True-Client-IP")
+    async with agent(ImageServer(seconds=0.0), callers=Callers(), journal=path, journal_names_users=True) as running:
+        for number, name in enumerate(said):
+            told = await ask(
+                session, running, headers={name: f"for=10.9.9.{number}", "X-Forwarded-For": f"10.9.9.{number}"}
+            )
+            assert told.status == 200
+    users = {JournalEntry.parse(line).user for line in path.read_text().splitlines()}
+    assert users == {"address 127.0.0.1"}
+
+
 async def test_a_client_that_reads_slowly_holds_no_gpu(session: aiohttp.ClientSession) -> None:
     async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -136,6 +136,7 @@ def _server(app: App, stop_within: Seconds, protocol: type[GuardedProtocol]) -> 
         http=protocol,
         ws="none",
         lifespan="off",
+        proxy_headers=False,  # a client could name its own address, and be a new user each time
         log_config=None,
         access_log=False,
         server_header=False,
