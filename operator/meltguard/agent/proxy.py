@@ -99,6 +99,8 @@ class ReverseProxy:
 
     def _target(self, scope: Scope) -> URL:
         raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        if not raw.startswith("/"):
+            raise InvalidInput(f"{raw!r} is no path and could name another server: send one that begins with /")
         query = scope["query_string"].decode("latin-1")
         prefix = self._upstream.raw_path.rstrip("/")
         return URL(f"{self._upstream.origin()}{prefix}{raw}{'?' + query if query else ''}", encoded=True)
