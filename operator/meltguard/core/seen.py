@@ -10,6 +10,7 @@ from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
 from meltguard.core.units import (
     GpuHours,
+    Gpus,
     Instant,
     NodeName,
     Percent,
@@ -119,6 +120,8 @@ class Snapshot:
     hours: Mapping[PoolName, Hours] = field(default_factory=dict)  # a pool that is not named is always open
     recalls: Mapping[PoolName, RecallOrder] = field(default_factory=dict)
     lent_lately: Mapping[PoolName, GpuHours] = field(default_factory=dict)  # to anybody, faded; see core/ledger.py
+    on_order: Gpus = Gpus(0)  # at providers, for this policy
+    on_offer: Mapping[PoolName, int] = field(default_factory=dict)  # nodes that a provider would sell now
     clocks: tuple[GpuClock, ...] = ()  # of the service's GPUs; none where nobody tells
     rollout: RolloutView | None = None  # of the workload; None: not known
     rollout_problem: str = ""  # why it is not
