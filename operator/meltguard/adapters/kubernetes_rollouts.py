@@ -8,8 +8,8 @@ import msgspec
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_list import read_all, read_object
-from meltguard.adapters.kubernetes_objects import WorkloadRef
 from meltguard.adapters.object_shape import Condition, Metadata
+from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.api.rollout_mark import ROLLOUT_HELD, RolloutMarkText, read_mark, write_mark
 from meltguard.api.rollout_patch import Found, forget, hold, resume
 from meltguard.clock import rfc3339

@@ -7,12 +7,14 @@ from typing import Final
 
 from meltguard.adapters.kubernetes_autoscalers import KubernetesAutoscalers
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
-from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
+from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.api.to_core import PolicyObject
 from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
 from meltguard.controller.books import lent_by
 from meltguard.controller.lost_claims import LostClaims
+from meltguard.controller.purchases_seen import on_offer, ordered_for, recalls_of
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.core.fleet import NodeView, PodView
@@ -97,7 +99,9 @@ class Observer:
             fleet_age=view.age,
             guards=view.guards,
             pending=tuple(pod for pod in view.pending if pod.gpus > 0 and not pod.finished and not pod.terminating),
-            recalls={one.pool.name: one.recall for one in found_pools if one.recall is not None},
+            recalls=recalls_of(found_pools, now),
+            on_order=ordered_for(policy.uid, found_pools),
+            on_offer=on_offer(found_pools),
             lent_lately=lent_by(found_pools, now),
             priority=max((pod.priority for pod in pods), default=0),
             hours={

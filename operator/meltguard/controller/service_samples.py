@@ -5,6 +5,7 @@ from typing import Protocol
 
 from meltguard.api.conditions import Condition, ConditionStatus
 from meltguard.api.pool_status import PoolStatus
+from meltguard.api.provider_status import ProviderStatus
 from meltguard.controller.conditions import refused_loan
 from meltguard.controller.enforcer import Enforcement
 from meltguard.controller.events import Reason
@@ -105,3 +106,15 @@ def add_pool(to: Samples, name: str, status: PoolStatus) -> None:
     to.add("pool_lendable_nodes", (name,), status.lendable or 0)
     to.add("pool_gpu_hours_lent_total", (name,), float(status.gpu_hours_lent or 0.0))
     to.add("pool_work_lost_gpu_hours_total", (name,), float(books.work_lost) if books is not None else 0.0)
+    _provider(to, name, status.provider or ProviderStatus())
+
+
+def _provider(to: Samples, pool: str, status: ProviderStatus) -> None:
+    """Zero for a pool that nobody makes larger: its series are there before its first order."""
+    for result, count in (("ordered", status.ordered), ("arrived", status.arrived), ("failed", status.failed)):
+        to.add("provider_orders_total", (pool, result), count)
+    to.add("provider_nodes", (pool, "on-order"), status.on_order)
+    to.add("provider_nodes", (pool, "here"), status.here)
+    to.add("provider_spend", (pool, "day"), float(status.spent_today))
+    to.add("provider_spend", (pool, "month"), float(status.spent_this_month))
+    to.add("provider_blocked", (pool,), float(bool(status.reason)))

@@ -19,7 +19,7 @@ from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Mode, Source
 from meltguard.core.pools import PoolView
 from meltguard.core.providers import Want
-from meltguard.core.units import Gpus, PoolName
+from meltguard.core.units import Gpus
 
 SELLER_RULES: Final[tuple[Callable[[Shortage, PoolView], Outcome], ...]] = (
     pool_lends,  # what is bought joins this pool, and is lent from it

@@ -1,10 +1,22 @@
-"""Which provider delivers what is missing, and what its replicas are to be. The caps are never in doubt: see `spend`."""
+"""Which provider delivers what is missing, and what its replicas are to be. That caps hold is `spend`'s matter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from meltguard.core.purchases import COMING, GOING, LEAVE_IN, Books, Bought, Provider, ScaleWrite, Stage, is_stale, on_order
+from meltguard.core.purchases import (
+    COMING,
+    GOING,
+    LEAVE_IN,
+    Books,
+    Bought,
+    Provider,
+    ScaleWrite,
+    Stage,
+    is_stale,
+    on_order,
+    rest_after,
+)
 from meltguard.core.scaling import Removal
 from meltguard.core.spend import HOUR, Fare, Spend, affordable
 from meltguard.core.units import Gpus, Instant, PoolName
@@ -39,22 +51,57 @@ def effective_price(this: Provider) -> float:
     return (this.pool.cost or 0.0) * (1.0 + wait / HOUR)
 
 
-def why_not(this: Provider) -> tuple[str, str]:
-    """Why nothing can be ordered here now, as reason and sentence; two empty texts where it can."""
-    books, rest = this.books, this.books.rest_until
-    if this.scale is None:
-        return "ScaleUnknown", this.problem
-    if this.price is None:
-        return "CostUnknown", "spec.provider.costPerGPUHour is not set, so spend is unknown; set it"
-    if this.scale.refusing:
-        return "NoCapacity", this.scale.refusing
-    if rest is not None and this.now < rest:
-        return "NoCapacity", f"{books.failures} orders in a row failed; asked again in {rest - this.now:.0f} s"
-    if this.scale.wanted + _asked(books) >= this.scaling.most or len(books.nodes) >= MOST_BOUGHT:
-        return "AtMost", f"{this.scale.wanted} of at most {this.scaling.most} nodes"
-    if _paid_first(this, books.spend) is None:
-        return "SpendCapReached", "one more hour of a node would not fit under the day's or the month's cap"
-    return "", ""
+Obstacle = tuple[str, str]
+"""Why nothing can be ordered, as reason and sentence; two empty texts where this is no reason."""
+
+FREE: Final[Obstacle] = ("", "")
+
+
+def _scale_is_known(this: Provider) -> Obstacle:
+    return FREE if this.scale is not None else ("ScaleUnknown", this.problem)
+
+
+def _cost_is_known(this: Provider) -> Obstacle:
+    text = "spec.provider.costPerGPUHour is not set, so spend would not be known; set it"
+    return FREE if this.price is not None else ("CostUnknown", text)
+
+
+def _it_does_not_refuse(this: Provider) -> Obstacle:
+    refusing = this.scale.refusing if this.scale is not None else ""
+    return ("NoCapacity", refusing) if refusing else FREE
+
+
+def _it_has_rested(this: Provider) -> Obstacle:
+    until, failures = this.books.rest_until, this.books.failures
+    if until is None or this.now >= until:
+        return FREE
+    return "NoCapacity", f"{failures} times in a row nothing came; left alone for {rest_after(failures):.0f} s"
+
+
+def _there_is_room(this: Provider) -> Obstacle:
+    wanted = (this.scale.wanted if this.scale is not None else 0) + _asked(this.books)
+    full = wanted >= this.scaling.most or len(this.books.nodes) >= MOST_BOUGHT
+    return ("AtMost", f"{wanted} nodes, at most {this.scaling.most}") if full else FREE
+
+
+def _it_is_affordable(this: Provider) -> Obstacle:
+    text = "one more node would not fit under the day's or the month's spend cap"
+    return FREE if _paid_first(this, this.books.spend) is not None else ("SpendCapReached", text)
+
+
+ORDER_RULES: Final[tuple[Callable[[Provider], Obstacle], ...]] = (
+    _scale_is_known,  # what is not known is not changed
+    _cost_is_known,  # unknown spend is no order
+    _it_does_not_refuse,  # its own word
+    _it_has_rested,  # it did not deliver a moment ago
+    _there_is_room,
+    _it_is_affordable,
+)
+
+
+def why_not(this: Provider) -> Obstacle:
+    """Why nothing can be ordered here now."""
+    return next((found for rule in ORDER_RULES if (found := rule(this)) != FREE), FREE)
 
 
 def available(this: Provider) -> int:

@@ -46,7 +46,7 @@ class Bought:
     stage: Stage
     asked_at: Instant
     paid_until: Instant
-    node: NodeName = NodeName("")  # "" until one is seen
+    node: NodeName | None = None  # until one is seen
     uid: str = ""
     idle_since: Instant | None = None  # nobody has used it since then
     expiring: bool = False  # its next hour does not fit under the caps
@@ -162,7 +162,7 @@ def _vanished(this: Provider) -> Books:
         {
             one.id: replace(
                 one,
-                node=NodeName(""),
+                node=None,
                 uid="",
                 asked_at=this.now if one.stage is Stage.HERE else one.asked_at,
                 stage=Stage.ORDERED if one.stage is Stage.HERE else one.stage,
@@ -197,9 +197,17 @@ def _failed(this: Provider) -> Books:
     text = refusing or f"no Ready node within {this.scaling.arrive_within:.0f} s"
     after = _with(this.books, {one.id: replace(one, stage=Stage.LEAVING, why=text) for one in late})
     failures = this.books.failures + 1
-    rest = min(LONGEST_REST, FIRST_REST * 2.0 ** min(failures - 1, 10))
     counts = replace(this.books.counts, failed=this.books.counts.failed + len(late))
-    return replace(after, failures=failures, rest_until=Instant(this.now + rest), counts=counts)
+    return replace(after, failures=failures, rest_until=Instant(this.now + rest_after(failures)), counts=counts)
+
+
+def rest_after(failures: int) -> Seconds:
+    """How long a provider is left alone after so many failures in a row.
+
+    >>> [rest_after(count) for count in (1, 2, 3, 50)]
+    [60.0, 120.0, 240.0, 3600.0]
+    """
+    return Seconds(min(LONGEST_REST, FIRST_REST * 2.0 ** min(failures - 1, 10)))
 
 
 def _is_late(this: Provider, one: Bought, refusing: str) -> bool:
@@ -286,6 +294,7 @@ def _is_gone(this: Provider, one: Bought) -> bool:
 
 
 def reopened(books: Books, ids: Sequence[str]) -> Books:
-    """These are in use after all: they stay."""
+    """These are in use after all: they stay, and what was written down of taking them back is void."""
     back = {one.id: replace(one, stage=Stage.HERE, idle_since=None, why="") for one in books.nodes if one.id in ids}
-    return _with(books, back)
+    void = books.write is not None and not books.write.ids.isdisjoint(back)
+    return replace(_with(books, back), write=None if void else books.write)
