@@ -132,6 +132,18 @@ BAD_POOLS: Final[dict[str, Bad]] = {
         "spec.scaleRef.spend", "Required value", {"spec.scaleRef.spend": REMOVED}, native=True
     ),
     "a scale whose nodes have no price": Bad("spec", "set provider.costPerGPUHour", {"spec.provider": REMOVED}),
+    "an order that may arrive at once": Bad(
+        "spec.scaleRef.arriveWithin", "arriveWithin must be a duration", {"spec.scaleRef.arriveWithin": "0s"}
+    ),
+    "a node that leaves at once": Bad(
+        "spec.scaleRef.idleAfter", "idleAfter must be a duration", {"spec.scaleRef.idleAfter": "25h"}
+    ),
+    "a day's cap in words": Bad(
+        "spec.scaleRef.spend.perDay", "perDay must be a number", {"spec.scaleRef.spend.perDay": "much"}
+    ),
+    "a month's cap in words": Bad(
+        "spec.scaleRef.spend.perMonth", "perMonth must be a number", {"spec.scaleRef.spend.perMonth": "much"}
+    ),
     "a day that may cost more than its month": Bad(
         "spec.scaleRef.spend", "perDay must not be above perMonth", {"spec.scaleRef.spend.perDay": "5000"}
     ),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from meltguard.core.providers import effective_price, next_write, ordered, orders, overtaken, why_not
 from meltguard.core.purchases import Books, Provider, Scale, ScaleWrite, Stage, advanced, reopened
 from meltguard.core.scaling import Removal
-from meltguard.core.spend import Fare, Spend, affordable, charged, refunded
+from meltguard.core.spend import PENNY, Fare, Spend, affordable, charged, refunded
 from meltguard.core.units import Gpus, Instant, Money, PoolName, Seconds
 from support.core_values import a_node, a_pod
 from support.providers import DAY, MadeProvider, a_provider, a_scaling, a_want, calendar
@@ -170,9 +170,27 @@ def test_what_is_in_use_after_all_voids_its_removal() -> None:
     assert reopened(books, ["o1"]).nodes[0].stage is Stage.HERE
 
 
+def test_a_node_whose_next_hour_does_not_fit_leaves_in_time_and_another_comes_after_midnight() -> None:
+    made = MadeProvider(a_provider(scaling=a_scaling(per_day=Money(20.0)), now=Instant(DAY / 2)))
+    most, called_back = 0.0, False
+    while made.this.now < DAY:
+        made.use(used=True)
+        made.step(150.0, delivers=True)
+        made.buy(a_want(8 - 8 * len(made.this.books.nodes), on_order=made.on_order))
+        called_back = called_back or any(one.expiring for one in made.this.books.nodes)
+        most = max(most, made.this.books.spend.by_day.get("2026-10-01", 0.0))
+    assert called_back
+    assert 15.0 < most <= 20.0 + PENNY
+    assert made.this.books.nodes == ()
+    for _ in range(3):
+        made.step(150.0, delivers=True)
+        made.buy(a_want())
+    assert made.this.books.nodes != ()
+
+
 PASSES = st.lists(
     st.tuples(
-        st.floats(1.0, 700.0),  # seconds until the next pass
+        st.floats(60.0, 200.0),  # seconds until the next pass
         st.booleans(),  # whether the provider delivers
         st.integers(0, 40),  # GPUs missing
         st.booleans(),  # whether the nodes are in use: recalled ones no more
@@ -192,7 +210,7 @@ def test_spend_stays_below_the_caps_and_replicas_between_their_bounds(
     days: dict[str, float] = {}
     for seconds, delivers, missing, used in passes:
         made.use(used=used)
-        made.step(min(seconds, 200.0), delivers=delivers)
+        made.step(seconds, delivers=delivers)
         made.buy(a_want(missing, on_order=made.on_order) if missing else None)
         days.update(made.this.books.spend.by_day)
         assert made.this.scale is not None
