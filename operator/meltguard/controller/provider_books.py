@@ -37,15 +37,15 @@ def read_books(status: ProviderStatus | None) -> Books:
 def _read_bought(one: BoughtStatus) -> Bought:
     return Bought(
         id=one.id,
-        policy_uid=one.policy_uid,
+        policy_uid=one.policy_uid or "",
         stage=one.stage,
         asked_at=parse_instant(one.since),
         paid_until=parse_instant(one.paid_until),
         node=NodeName(one.node) if one.node else None,
-        uid=one.node_uid,
+        uid=one.node_uid or "",
         idle_since=_instant(one.idle_since),
-        expiring=one.expiring,
-        why=one.why,
+        expiring=bool(one.expiring),
+        why=one.why or "",
     )
 
 
@@ -59,10 +59,10 @@ def write_books(this: Provider) -> ProviderStatus:
         available=available(this),
         spent_today=f"{books.spend.by_day.get(today.day, 0.0):.2f}",
         spent_this_month=f"{books.spend.by_month.get(today.month, 0.0):.2f}",
-        cost_per_node_hour="" if this.price is None else f"{this.price:.2f}",
+        cost_per_node_hour=None if this.price is None else f"{this.price:.2f}",
         arrival=None if books.arrival is None else f"{books.arrival:.1f}",
-        reason=reason,
-        why=why,
+        reason=reason or None,
+        why=why or None,
         failures=books.failures,
         rest_until=None if books.rest_until is None else rfc3339(books.rest_until),
         ordered=books.counts.ordered,
@@ -81,14 +81,14 @@ def _bought(one: Bought) -> BoughtStatus:
     return BoughtStatus(
         id=one.id,
         stage=one.stage,
-        policy_uid=one.policy_uid,
+        policy_uid=one.policy_uid or None,
         since=rfc3339(one.asked_at),
         paid_until=rfc3339(one.paid_until),
-        node=one.node or "",
-        node_uid=one.uid,
+        node=one.node,
+        node_uid=one.uid or None,
         idle_since=None if one.idle_since is None else rfc3339(one.idle_since),
-        expiring=one.expiring,
-        why=one.why,
+        expiring=True if one.expiring else None,
+        why=one.why or None,
     )
 
 
