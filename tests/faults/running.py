@@ -16,6 +16,7 @@ from faults.scenario import CALM, Case, Meddling, Outcome, Stage
 from faults.setting import Setting, until
 from meltguard.clock import SystemClock
 
+NOT_READY: Final = "node.kubernetes.io/not-ready"
 QUIET: Final = 2.0
 """Seconds for which the end state is watched."""
 
@@ -102,6 +103,7 @@ class Runner:
 
     async def _ending(self, case: Case, stage: Stage, before: dict[str, Node]) -> None:
         """L1 and L4: the end state is the fault-free run's, stays so, and the status says what is."""
+        await until(self._is_told_ready, 10.0)
         first = await self._setting.nodes()
         if not await until(lambda: self._is_observed(stage), 10.0):
             self._find("L4", "status.observedGeneration is not the policy's generation")
@@ -117,6 +119,11 @@ class Runner:
                 self._find("L1", f"{name}: {part} was {was} and is {now} at the end")
             if name in first and list(differences(first[name], nodes[name])):
                 self._find("L1", f"{name} went on changing after the end")
+
+    async def _is_told_ready(self) -> bool:
+        """Kubernetes takes its own taint off a node that was made anew a moment after that node is Ready."""
+        nodes = await self._setting.nodes()
+        return not any(key == NOT_READY for node in nodes.values() if node.ready for key, _, _ in node.taints)
 
     async def _told_to_stay(self) -> None:
         """Who still runs on a node that is home must not go on believing that it has to leave."""

@@ -5,7 +5,7 @@ from pydantic import Field, ValidationError
 from meltguard.api.wire import MessageModel
 from meltguard.core.policy import Level
 from meltguard.core.seen import SOME_EVIDENCE, Held, Memory, Recalled, Slowed
-from meltguard.core.units import Instant, Percent, PoolName, Share, TierName, Units, UnitsPerSecond
+from meltguard.core.units import Instant, NodeName, Percent, PoolName, Share, TierName, Units, UnitsPerSecond
 
 MAX_MEMORY_BYTES = 2048
 
@@ -46,6 +46,7 @@ class MemoryText(MessageModel):
     rested: dict[str, float] = Field(default_factory=dict)
     recalled: dict[str, tuple[float, int]] = Field(default_factory=dict)
     returned_at: float | None = None
+    yielded: tuple[str, float] | None = None
     slowed: dict[str, tuple[int, float]] = Field(default_factory=dict)
 
 
@@ -91,6 +92,7 @@ def read_memory(text: str | None) -> Memory:
         rested={node: Instant(at) for node, at in read.rested.items()},
         recalled={PoolName(pool): Recalled(at=Instant(at), times=n) for pool, (at, n) in read.recalled.items()},
         returned_at=_instant(read.returned_at),
+        yielded=None if read.yielded is None else (NodeName(read.yielded[0]), Instant(read.yielded[1])),
         slowed={name: Slowed(share=Percent(share), since=Instant(at)) for name, (share, at) in read.slowed.items()},
     )
 
@@ -120,6 +122,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         rested={node: _rounded(at) for node, at in rested.items()},
         recalled={pool: (_rounded(one.at), one.times) for pool, one in memory.recalled.items()},
         returned_at=_rounded_or_none(memory.returned_at),
+        yielded=None if memory.yielded is None else (memory.yielded[0], _rounded(memory.yielded[1])),
         slowed={name: (one.share, _rounded(one.since)) for name, one in memory.slowed.items()},
     ).model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
 

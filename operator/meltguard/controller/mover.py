@@ -21,6 +21,7 @@ from meltguard.core.moves import next_action, put_back
 from meltguard.core.node_shape import is_home
 from meltguard.core.policy import Policy
 from meltguard.core.providers import Want
+from meltguard.core.sharing import FRESH, Peer
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid
 from meltguard.errors import Conflict, Fenced, MeltguardError, Unavailable
 from meltguard.ports import Clock, Fleet, NodeMoves, PodWrites
@@ -49,6 +50,7 @@ class Board:
     wants: dict[str, Want] = field(default_factory=dict)  # what providers are asked for, by policy uid
     rested: dict[str, Instant] = field(default_factory=dict)  # node name to when it came home
     waits: dict[NodeName, str] = field(default_factory=dict)  # what a claimed node is waiting for
+    peers: dict[str, Peer] = field(default_factory=dict)  # services that want nodes, by policy uid
 
     def remember(self, rested: Mapping[str, Instant]) -> None:
         """What was written down before this process began: a rest does not end with who granted it."""
@@ -61,11 +63,25 @@ class Board:
         left = {name: intent for name, intent in self.intents.get(policy_uid, {}).items() if name != node}
         self.intents[policy_uid] = left
 
+    def heard(self, policy_uid: str, peer: Peer | None) -> None:
+        """What a service wants now; None: nothing. Whoever goes on finding none waits since the first time."""
+        before = self.peers.pop(policy_uid, None)
+        if peer is None:
+            return
+        goes_on = before is not None and before.finds_none and peer.finds_none
+        self.peers[policy_uid] = replace(peer, since=before.since) if before and goes_on else peer
+
+    def others(self, policy_uid: str, now: Instant) -> tuple[Peer, ...]:
+        """What all the other services want, as far as they said so lately."""
+        said = ((uid, peer) for uid, peer in sorted(self.peers.items()) if uid != policy_uid)
+        return tuple(peer for _, peer in said if now - peer.at <= FRESH)
+
     def forget(self, policy_uid: str) -> None:
         """The policy is gone: its nodes go home by that."""
         self.intents.pop(policy_uid, None)
         self.wanted.pop(policy_uid, None)
         self.wants.pop(policy_uid, None)
+        self.peers.pop(policy_uid, None)
 
 
 @dataclass(slots=True)

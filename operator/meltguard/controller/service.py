@@ -105,6 +105,7 @@ class ServiceLoop:
         found, means = self.found, self._means
         seen, rollout = await means.observer.observe(found, self._book)
         now = means.clock.now()
+        seen = replace(seen, peers=means.board.others(found.policy.uid, now))
         memory = replace(self._memory, rested=dict(means.board.rested))
         decision = self._paused(decide(found.policy, memory, seen, now))
         self._memory = decision.memory
@@ -114,6 +115,7 @@ class ServiceLoop:
         means.board.wants.pop(found.policy.uid, None)
         if decision.want is not None:
             means.board.wants[found.policy.uid] = decision.want
+        means.board.heard(found.policy.uid, decision.as_peer)
         if decision.borrow:
             wish = Wish(policy=found.policy, plan=decision.borrow, shortage=decision.shortage)
             means.board.wanted[found.policy.uid] = wish

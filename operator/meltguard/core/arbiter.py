@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from meltguard.core.decision import Borrow, Shortage
-from meltguard.core.loans import choose_loans, room_of
+from meltguard.core.loan_rules import room_of
+from meltguard.core.loans import choose_loans
 from meltguard.core.policy import Policy
 from meltguard.core.pools import PoolView
+from meltguard.core.sharing import first
 from meltguard.core.units import Gpus, NodeName, PoolName
 
 
@@ -52,8 +54,8 @@ class _Taker:
         return self.held / (capacity.weight if capacity else 1)
 
     @property
-    def name(self) -> tuple[str, str]:
-        return (self.wish.policy.key, self.wish.policy.uid)
+    def key(self) -> str:
+        return f"{self.wish.policy.key} {self.wish.policy.uid}"
 
 
 def arbitrate(wishes: Iterable[Wish]) -> tuple[Award, ...]:
@@ -61,7 +63,7 @@ def arbitrate(wishes: Iterable[Wish]) -> tuple[Award, ...]:
     takers = [_taker(wish) for wish in sorted(wishes, key=_wish_name)]
     awards: list[Award] = []
     while takers := [taker for taker in takers if taker.plan]:
-        winner = _next(takers)
+        winner = first(takers)
         borrow, winner.plan = winner.plan[0], winner.plan[1:]
         gpus = _gpus(winner.wish, borrow.node)
         winner.held, winner.missing = Gpus(winner.held + gpus), Gpus(max(0, winner.missing - gpus))
@@ -80,14 +82,6 @@ def _taker(wish: Wish) -> _Taker:
     short = wish.shortage
     held = Gpus(sum(node.gpus for node in short.seen.loans)) if short else Gpus(0)
     return _Taker(wish=wish, plan=wish.plan, held=held, missing=short.missing if short else Gpus(len(wish.plan)))
-
-
-def _next(takers: Sequence[_Taker]) -> _Taker:
-    unmet: dict[int, int] = {}
-    for taker in takers:
-        unmet[taker.priority] = unmet.get(taker.priority, 0) + taker.missing
-    top = max(unmet, key=lambda priority: (priority * unmet[priority], priority))
-    return min((taker for taker in takers if taker.priority == top), key=lambda taker: (taker.fill, taker.name))
 
 
 def _gpus(wish: Wish, name: NodeName) -> Gpus:

@@ -9,7 +9,7 @@ from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, Sho
 from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
 from meltguard.core.level import LevelState, Pressing, next_level
-from meltguard.core.loans import arriving_gpus, missing_gpus
+from meltguard.core.loans import arriving_gpus, missing_gpus, waits_for
 from meltguard.core.measure import Measured, all_signals, measure
 from meltguard.core.plausible import are_used, confirming, usual_after
 from meltguard.core.policy import Level, Policy, TierState
@@ -21,7 +21,7 @@ from meltguard.core.returns import Ebb, breach_since, returns, spare_since
 from meltguard.core.rollout import rollouts
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.tiers import Law, Limited, active_overrides, limit_tiers
-from meltguard.core.units import Gpus, Instant, Pressure, Seconds, UnitsPerSecond
+from meltguard.core.units import Gpus, Instant, PoolName, Pressure, Seconds, UnitsPerSecond
 
 LONGEST_SPAN = Seconds(10.0)
 """A longer pause between two decisions counts as this much: after it nothing may jump."""
@@ -37,6 +37,7 @@ class LoanChoice:
     usual: UnitsPerSecond | None = None  # demand
     shortage: Shortage | None = None
     want: Want | None = None
+    waits_for: frozenset[PoolName] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,9 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
     limited = limit_tiers(policy, level.level, _law(measured, spendable, (span, now), level.level), memory.limits)
     tiers, trim = limited.limits, _trim(policy, memory, (measured, limited), span)
     features, slowed = feature_shares(policy, level.level, memory.slowed, now)
-    ebb = _ebb(policy, memory, seen, (measured, level.level, tiers, now))
+    loans = _borrow(policy, memory, seen, (signals, measured, top, (now, span)))
+    missing = loans.shortage.missing if loans.shortage else Gpus(0)
+    ebb = _ebb(policy, memory, seen, (measured, level.level, tiers, (missing, now)))
     parts = Parts(
         signals=signals,
         top=top,
@@ -81,7 +84,7 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
         spendable=spendable,
         tiers=tiers,
         features=features,
-        loans=_borrow(policy, memory, seen, (signals, measured, top, (now, span))),
+        loans=loans,
         ebb=ebb,
         spare=spare_since(ebb),
         learning=learning,
@@ -106,6 +109,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         breach_since=parts.ebb.breach_since,
         recalled=noted(memory, ways.recalling, now),
         returned_at=memory.returned_at if ways.calm is None else now,
+        yielded=ways.yielded or memory.yielded,
     )
     remembered = pods.remembered(left)
     return Decision(
@@ -129,6 +133,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         memory=replace(remembered, decided_at=None) if parts.learning else remembered,
         shortage=parts.loans.shortage,
         want=parts.loans.want,
+        waits_for=parts.loans.waits_for,
         heat=parts.measured.heat_by_pod,
         learning=parts.learning,
     )
@@ -240,6 +245,7 @@ def _borrow(
         usual=usual_after(short, span) if measured.answers else memory.usual,
         shortage=choice.shortage,
         want=choice.want,
+        waits_for=waits_for(choice.shortage, choice.taken),
     )
 
 
@@ -247,9 +253,9 @@ def _ebb(
     policy: Policy,
     memory: Memory,
     seen: Snapshot,
-    context: tuple[Measured, Level, tuple[TierLimit, ...], Instant],
+    context: tuple[Measured, Level, tuple[TierLimit, ...], tuple[Gpus, Instant]],
 ) -> Ebb:
-    measured, level, tiers, now = context
+    measured, level, tiers, (missing, now) = context
     return Ebb(
         policy=policy,
         seen=seen,
@@ -259,6 +265,7 @@ def _ebb(
         demand=UnitsPerSecond(sum(measured.demand.values())) if measured.answers else None,
         per_gpu=measured.per_gpu,
         gpus=measured.load.gpus,
+        missing=missing,
         now=now,
         breach_since=breach_since(seen, memory, now),
     )

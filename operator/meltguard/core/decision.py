@@ -1,7 +1,7 @@
 """A decision: what to do, and why, in the same breath."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from meltguard.core.move_actions import Intent
@@ -9,6 +9,7 @@ from meltguard.core.policy import Capacity, Level, Override, Policy, TierState
 from meltguard.core.providers import Want
 from meltguard.core.rollout import Rollouts
 from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.sharing import Peer, a_peer
 from meltguard.core.units import (
     GpuHours,
     Gpus,
@@ -101,6 +102,11 @@ class Shortage:
     missing: Gpus  # beyond the GPUs that serve and those on their way
     now: Instant
 
+    @property
+    def taker(self) -> Peer:
+        """This service among the others that want nodes."""
+        return a_peer(self.policy.key, self.capacity, sum(node.gpus for node in self.seen.loans), self.missing)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetReplicas:
@@ -132,6 +138,15 @@ class Decision:
     next_change: str  # what is earliest to change, or what would unblock it
     memory: Memory
     heat: Mapping[PodUid, Share] = field(default_factory=dict)  # what it leaves of each pod's GPUs; 1 is cool
+    waits_for: frozenset[PoolName] = frozenset()  # lenders that are borrowed from, or would be, had they room
     shortage: Shortage | None = None  # what `borrow` was planned from; None: nothing is ever borrowed
     want: Want | None = None  # what providers are asked for
     learning: bool = False  # nothing of this may be issued yet: what the pods hold is not known
+
+    @property
+    def as_peer(self) -> Peer | None:
+        """What other services must know of it; None where it wants no node."""
+        if self.shortage is None or not self.waits_for:
+            return None
+        found = replace(self.shortage.taker, lenders=self.waits_for, finds_none=not self.borrow)
+        return replace(found, since=self.at, at=self.at)

@@ -5,13 +5,16 @@ from typing import Final
 
 from meltguard.core.decision import Borrow, Outcome, Shortage
 from meltguard.core.fleet import NodeView
+from meltguard.core.ledger import gpus_of
 from meltguard.core.level import ENTER
 from meltguard.core.loan_words import plan_in_words
+from meltguard.core.node_rules import unfit
 from meltguard.core.plausible import platform_confirms, surge_is_plausible
 from meltguard.core.policy import Level, Mode
 from meltguard.core.pools import PoolView
 from meltguard.core.rest import rest_of
-from meltguard.core.units import Seconds, Share
+from meltguard.core.sharing import my_room
+from meltguard.core.units import Gpus, Seconds, Share
 from meltguard.core.waiting import outranking
 
 COVERAGE: Final = Share(0.8)
@@ -179,6 +182,34 @@ def lender_has_rested(short: Shortage, lender: PoolView) -> Outcome:
     )
 
 
+def others_have_their_share(short: Shortage, lender: PoolView) -> Outcome:
+    """Where several want the lender's nodes, the next goes to the one whose it is by priority and weight."""
+    name = lender.pool.name
+    rivals = sorted(peer.key for peer in short.seen.peers if name in peer.lenders)
+    holds = not rivals or free_now(short, lender) <= 0 or room_for(short, lender) > 0
+    said = f"what pool {name} can lend goes to {', '.join(rivals)} first, by priority and weight"
+    text = said if not holds else f"nobody comes first at pool {name}"
+    return Outcome(rule="others have their share", holds=holds, text=text)
+
+
+def room_of(lender: PoolView) -> int:
+    """How many nodes a pool may still lend."""
+    lending = lender.pool.lending
+    return min(lending.max_loans - len(lender.lent), len(lender.at_home) - lender.floor) if lending else 0
+
+
+def room_for(short: Shortage, lender: PoolView) -> int:
+    """How many of them this service may take now, as others want some too."""
+    each = Gpus(max(1, gpus_of(lender) // max(1, len(lender.members))))
+    return my_room(short.taker, short.seen.peers, lender.pool.name, (free_now(short, lender), each))
+
+
+def free_now(short: Shortage, lender: PoolView) -> int:
+    """How many can be had at this moment: shares are of these, not of what still rests."""
+    fit = sum(not (unfit(node) or resting(short, node)) for node in lender.members)
+    return max(0, min(room_of(lender), fit))
+
+
 def nobody_of_rank_waits(short: Shortage, lender: PoolView) -> Outcome:
     """What would be called home at once is not borrowed."""
     pod = outranking(short.seen, lender.pool, lender.members, short.now)
@@ -197,7 +228,11 @@ LENDER_RULES: Final[tuple[LenderRule, ...]] = (
     nobody_of_rank_waits,  # it wants them now
     lender_has_room,  # how many
     lender_keeps_its_floor,  # what stays
+    others_have_their_share,  # whose the next one is
 )
+
+BOUNDED: Final = frozenset({lender_has_room, lender_keeps_its_floor, others_have_their_share})
+"""Where only these say no, the service waits its turn at that lender."""
 
 
 def resting(short: Shortage, node: NodeView) -> str:

@@ -7,9 +7,20 @@ from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
 from meltguard.core.fleet import HOMEWARD, NodeView
 from meltguard.core.harm import Stakes, elsewhere, losses, lost_hours, survey
 from meltguard.core.ledger import NOTHING, burden, gpus_of
-from meltguard.core.loan_rules import LENDER_RULES, LOAN_RULES, mode_allows_moves, resting, too_small
+from meltguard.core.loan_rules import (
+    BOUNDED,
+    LENDER_RULES,
+    LOAN_RULES,
+    mode_allows_moves,
+    resting,
+    room_for,
+    room_of,
+    shortage_lasts,
+    too_small,
+)
 from meltguard.core.loan_words import refusals_in_words, still_missing, taken_in_words
 from meltguard.core.node_rules import unfit
+from meltguard.core.policy import Mode
 from meltguard.core.pools import PoolView
 from meltguard.core.seen import Snapshot
 from meltguard.core.units import GpuHours, Gpus, NodeName, PoolName, UnitsPerSecond
@@ -73,7 +84,7 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
     need = Need(
         missing=short.missing,
         room=short.capacity.max_loans - len(short.seen.loans),
-        rooms={lender.pool.name: room_of(lender) for lender in lenders},
+        rooms={lender.pool.name: room_for(short, lender) for lender in lenders},
         priority=short.seen.priority,
     )
     choice = choose_nodes(places, need, _stakes(short))
@@ -150,10 +161,21 @@ def _names(choice: Choice) -> list[NodeName]:
     return [node.name for node in choice.nodes]
 
 
-def room_of(lender: PoolView) -> int:
-    """How many nodes a pool may still lend."""
-    lending = lender.pool.lending
-    return min(lending.max_loans - len(lender.lent), len(lender.at_home) - lender.floor) if lending else 0
+def waits_for(short: Shortage, plan: Sequence[Borrow]) -> frozenset[PoolName]:
+    """The lenders that this service takes from now, or would if they had room: where it stands in a queue.
+
+    From the first sample on, so that of two that begin at the same time neither takes the other's share.
+    """
+    asked = (rule(short).holds for rule in LOAN_RULES if rule is not shortage_lasts)
+    if short.policy.mode is not Mode.ENFORCE or not all(asked):
+        return frozenset()
+    named = (short.seen.pools[name] for name in short.capacity.borrow_from if name in short.seen.pools)
+    willing = [
+        lender for lender in named if all(rule(short, lender).holds for rule in LENDER_RULES if rule not in BOUNDED)
+    ]
+    early = not shortage_lasts(short).holds
+    queued = {lender.pool.name for lender in willing if early or room_of(lender) <= 0 or room_for(short, lender) <= 0}
+    return frozenset(queued | {borrow.home for borrow in plan})
 
 
 def arriving_gpus(seen: Snapshot, serving_nodes: frozenset[str]) -> Gpus:

@@ -10,6 +10,7 @@ from meltguard.core.move_actions import Intent, Wanted
 from meltguard.core.policy import Level, Mode, Policy
 from meltguard.core.pools import PoolView
 from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.sharing import BETWEEN, a_peer, gives_way_to
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Seconds, UnitsPerSecond
 from meltguard.core.waiting import outranking, wants
 
@@ -29,6 +30,7 @@ class Ebb:
     demand: UnitsPerSecond | None  # None: the agents do not answer
     per_gpu: UnitsPerSecond | None
     gpus: Gpus  # that serve
+    missing: Gpus  # that the demand needs beyond those
     now: Instant
     breach_since: Mapping[PoolName, Instant]  # a lender stands below its floor since then
 
@@ -72,6 +74,7 @@ class Returns:
     intents: Mapping[NodeName, Intent]
     recalling: frozenset[PoolName]  # lenders that call a node back now, against the borrower's need
     calm: NodeName | None  # the node that goes because the service does without it
+    yielded: tuple[NodeName, Instant] | None = None  # the node that goes home for another service, and since when
 
 
 def returns(ebb: Ebb, spare: Instant | None) -> Returns:
@@ -83,11 +86,46 @@ def returns(ebb: Ebb, spare: Instant | None) -> Returns:
         lasted = f"{ebb.policy.capacity.return_after:.0f} s"
         why = f"the service stayed calm for {lasted} and would without this node"
         decided[calm] = Intent(wanted=Wanted.HOME, why=why)
+    yielded = _given_up(ebb, decided)
+    if yielded is not None:
+        decided[yielded.node] = Intent(wanted=Wanted.HOME, why=yielded.why)
     return Returns(
         intents=decided,
         recalling=frozenset(claim.home for claim in out if _why_lender_wants_it(ebb, claim)),
         calm=calm,
+        yielded=(yielded.node, yielded.since) if yielded else None,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _GivenUp:
+    node: NodeName
+    since: Instant
+    why: str
+
+
+def _given_up(ebb: Ebb, decided: Mapping[NodeName, Intent]) -> _GivenUp | None:
+    """The youngest loan that another service should rather have; one at a time, asked for until it is on its way."""
+    capacity, last = ebb.policy.capacity, ebb.memory.yielded
+    if capacity is None or ebb.policy.mode is not Mode.ENFORCE:
+        return None
+    if any(intent.wanted is not Wanted.OUT for intent in decided.values()):
+        return None
+    lately = last if last is not None and ebb.now - last[1] < BETWEEN else None
+    me = a_peer(ebb.policy.key, capacity, sum(node.gpus for node in ebb.seen.loans), ebb.missing)
+    for node in sorted(ebb.seen.loans, key=_claimed_at, reverse=True):
+        if node.claim is None or node.claim.step is not MoveStep.LENT or (lately and lately[0] != node.name):
+            continue
+        peer = gives_way_to(me, ebb.seen.peers, node.claim.home, (node.gpus, ebb.now))
+        if peer is not None:
+            why = f"{peer.key} waits for a node of pool {node.claim.home} and has {peer.held} GPUs on loan"
+            told = f"{why} for a weight of {peer.weight}, {me.key} has {me.held} for {me.weight}"
+            return _GivenUp(node=node.name, since=lately[1] if lately else ebb.now, why=told)
+    return None
+
+
+def _claimed_at(node: NodeView) -> tuple[float, NodeName]:
+    return (node.claim.since if node.claim else 0.0, node.name)
 
 
 def _leaves_calmly(ebb: Ebb, spare: Instant | None, decided: Mapping[NodeName, Intent]) -> NodeName | None:

@@ -8,6 +8,7 @@ from meltguard.core.fleet import Claim, Guards, NodeView, PodView
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
+from meltguard.core.sharing import Peer
 from meltguard.core.units import (
     GpuHours,
     Gpus,
@@ -128,6 +129,7 @@ class Snapshot:
     clocks: tuple[GpuClock, ...] = ()  # of the service's GPUs; none where nobody tells
     rollout: RolloutView | None = None  # of the workload; None: not known
     rollout_problem: str = ""  # why it is not
+    peers: tuple[Peer, ...] = ()  # other services that want nodes now
 
     @property
     def coverage(self) -> Share:
@@ -181,4 +183,5 @@ class Memory:
     rested: Mapping[str, Instant] = field(default_factory=dict)  # node name to when it came home
     recalled: Mapping[PoolName, Recalled] = field(default_factory=dict)
     returned_at: Instant | None = None  # a node last went home because the service was calm
+    yielded: tuple[NodeName, Instant] | None = None  # the node that last went home for another service, since when
     slowed: Mapping[str, Slowed] = field(default_factory=dict)  # by feature

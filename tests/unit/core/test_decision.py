@@ -260,6 +260,7 @@ def test_the_rules_stand_in_their_order() -> None:
         "nobody_of_rank_waits",
         "lender_has_room",
         "lender_keeps_its_floor",
+        "others_have_their_share",
     ]
     assert NODE_RULES[0].__name__ == "_unmanaged"
 
