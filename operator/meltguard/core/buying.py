@@ -13,8 +13,9 @@ from meltguard.core.loan_rules import (
     no_window_denies,
     pool_lends,
     resting,
+    room_of,
 )
-from meltguard.core.loans import choose_loans, room_of
+from meltguard.core.loans import choose_loans
 from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Mode, Source
 from meltguard.core.pools import PoolView

@@ -172,16 +172,16 @@ def test_what_is_in_use_after_all_voids_its_removal() -> None:
 
 def test_a_node_whose_next_hour_does_not_fit_leaves_in_time_and_another_comes_after_midnight() -> None:
     made = MadeProvider(a_provider(scaling=a_scaling(per_day=Money(20.0)), now=Instant(DAY / 2)))
-    most, called_back = 0.0, False
+    most, called_back, went = 0.0, False, False
     while made.this.now < DAY:
         made.use(used=True)
         made.step(150.0, delivers=True)
         made.buy(a_want(8 - 8 * len(made.this.books.nodes), on_order=made.on_order))
         called_back = called_back or any(one.expiring for one in made.this.books.nodes)
+        went = went or (called_back and not made.this.books.nodes)
         most = max(most, made.this.books.spend.by_day.get("2026-10-01", 0.0))
-    assert called_back
+    assert went
     assert 15.0 < most <= 20.0 + PENNY
-    assert made.this.books.nodes == ()
     for _ in range(3):
         made.step(150.0, delivers=True)
         made.buy(a_want())
