@@ -38,6 +38,7 @@ class Metadata(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     creation_timestamp: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
+    generation: int = 0
     deletion_timestamp: str | None = None
     owner_references: tuple[Owner, ...] | None = None
 
