@@ -117,7 +117,7 @@ class Departures(Protocol):
     """Tells a provider which of its nodes is to go. Both calls are safe to repeat."""
 
     async def mark(self, node: NodeView, order: str, removal: Removal, epoch: Epoch) -> None:
-        """Cordon the node and mark it with its order, if nobody has claimed it since it was read.
+        """Cordon the node and mark it with its order, if nobody has claimed or cordoned it since it was read.
 
         Raises:
             Conflict: it is not as it was read; read it again.

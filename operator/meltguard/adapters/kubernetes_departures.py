@@ -7,7 +7,7 @@ import msgspec
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.api.node_patch import mark_patch, unmark_patch
-from meltguard.core.fleet import NodeView
+from meltguard.core.fleet import LEAVING_ANNOTATION, NodeView
 from meltguard.core.scaling import Removal
 from meltguard.core.units import Epoch
 from meltguard.errors import InvalidInput
@@ -26,7 +26,8 @@ class KubernetesDepartures:
 
     async def mark(self, node: NodeView, order: str, removal: Removal, epoch: Epoch) -> None:
         """Cordon and mark, the node first: a Machine is named only once nothing new can come. Raises as the port."""
-        await self._patch(node, mark_patch(node, order, epoch))
+        if node.annotations.get(LEAVING_ANNOTATION) != order:
+            await self._patch(node, mark_patch(node, order, epoch))
         if removal is Removal.CLUSTER_MACHINE:
             await self._annotate(node, order)
 

@@ -36,9 +36,10 @@ def release_patch(node: NodeView, claim: Claim, epoch: Epoch) -> list[PatchOp]:
 
 
 def mark_patch(node: NodeView, order: str, epoch: Epoch) -> list[PatchOp]:
-    """Cordon a bought node that nobody has claimed, and name the order that it came by: it may be removed."""
+    """Cordon a bought node that nobody has claimed or cordoned, and name its order: it may be removed."""
     return [
         *_tests(node, fresh=True),
+        {"op": "test", "path": "/spec/unschedulable", "value": None},
         *_cordon_ops(node, replace(_as_found(node), unschedulable=True)),
         _set_annotation(LEAVING_ANNOTATION, order),
         _set_annotation(EPOCH_ANNOTATION, str(epoch)),

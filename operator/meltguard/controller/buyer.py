@@ -7,18 +7,17 @@ status says what may have been done.
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Protocol
 
-import msgspec
-
-from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
+from meltguard.api.provider_status import ProviderStatus
 from meltguard.api.provider_terms import calendar_of
-from meltguard.api.to_core import PoolObject, read_pool
+from meltguard.api.to_core import PoolObject
 from meltguard.controller.events import EventLog, Reason, pool_ref
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.mover import Board
+from meltguard.controller.order_books import ReadPool
 from meltguard.controller.provider_books import read_books, write_books
-from meltguard.controller.resources import POOLS, CustomResources
+from meltguard.controller.resources import CustomResources
 from meltguard.core.fleet import LEAVING_ANNOTATION, NodeView
 from meltguard.core.loan_rules import FLEET_FRESH
 from meltguard.core.pools import assign
@@ -29,6 +28,18 @@ from meltguard.errors import Conflict, InvalidInput, Unavailable
 from meltguard.ports import Clock, Departures, Fleet, Providers, ReadScale
 
 log = logging.getLogger(__name__)
+
+
+class OrderStore(Protocol):
+    """Where orders are written down. `OrderBooks` says what may be raised."""
+
+    async def read(self, pool: PoolName) -> ReadPool | None:
+        """A pool with its books; None where it is gone."""
+        ...
+
+    async def write(self, pool: PoolName, version: str, status: ProviderStatus) -> str:
+        """Replace the books, if they are still as read; the version afterwards."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +57,7 @@ class Looked:
 class Buyer:
     """One pass looks at every pool with a scaleRef, and changes each one's replicas at most once."""
 
-    api: KubernetesApi
+    books: OrderStore
     resources: CustomResources
     fleet: Fleet
     providers: Providers
@@ -76,18 +87,17 @@ class Buyer:
 
     async def _look(self, one: PoolObject) -> Looked | None:
         try:
-            body = await self.api.get(f"{POOLS}/{one.pool.name}")
-            if body is None:
+            pool = await self.books.read(one.pool.name)
+            if pool is None:
                 return None
-            found = read_pool(msgspec.json.decode(body, type=dict[str, Any]))
-            books = read_books(found.status.provider)
-            provider, read = await self._provider(found, books)
+            books = read_books(pool.found.status.provider)
+            provider, read = await self._provider(pool.found, books)
         except (InvalidInput, Unavailable) as exc:  # unknown spend, or an unknown zone: nothing is ordered
             log.warning("provider not read", extra={"pool": one.pool.name, "why": str(exc)})
             return None
-        version = msgspec.json.decode(body, type=_Versioned).metadata.resource_version
         after = advanced(replace(provider, books=overtaken(provider)))
-        return Looked(found=found, version=version, before=books, provider=await self._emptied(after), read=read)
+        after = await self._emptied(after)
+        return Looked(found=pool.found, version=pool.version, before=books, provider=after, read=read)
 
     async def _provider(self, found: PoolObject, books: Books) -> tuple[Provider, ReadScale | None]:
         scaling = found.pool.scaling
@@ -132,20 +142,24 @@ class Buyer:
             node = await self.fleet.fresh(one.node)
             if node is None or node.uid != one.uid:
                 continue
-            if node.claim is not None or (node.movable_pods and LEAVING_ANNOTATION in node.annotations):
+            marked = node.annotations.get(LEAVING_ANNOTATION) == one.id
+            if node.claim is not None or node.movable_pods:
                 busy.append(one.id)
-            elif LEAVING_ANNOTATION in node.annotations and node.unschedulable and not node.movable_pods:
+            elif node.unschedulable and not marked:
+                log.info("node not marked", extra={"node": node.name, "why": "somebody else has cordoned it"})
+            elif await self._mark(node, one, this) and marked and node.unschedulable:
                 verified.add(one.id)
-            else:
-                await self._mark(node, one, this)
         await self._unmark(this, busy)
         return replace(this, books=reopened(this.books, busy), verified=frozenset(verified))
 
-    async def _mark(self, node: NodeView, one: Bought, this: Provider) -> None:
+    async def _mark(self, node: NodeView, one: Bought, this: Provider) -> bool:
+        """Each time anew: a mark may have been written by half."""
         try:
             await self.departures.mark(node, one.id, this.scaling.removal, self.epoch)
         except (Conflict, Unavailable, InvalidInput) as exc:
             log.info("node not marked", extra={"node": node.name, "why": str(exc)})
+            return False
+        return True
 
     async def _unmark(self, this: Provider, busy: Iterable[str]) -> None:
         """Who bears the mark and does not leave is open again."""
@@ -178,12 +192,9 @@ class Buyer:
         status = write_books(this)
         if status == one.found.status.provider and this.books == one.before:
             return one.version
-        body = {"provider": status.model_dump(mode="json", by_alias=True)}
-        patch = {"metadata": {"resourceVersion": one.version}, "status": body}
-        path = f"{POOLS}/{this.pool.name}/status"
-        answer = await self.api.patch(path, msgspec.json.encode(patch), PatchKind.MERGE)
+        version = await self.books.write(this.pool.name, one.version, status)
         await self._tell(this, one.before)
-        return msgspec.json.decode(answer, type=_Versioned).metadata.resource_version
+        return version
 
     async def _tell(self, this: Provider, before: Books) -> None:
         about, name = pool_ref(this.pool), this.pool.name
@@ -210,11 +221,3 @@ def changes(before: Books, after: Books) -> list[tuple[Reason, int, str]]:
 
 def _was_expiring(before: Books, one: Bought) -> bool:
     return any(old.id == one.id and old.expiring for old in before.nodes)
-
-
-class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
-    resource_version: str
-
-
-class _Versioned(msgspec.Struct, frozen=True):
-    metadata: _Metadata

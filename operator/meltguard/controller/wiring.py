@@ -22,6 +22,7 @@ from meltguard.controller.loops import HolderLoops
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.mover import Board, Mover
 from meltguard.controller.observe import Observer, Surroundings
+from meltguard.controller.order_books import OrderBooks
 from meltguard.controller.pools_status import PoolReporter
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper
@@ -143,7 +144,7 @@ def _reporter(term: Term) -> PoolReporter:
 def _buyer(term: Term) -> Buyer:
     process = term.process
     return Buyer(
-        api=term.api,
+        books=OrderBooks(api=term.api),
         resources=process.resources,
         fleet=process.fleet,
         providers=KubernetesProviders(term.api),
