@@ -9,7 +9,7 @@ from meltguard.adapters.kubernetes_autoscalers import KubernetesAutoscalers
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.scale_shape import WorkloadRef
-from meltguard.api.to_core import PolicyObject
+from meltguard.api.to_core import PolicyObject, PoolObject
 from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
 from meltguard.controller.books import lent_by
@@ -87,7 +87,6 @@ class Observer:
         every = self._outside.lost.counted(view.nodes)
         loans = loans_of(policy.uid, every)
         found_pools = [one for one in self._resources.pools() if not one.deleting]
-        pools = [one.pool for one in found_pools]
         now = self._outside.clock.now()
         nodes = frozenset(pod.node for pod in pods)
         readings, clocks, workload, rollout = await asyncio.gather(
@@ -101,7 +100,7 @@ class Observer:
             loads=book.loads(),
             readings=readings,
             clocks=clocks,
-            pools=assign(pools, every),
+            pools=assign([one.pool for one in found_pools], every),
             loans=loans,
             namespace_labels=self._resources.namespace_labels(policy.namespace),
             workload=workload,
@@ -113,16 +112,17 @@ class Observer:
             on_offer=on_offer(found_pools),
             lent_lately=lent_by(found_pools, now),
             priority=max((pod.priority for pod in pods), default=0),
-            hours={
-                pool.name: self._timetable.hours(pool.lending.windows, now)
-                for pool in pools
-                if pool.lending is not None
-            },
+            hours=self._hours(found_pools, now),
             rollout=rollout.view,
             rollout_problem=rollout.problem,
             revisions=self._revisions(found),
         )
         return seen, rollout
+
+    def _hours(self, pools: Iterable[PoolObject], now: Instant) -> dict[PoolName, Hours]:
+        """When each lender lends."""
+        lenders = ((one.pool.name, one.pool.lending) for one in pools)
+        return {name: self._timetable.hours(lending.windows, now) for name, lending in lenders if lending is not None}
 
     def version(self) -> int:
         """Grows with every change of nodes or pods."""
