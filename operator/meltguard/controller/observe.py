@@ -21,8 +21,8 @@ from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import GpuClock, PodRevision, Reading, Snapshot, Workload
-from meltguard.core.units import NodeName, PodUid, Seconds
+from meltguard.core.seen import GpuClock, Hours, PodRevision, Reading, Snapshot, Workload
+from meltguard.core.units import Instant, NodeName, PodUid, PoolName, Seconds
 from meltguard.errors import MeltguardError
 from meltguard.ports import Clock, Metrics, Target
 
