@@ -14,7 +14,13 @@ import pytest
 
 from meltguard.adapters.fleet_shape import read_node
 from meltguard.adapters.kubernetes_client import KubernetesApi
-from meltguard.adapters.kubernetes_departures import KubernetesDepartures
+from meltguard.adapters.kubernetes_departures import (
+    CLUSTER_NAMESPACE,
+    DELETE_MACHINE,
+    MACHINE,
+    MACHINES,
+    KubernetesDepartures,
+)
 from meltguard.adapters.kubernetes_providers import KubernetesProviders
 from meltguard.core.fleet import LEAVING_ANNOTATION, NodeView
 from meltguard.core.purchases import Scale
@@ -24,7 +30,7 @@ from meltguard.errors import Conflict, Fenced, InvalidInput, Unavailable
 from meltguard.localcluster.plane import Plane
 from meltguard.ports import Departures, Providers
 from support.admission import EPOCH, EPOCH_KEY, Shielded, a_node, note, put, shield
-from support.chart import NAMESPACE, RELEASE, rendered
+from support.chart import NAMESPACE, RELEASE, Manifest, rendered
 from support.fake_providers import FakeDepartures, FakeProviders
 from support.fakes import FakeFleet
 from support.providers import a_scaling
@@ -92,15 +98,35 @@ async def faked() -> AsyncIterator[Setting]:
     )
 
 
+MACHINES_HERE = f"{MACHINES}/namespaces/default/machines"
+
+
+def machines_crd() -> Manifest:
+    """Cluster API's Machine, as far as we write it."""
+    names = {"kind": "Machine", "plural": "machines", "singular": "machine"}
+    schema = {"openAPIV3Schema": {"type": "object"}}
+    versions = [{"name": "v1beta2", "served": True, "storage": True, "schema": schema}]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": "machines.cluster.x-k8s.io",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, of a test"},
+        },
+        "spec": {"group": "cluster.x-k8s.io", "scope": "Namespaced", "names": names, "versions": versions},
+    }
+
+
 @pytest.fixture(scope="module")
 def shielded(lone_plane: Plane, helm: Path) -> Shielded:
     """The plane under the chart's policies, with the right to scale node groups."""
     values = ["nodeLabelKeys={workload}", f"providers.scales[0].group={GROUP}"]
-    values.append("providers.scales[0].resource=nodegroups")
+    values += ["providers.scales[0].resource=nodegroups", "providers.markMachines=true"]
     admin = Rest.of(lone_plane.kubeconfig)
-    admin.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", CRD).must()
+    for kind in (CRD, machines_crd()):
+        admin.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", kind).must()
     ends = time.monotonic() + 30.0
-    while not admin.get(GROUPS).ok:
+    while not (admin.get(GROUPS).ok and admin.get(MACHINES_HERE).ok):
         assert time.monotonic() < ends, "the kind is not served"
         time.sleep(0.1)  # the API server tells nobody of a kind that is not served yet
     return shield(admin, rendered(helm, *[part for value in values for part in ("--set", value)]))
@@ -213,6 +239,22 @@ async def test_a_later_leader_fences_marks_off(setting: Setting) -> None:
 async def test_a_node_of_no_machine_is_not_taken_back_by_one(setting: Setting) -> None:
     with pytest.raises(InvalidInput, match="names no Machine"):
         await setting.departures.mark(await setting.read(setting.new_node()), "o7", Removal.CLUSTER_MACHINE, OURS)
+
+
+@pytest.mark.plane
+async def test_a_machine_of_cluster_api_is_named_and_let_off_again(lone_plane: Plane, shielded: Shielded) -> None:
+    machine = f"{MACHINES_HERE}/m1"
+    body = {"apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine", "metadata": {"name": "m1"}}
+    shielded.admin.post(MACHINES_HERE, body).must()
+    name = shielded.node(note(MACHINE, "m1"), note(CLUSTER_NAMESPACE, "default"))
+    async with on_the_plane(lone_plane, shielded) as setting:
+        await setting.departures.mark(await setting.read(name), "o7", Removal.CLUSTER_MACHINE, OURS)
+        await setting.departures.mark(await setting.read(name), "o7", Removal.CLUSTER_MACHINE, OURS)
+        marks = shielded.admin.get(machine).must()["metadata"]["annotations"]
+        assert (marks, (await setting.read(name)).unschedulable) == ({DELETE_MACHINE: "o7"}, True)
+        await setting.departures.unmark(await setting.read(name), Removal.CLUSTER_MACHINE, OURS)
+        assert DELETE_MACHINE not in shielded.admin.get(machine).must()["metadata"].get("annotations", {})
+        assert not (await setting.read(name)).unschedulable
 
 
 @pytest.mark.plane

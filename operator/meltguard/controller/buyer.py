@@ -78,7 +78,9 @@ class Buyer:
             return  # old node facts order nothing and give nothing back
         found = [one for one in self.resources.pools() if one.pool.scaling is not None]
         looked = {one.found.pool.name: one for pool in found if (one := await self._look(pool)) is not None}
-        planned = orders(tuple(self.board.wants.values()), {name: one.provider for name, one in looked.items()})
+        wants = tuple(self.board.wants.values())
+        self.board.wants.clear()  # who still wants asks again: a service that fell silent orders nothing twice
+        planned = orders(wants, {name: one.provider for name, one in looked.items()})
         for name, one in looked.items():
             try:
                 await self._carry(replace(one, provider=planned[name]))

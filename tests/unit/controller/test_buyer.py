@@ -138,6 +138,15 @@ async def test_whatever_write_breaks_two_nodes_come_and_go_once(*, at: int, afte
     assert not has_bought(ground.resources.lent[0].status)
 
 
+async def test_a_service_that_fell_silent_orders_nothing_twice() -> None:
+    ground = Ground()
+    ground.want(8)
+    for _ in range(4):
+        await ground.passes()
+        ground.arrive()
+    assert (ground.wanted, ground.status.ordered) == (1, 1)
+
+
 async def test_nobody_elses_node_is_marked_or_counted_out() -> None:
     ground = Ground()
     ground.fleet.put(a_node("theirs", "burst"))
