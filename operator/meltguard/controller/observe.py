@@ -1,7 +1,7 @@
 """Gathers what one pass over a service must know."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,7 @@ from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
 from meltguard.core.seen import GpuClock, Reading, Snapshot, Workload
-from meltguard.core.units import NodeName, Seconds
+from meltguard.core.units import Instant, NodeName, PodUid, Seconds
 from meltguard.errors import MeltguardError
 from meltguard.ports import Clock, Metrics, Target
 
@@ -59,6 +59,10 @@ class Observer:
         """The service's pods that are bound, have an address and are not on their way out."""
         pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
         return tuple(pod for pod in pods if pod.node and pod.ip and pod.ready and not pod.terminating)
+
+    def _started(self, found: PolicyObject) -> Mapping[PodUid, Instant]:
+        pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
+        return {pod.uid: pod.started_at for pod in pods if pod.started_at is not None and not pod.terminating}
 
     def loans(self, found: PolicyObject) -> tuple[NodeView, ...]:
         """The nodes that are claimed for the service."""
@@ -99,6 +103,7 @@ class Observer:
             pending=tuple(pod for pod in view.pending if pod.gpus > 0 and not pod.finished and not pod.terminating),
             recalls={one.pool.name: one.recall for one in found_pools if one.recall is not None},
             lent_lately=lent_by(found_pools, now),
+            started=self._started(found),
             priority=max((pod.priority for pod in pods), default=0),
             hours={
                 pool.name: self._timetable.hours(pool.lending.windows, now)
