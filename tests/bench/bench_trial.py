@@ -47,13 +47,13 @@ def heavy(dice: random.Random) -> Iterator[float]:
 
 
 def skewed(dice: random.Random) -> Iterator[float]:
-    """Some samples hold a request that is far more work than its image units say; of the new revision and of the old."""
+    """Some samples hold a request that is far more work than its image units say."""
     while True:
         yield math.log(0.8 + dice.expovariate(5.0)) - math.log(0.8 + dice.expovariate(5.0))
 
 
 def drifting(dice: random.Random) -> Iterator[float]:
-    """Each sample is like the one before to a third: what the test does not allow for."""
+    """Each pair keeps a third of how far the one before strayed: pods warm up, requests come in runs."""
     last = dice.gauss(0.0, SPREAD * math.sqrt(2.0))
     while True:
         yield last
@@ -66,8 +66,6 @@ NOISES: Final[dict[str, Noise]] = {
     "skewed": skewed,
     "a third carried over": drifting,
 }
-STATED: Final = ("independent", "heavy tails", "skewed")
-"""What the stated share holds for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +129,7 @@ def main() -> int:
     show(found, console)
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_bytes(msgspec.json.format(msgspec.json.encode([asdict(one_found) for one_found in found])))
-    bad = [one_found for one_found in found if one_found.noise in STATED and one_found.wrong > ALPHA]
+    bad = [one_found for one_found in found if one_found.wrong > ALPHA]
     for one_found in bad:
         console.print(f"error: {one_found.noise}, true cost {one_found.truth}: {one_found.wrong:.1%} are wrong")
     return 1 if bad else 0

@@ -19,11 +19,12 @@ from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import GpuClock, Reading, Snapshot, Workload
+from meltguard.core.seen import GpuClock, PodRevision, Reading, Snapshot, Workload
 from meltguard.core.units import Instant, NodeName, PodUid, Seconds
 from meltguard.errors import MeltguardError
 from meltguard.ports import Clock, Metrics, Target
 
+TEMPLATE_HASH: Final = "pod-template-hash"
 COVERAGE = 0.8
 """Below this share of the service's nodes a platform metric is unknown."""
 
@@ -59,6 +60,14 @@ class Observer:
         """The service's pods that are bound, have an address and are not on their way out."""
         pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
         return tuple(pod for pod in pods if pod.node and pod.ip and pod.ready and not pod.terminating)
+
+    def _revisions(self, found: PolicyObject) -> Mapping[PodUid, PodRevision]:
+        pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
+        return {
+            pod.uid: PodRevision(revision=pod.labels[TEMPLATE_HASH], replica_set=pod.owner_name, ready=pod.ready)
+            for pod in pods
+            if TEMPLATE_HASH in pod.labels and not (pod.terminating or pod.finished)
+        }
 
     def _started(self, found: PolicyObject) -> Mapping[PodUid, Instant]:
         pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
@@ -112,6 +121,7 @@ class Observer:
             },
             rollout=rollout.view,
             rollout_problem=rollout.problem,
+            revisions=self._revisions(found),
         )
         return seen, rollout
 
