@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import json
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -49,6 +51,12 @@ class Victim:
 
     data: int
     control: int
+    token: str  # a good one, of the lowest tier
+    bad_tokens: dict[str, str]  # that must not be believed
+
+    def bearing(self, raw: bytes) -> bytes:
+        """A request of somebody who is known, and whose word about more than that must not count."""
+        return raw.replace(b"Host: a", b"Host: a\r\nAuthorization: Bearer " + self.token.encode(), 1)
 
 
 @dataclass(slots=True)
@@ -116,6 +124,12 @@ async def slow_body(victim: Victim, _: Deeds) -> None:
     await _drip(victim.data, HEAD + b"Content-Length: 100000\r\n\r\n", b" ")
 
 
+async def slow_upload(victim: Victim, _: Deeds) -> None:
+    """A body that begins so large that it is not read ahead, and then all but stops while a GPU waits for it."""
+    head = HEAD.replace(b"application/json", b"image/png") + b"Content-Length: 9000000\r\n\r\n"
+    await _drip(victim.data, victim.bearing(head) + b"x" * 1_500_000, b" ")
+
+
 async def slow_control(victim: Victim, _: Deeds) -> None:
     """The same at the control port."""
     await _drip(victim.control, b"PUT /v1/limits HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n", b" ")
@@ -135,19 +149,42 @@ def smuggler(raw: bytes) -> "Attack":
     """A request with another one hidden in it."""
 
     async def attack(victim: Victim, _: Deeds) -> None:
-        await once(victim.data, raw)
+        await once(victim.data, victim.bearing(raw))
 
     return attack
 
 
 def claimer(headers: bytes) -> "Attack":
     """A caller who says himself which tier is his."""
-    raw = HEAD + headers + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(IMAGE) + IMAGE
+    raw = _asking(headers)
 
     async def attack(victim: Victim, _: Deeds) -> None:
-        await once(victim.data, raw)
+        await once(victim.data, victim.bearing(raw))
 
     return attack
+
+
+def _asking(headers: bytes) -> bytes:
+    return HEAD + headers + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(IMAGE) + IMAGE
+
+
+def bearer(token: str) -> "Attack":
+    """A caller with a token that must not be believed, who says the same in headers too."""
+    raw = _asking(b"Authorization: Bearer " + token.encode() + b"\r\n" + CLAIMED["underscores"])
+
+    async def attack(victim: Victim, deeds: Deeds) -> None:
+        if b" 401 " not in (answer := await once(victim.data, raw))[:20] and answer:
+            deeds.taken[f"token {token[:30]}"] += 1
+
+    return attack
+
+
+async def ever_new_keys(victim: Victim, deeds: Deeds) -> None:
+    """A caller whose tokens name a new key each time, so that their issuer be asked again and again."""
+    head, _, rest = victim.bad_tokens["another's key"].partition(".")
+    named = json.loads(urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    made_up = urlsafe_b64encode(json.dumps({**named, "kid": secrets.token_hex(8)}).encode()).rstrip(b"=").decode()
+    await bearer(f"{made_up}.{rest}")(victim, deeds)
 
 
 def forger(name: str, body: bytes, headers: dict[str, str]) -> "Attack":
@@ -172,6 +209,8 @@ async def attacked(victim: Victim, seconds: float, pace: float) -> Deeds:
     quick: dict[str, Attack] = {
         **{f"smuggled: {name}": smuggler(raw) for name, raw in SMUGGLED.items()},
         **{f"claimed: {name}": claimer(headers) for name, headers in CLAIMED.items()},
+        **{f"token: {name}": bearer(token) for name, token in victim.bad_tokens.items()},
+        "token: ever new keys": ever_new_keys,
         **{f"forged: {name}": forger(name, *told) for name, told in forged_documents().items()},
     }
     slow: dict[str, Attack] = {"slow head": slow_head, "slow body": slow_body, "slow control": slow_control}
@@ -187,6 +226,7 @@ async def attacked(victim: Victim, seconds: float, pace: float) -> Deeds:
     async with asyncio.TaskGroup() as tasks:
         for name, attack in quick.items():
             tasks.create_task(until_the_end(name, attack, pace))
+        tasks.create_task(until_the_end("slow upload", slow_upload, pace))
         for name, attack in slow.items():
             for _ in range(SLOW_CLIENTS):
                 tasks.create_task(until_the_end(name, attack, 0.0))

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import re
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import aiohttp
+import yaml
 from aiohttp import web
 from rich.console import Console
 from rich.table import Table
@@ -30,8 +32,10 @@ from rich.table import Table
 from bench import abuse_attacks
 from bench.abuse_attacks import Deeds, Victim
 from meltguard.agent.journal import JournalEntry
+from meltguard.clock import SystemClock
 from meltguard.demo.report import Row, write
 from support.agents import KEY, a_lease, signed
+from support.issuer import a_key, a_token, bad_tokens, key_set, rules
 from support.valkey import free_port
 
 REPORT: Final = Path("build/bench/abuse.json")
@@ -42,6 +46,8 @@ IMAGE_SECONDS: Final = 0.05
 HONEST_EVERY: Final = 0.05
 GPUS: Final = 16
 EPOCH, REVISION = 5, 9
+HONEST: Final = "hal"
+TOLD_APART: Final = 8
 START: Final = "from meltguard.cli.main import app; app()"
 
 
@@ -50,10 +56,15 @@ class Upstream:
     """The image server; it knows what reached it."""
 
     paths: Counter[str] = field(default_factory=Counter)
+    claims: Counter[str] = field(default_factory=Counter)  # what reached it in the agent's name and is not the agent's
 
     async def answer(self, request: web.Request) -> web.Response:
         """An image in its time."""
         self.paths[request.path] += 1
+        said = {name.lower().replace("_", "-"): value.strip() for name, value in request.headers.items()}
+        ours = {name: value for name, value in said.items() if name.startswith("x-meltguard-")}
+        if ours != {"x-meltguard-tier": "free", "x-meltguard-user": HONEST} or "authorization" in said:
+            self.claims[str(sorted(ours.items()))] += 1
         await asyncio.sleep(IMAGE_SECONDS)
         return web.Response(body=b"image")
 
@@ -66,9 +77,10 @@ class Seen:
     attacked: list[float]
     failed: Counter[str]  # what honest requests got that got no image
     deeds: Deeds
-    upstream: Counter[str]
+    upstream: Upstream
     journal: list[JournalEntry]
     holds: dict[str, Any]  # the agent's report afterwards
+    tokens: dict[str, int]  # by what became of them
     obeys: int  # status of an honest push afterwards
 
 
@@ -89,8 +101,15 @@ async def serving(upstream: Upstream) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def an_agent(upstream: int, folder: Path) -> AsyncIterator[Victim]:
-    """A process that trusts no gateway: nobody's word about himself counts."""
-    victim = Victim(data=free_port(), control=free_port())
+    """A process that trusts no gateway: nobody's word about himself counts, only the issuer's."""
+    key = a_key("k1")
+    token = a_token(key, tier="basic", sub=HONEST, exp=int(SystemClock().now()) + 3_600)
+    victim = Victim(data=free_port(), control=free_port(), token=token, bad_tokens=bad_tokens(key))
+    (folder / "keys.json").write_bytes(key_set(key))
+    believed = rules(str(folder / "keys.json"), required=True).model_dump(
+        mode="json", by_alias=True, exclude_unset=True
+    )
+    (folder / "tokens.yaml").write_text(yaml.safe_dump(believed))
     flags = {
         "policy": "serving/image-gen",
         "upstream": f"http://127.0.0.1:{upstream}",
@@ -101,6 +120,7 @@ async def an_agent(upstream: int, folder: Path) -> AsyncIterator[Victim]:
         "journal": str(folder / "journal.jsonl"),
         "gpus": str(GPUS),
         "default-tier": "free",
+        "tokens": str(folder / "tokens.yaml"),
     }
     words = [part for name, value in flags.items() for part in (f"--{name}", value)]
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", START, "agent", *words, stdout=PIPE)
@@ -119,11 +139,12 @@ async def honest(victim: Victim, seconds: float) -> tuple[list[float], Counter[s
     """One request every 50 ms whatever the others take; their times, and what those got that got no image."""
     took: list[float] = []
     failed: Counter[str] = Counter()
+    known = {"Authorization": f"Bearer {victim.token}"}
 
     async def ask(session: aiohttp.ClientSession) -> None:
         began = time.perf_counter()
         try:
-            async with session.post(f"http://127.0.0.1:{victim.data}/i", json={"n": 1}) as answer:
+            async with session.post(f"http://127.0.0.1:{victim.data}/i", json={"n": 1}, headers=known) as answer:
                 body = await answer.read()
                 told = "" if body == b"image" else f"{answer.status} {body[:80]!r}"
         except (aiohttp.ClientError, TimeoutError) as exc:
@@ -161,6 +182,17 @@ async def report(victim: Victim) -> dict[str, Any]:
         return read
 
 
+async def token_outcomes(victim: Victim) -> dict[str, int]:
+    """What became of requests' tokens."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{victim.control}/metrics") as answer,
+    ):
+        text = await answer.text()
+    found = re.findall(r'^meltguard_agent_tokens_total\{outcome="(.+)"\} (\S+)$', text, re.MULTILINE)
+    return {outcome: int(float(count)) for outcome, count in found}
+
+
 async def measured(seconds: float, folder: Path, console: Console) -> Seen:
     """Calm, then attacked, for so long each."""
     upstream = Upstream()
@@ -175,7 +207,7 @@ async def measured(seconds: float, folder: Path, console: Console) -> Seen:
         await asyncio.sleep(1.0)  # they have begun
         attacked, failed = await honest(victim, seconds)
         deeds = await attack
-        holds = await report(victim)
+        holds, tokens = await report(victim), await token_outcomes(victim)
         obeys = await push(victim, REVISION + 1)
     attackers.shutdown()
     lines = (folder / "journal.jsonl").read_text().splitlines()
@@ -184,9 +216,10 @@ async def measured(seconds: float, folder: Path, console: Console) -> Seen:
         attacked=attacked,
         failed=failed_before + failed,
         deeds=deeds,
-        upstream=upstream.paths,
+        upstream=upstream,
         journal=[JournalEntry.parse(line) for line in lines],
         holds=holds,
+        tokens=tokens,
         obeys=obeys,
     )
 
@@ -200,9 +233,10 @@ def rows(seen: Seen) -> list[Row]:
     """Against their goals."""
     calm, attacked = p99(seen.calm) * 1e3, p99(seen.attacked) * 1e3
     admitted = sum(entry.verdict == "admitted" for entry in seen.journal)
-    bypassed = max(0, sum(seen.upstream.values()) - admitted)  # an admitted client may leave before
+    bypassed = max(0, sum(seen.upstream.paths.values()) - admitted)  # an admitted client may leave before
     tiers = sum(entry.tier != "free" for entry in seen.journal)
     held = (seen.holds.get("epoch"), seen.holds.get("revision")) == (EPOCH, REVISION)
+    apart = sum(count > 0 for outcome, count in seen.tokens.items() if outcome not in {"verified", "none"})
     tried = sum(seen.deeds.tried.values())
     return [
         Row(name="honestP99Calm", value=round(calm, 1), unit="ms", goal="shown, not judged", met=True),
@@ -215,9 +249,11 @@ def rows(seen: Seen) -> list[Row]:
         ),
         _none("honestFailed", seen.failed.total(), "requests"),
         Row(name="hostileRequests", value=tried, unit="requests", goal="> 0", met=tried > 0),
-        _none("forgedDocumentsTaken", seen.deeds.taken.total(), "documents"),
+        _none("forgedDocumentsAndTokensTaken", seen.deeds.taken.total(), "requests"),
         _none("requestsPastTheAgent", bypassed, "requests"),
         _none("tiersClaimedByClients", tiers, "requests"),
+        _none("claimsPassedOn", seen.upstream.claims.total(), "requests"),
+        Row(name="badTokensToldApart", value=apart, unit="kinds", goal=">= 8", met=apart >= TOLD_APART),
         Row(name="documentHeld", value=held, unit="", goal="true", met=held),
         Row(name="obeysAfterwards", value=seen.obeys == 200, unit="", goal="true", met=seen.obeys == 200),
     ]
@@ -244,7 +280,7 @@ def main() -> int:
     for row in found:
         table.add_row(row.name, f"{row.value} {row.unit}", row.goal, "met" if row.met else "[red]not met[/red]")
     console.print(table)
-    for told in (seen.deeds.taken, seen.failed):
+    for told in (seen.deeds.taken, seen.failed, seen.upstream.claims):
         if told:
             console.print(json.dumps(told), style="red")
     return 0 if all(row.met for row in found) else 1

@@ -19,7 +19,9 @@ from starlette.routing import Route
 from meltguard.agent.admission import Admission
 from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import App, Message, Receive, Scope, Send
+from meltguard.agent.caller import identify_of
 from meltguard.agent.cost import DEFAULT_COST
+from meltguard.agent.identity import IdentityMiddleware
 from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.visit import Ask, Result
@@ -178,7 +180,8 @@ def middlewares() -> dict[str, Loop]:
     """One whole ASGI call each, with and without a limiter before the same app."""
     agent = an_agent()
     callers_ = agent.settings.callers
-    ours = AdmissionMiddleware(bare, agent.admission, callers_, agent.settings.pace)
+    guarded = AdmissionMiddleware(bare, agent.admission, callers_, agent.settings.pace)
+    ours = IdentityMiddleware(guarded, identify_of(callers_), callers_)
     return {
         "bare app": _calls(bare),
         "bare app + meltguard": _calls(ours),

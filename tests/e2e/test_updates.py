@@ -22,89 +22,91 @@ OLD, DEAR, EVEN, CHEAP = "image-gen", "image-gen:dear", "image-gen:even", "image
 SPEEDS = {DEAR: 1 / 1.2, EVEN: 1.0, CHEAP: 1 / 0.8}
 
 
-async def deployment(overload: Overload) -> Json:
-    found = await overload.ground.admin.get(path_of(world.deployment()))
-    assert found is not None
-    return found
+class Scene:
+    """A service in a surge, and whoever updates it."""
 
+    def __init__(self, overload: Overload) -> None:
+        self.overload, self.admin = overload, overload.ground.admin
+        overload.ground.agents.speeds = SPEEDS
 
-async def update(overload: Overload, image: str) -> None:
-    """As a person or a pipeline does it: the template, and nothing else."""
-    change = {"spec": {"template": {"spec": {"containers": [{"name": "server", "image": image}]}}}}
-    body = json.dumps(change)
-    await overload.ground.admin.kubectl(
-        "patch", "deployment", world.SERVICE, f"--namespace={world.SERVING}", "--type=strategic", f"--patch={body}"
-    )
+    async def deployment(self) -> Json:
+        found = await self.admin.get(path_of(world.deployment()))
+        assert found is not None
+        return found
 
+    async def update(self, image: str) -> None:
+        """As a person or a pipeline does it: the template, and nothing else."""
+        body = json.dumps({"spec": {"template": {"spec": {"containers": [{"name": "server", "image": image}]}}}})
+        names = ("deployment", world.SERVICE, f"--namespace={world.SERVING}")
+        await self.admin.kubectl("patch", *names, "--type=strategic", f"--patch={body}")
 
-async def images(overload: Overload) -> Counter[str]:
-    """What the service's pods run."""
-    pods = await overload.ground.admin.items(PODS)
-    alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
-    return Counter(pod["spec"]["containers"][0]["image"] for pod in alive)
+    async def images(self) -> Counter[str]:
+        """What the service's pods run."""
+        pods = await self.admin.items(PODS)
+        alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+        return Counter(pod["spec"]["containers"][0]["image"] for pod in alive)
 
+    async def mark(self) -> Json:
+        annotations = (await self.deployment())["metadata"].get("annotations", {})
+        read: Json = json.loads(annotations.get(ROLLOUT_HELD, "{}"))
+        return read
 
-async def stage(overload: Overload) -> str:
-    mark = (await deployment(overload))["metadata"].get("annotations", {}).get(ROLLOUT_HELD, "{}")
-    return str((json.loads(mark).get("trial") or {}).get("stage", ""))
+    async def stage(self) -> str:
+        return str(((await self.mark()).get("trial") or {}).get("stage", ""))
 
+    async def capacity(self) -> float:
+        text = (await self.overload.status()).get("decision", {}).get("capacity", "0/m")
+        return float(text.removesuffix("/m"))
 
-async def events(overload: Overload) -> list[str]:
-    found = await overload.ground.admin.items(f"/apis/events.k8s.io/v1/namespaces/{world.SERVING}/events")
-    return [one["note"] for one in found if one["reason"] == "UpdateTried"]
+    async def told(self) -> str:
+        found = await self.admin.items(f"/apis/events.k8s.io/v1/namespaces/{world.SERVING}/events")
+        return "\n".join(one["note"] for one in found if one["reason"] == "UpdateTried")
+
+    async def is_held(self) -> bool:
+        """On three pods, one of them on a borrowed node."""
+        held, run = await self.mark(), await self.images()
+        return bool(held) and run == {OLD: 3} and len(self.overload.ground.agents) == 3
+
+    async def is_taken_back(self) -> bool:
+        return await self.stage() == "Refused" and await self.images() == {OLD: 3}
+
+    async def makes_no_difference(self) -> bool:
+        run = await self.images()
+        return await self.stage() == "Equal" and run[EVEN] >= 1 and run[OLD] >= 1
+
+    async def went_on(self) -> bool:
+        run = await self.images()
+        return await self.stage() == "Promoted" and run == {CHEAP: 3} and len(self.overload.ground.agents) == 3
+
+    async def is_as_found(self) -> bool:
+        return not await self.mark() and (await self.deployment())["spec"]["replicas"] == world.SERVERS
 
 
 async def test_what_an_update_costs_decides_whether_it_waits(lone_plane: Plane, tmp_path: Path) -> None:
     async with an_overload(lone_plane, tmp_path) as overload:
-        overload.ground.agents.speeds = SPEEDS
-        found = (await deployment(overload))["spec"]
+        scene = Scene(overload)
+        found = (await scene.deployment())["spec"]
         await overload.apply(rollouts={"holdAt": "Elevated"})
+        await until(scene.is_held, 90.0)
+        await scene.update(DEAR)
+        await until(scene.is_taken_back, 120.0)
+        assert "taken back" in (await overload.status())["rollouts"]["cause"]
+        await scene.update(EVEN)
+        await until(scene.makes_no_difference, 120.0)
+        before = await scene.capacity()
+        await scene.update(CHEAP)
+        await until(scene.went_on, 120.0)
 
-        async def three_serve() -> bool:
-            held = ROLLOUT_HELD in (await deployment(overload))["metadata"].get("annotations", {})
-            return held and await images(overload) == {OLD: 3} and len(overload.ground.agents) == 3
+        async def images_are_cheaper() -> bool:
+            return await scene.capacity() > 1.1 * before
 
-        async def taken_back() -> bool:
-            return await stage(overload) == "Refused" and await images(overload) == {OLD: 3}
-
-        async def makes_no_difference() -> bool:
-            run = await images(overload)
-            return await stage(overload) == "Equal" and run[EVEN] >= 1 and run[OLD] >= 1
-
-        async def went_on() -> bool:
-            return await images(overload) == {CHEAP: 3} and len(overload.ground.agents) == 3
-
-        async def earns() -> bool:
-            return await capacity() > 1.1 * before
-
-        async def capacity() -> float:
-            text = (await overload.status()).get("decision", {}).get("capacity", "0/m")
-            return float(text.removesuffix("/m"))
-
-        await until(three_serve, 90.0)
-        await update(overload, DEAR)
-        await until(taken_back, 120.0)
-        trial = (await overload.status())["rollouts"]
-        assert "taken back" in trial["cause"]
-        await update(overload, EVEN)
-        await until(makes_no_difference, 120.0)
-        before = await capacity()
-        await update(overload, CHEAP)
-        await until(went_on, 120.0)
-        assert (await overload.status())["rollouts"]["trial"]["stage"] == "Promoted"
-        await until(earns, 60.0)
+        await until(images_are_cheaper, 60.0)
         overload.ground.agents.ask(CALM)
         overload.ground.agents.waiting = 0.0
-
-        async def as_found() -> bool:
-            left = await deployment(overload)
-            return ROLLOUT_HELD not in left["metadata"].get("annotations", {}) and left["spec"]["replicas"] == 2
-
-        await until(as_found, 90.0)
-        left = (await deployment(overload))["spec"]
-        assert left["strategy"] == found["strategy"]
-        assert "paused" not in left
-        told = "\n".join(await events(overload))
-        assert "+2" in told or "+1" in told, told  # the dear one's figures
-        assert "goes on: -2" in told or "goes on: -1" in told, told
+        await until(scene.is_as_found, 90.0)
+        left = (await scene.deployment())["spec"]
+        assert (left["strategy"], "paused" in left) == (found["strategy"], False)
+        told = await scene.told()
+        assert "taken back until then: +20%" in told
+        assert "goes on: -20%" in told
         await overload.end()

@@ -54,6 +54,21 @@ async def test_a_user_named_twice_is_nobody(session: aiohttp.ClientSession, tmp_
     assert [JournalEntry.parse(line).user for line in path.read_text().splitlines()] == ["", "ann"]
 
 
+async def test_an_address_is_the_connections_whatever_a_client_says(
+    session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    said = ("X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Client-IP", "True-Client-IP")
+    async with agent(ImageServer(seconds=0.0), callers=Callers(), journal=path, journal_names_users=True) as running:
+        for number, name in enumerate(said):
+            told = await ask(
+                session, running, headers={name: f"for=10.9.9.{number}", "X-Forwarded-For": f"10.9.9.{number}"}
+            )
+            assert told.status == 200
+    users = {JournalEntry.parse(line).user for line in path.read_text().splitlines()}
+    assert users == {"address 127.0.0.1"}
+
+
 async def test_a_client_that_reads_slowly_holds_no_gpu(session: aiohttp.ClientSession) -> None:
     async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -98,6 +113,51 @@ async def test_a_slow_upload_holds_no_gpu(session: aiohttp.ClientSession) -> Non
         assert running.agent.report().in_flight == 0
         assert (await ask(session, running)).status == 200
         assert b"408" in await reader.readline()
+        writer.close()
+
+
+async def a_reader(_scope: Scope, receive: Receive, send: Send) -> None:
+    """An image server that reads its request to the end."""
+    while (message := await receive()).get("more_body", False):
+        pass
+    if message["type"] == "http.request":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"image"})
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"x")
+        await asyncio.sleep(0.05)
+
+
+async def busy(running: ServingAgent, requests: int) -> bool:
+    return running.agent.report().in_flight == requests
+
+
+async def test_a_slow_upload_longer_than_is_read_ahead_holds_no_gpu(session: aiohttp.ClientSession) -> None:
+    callers = Callers(trust_gateway=True, body_within=Seconds(0.3))
+    async with agent(a_reader, callers=callers) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.data.port)
+        writer.write(b"POST /i HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 9000000\r\n\r\n")
+        writer.write(b"x" * 1_500_000)
+        await until(lambda: busy(running, 1))
+        dripping = asyncio.create_task(drip(writer))
+        await until(lambda: busy(running, 0))
+        assert b"408" in await reader.readline()
+        assert (await ask(session, running)).status == 200
+        dripping.cancel()
+        writer.close()
+
+
+async def test_a_long_upload_that_keeps_coming_is_read() -> None:
+    async with agent(a_reader) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.data.port)
+        writer.write(b"POST /i HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 6000000\r\n\r\n")
+        for _ in range(12):
+            writer.write(b"x" * 500_000)
+            await asyncio.sleep(0.01)
+        assert b"200" in await reader.readline()
         writer.close()
 
 

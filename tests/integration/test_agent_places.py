@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -11,7 +12,7 @@ from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import PlaceBounds
 from meltguard.core.units import Seconds
 from support.agent_requests import agent, report, waiting
-from support.agents import FREE, ImageServer, Told, a_lease, ask, push, told_of, until
+from support.agents import FREE, ImageServer, Told, a_lease, ask, look, push, told_of, until
 
 ASYNC = {"Prefer": "respond-async"}
 
@@ -152,3 +153,30 @@ async def test_a_server_that_fails_leaves_an_answer(session: aiohttp.ClientSessi
         path = (await ask(session, running, headers=ASYNC)).headers["location"]
         assert (await fetched(session, running, path)).status == 500
         assert (await report(session, running))["inFlight"] == 0
+
+
+async def test_places_are_counted_by_how_far_they_are(session: aiohttp.ClientSession) -> None:
+    async def counted() -> dict[str, float]:
+        text: str = (await look(session, running, "/metrics")).body
+        lines = [line.split() for line in text.splitlines() if line.startswith("meltguard_agent_places")]
+        return {
+            name.removeprefix("meltguard_agent_places"): float(value) for name, value in lines if "_created" not in name
+        }
+
+    image_server = ImageServer(seconds=1.0)
+    async with agent(image_server, places=PlaceBounds(most=2)) as running:
+        assert set((await counted()).values()) == {0.0}
+        told = asyncio.create_task(ask(session, running, headers=ASYNC))
+        await image_server.began.wait()
+        others = [asyncio.create_task(ask(session, running, headers=ASYNC)) for _ in range(2)]
+        assert (await told).status == 202
+        await until(lambda: has(counted, **{'{state="running"}': 1.0, '{state="waiting"}': 1.0, "_given_total": 2.0}))
+        await until(lambda: has(counted, _full_total=1.0))
+        await until(lambda: has(counted, _bytes=10.0, **{'{state="ready"}': 2.0, '{state="waiting"}': 0.0}))
+        await asyncio.gather(*others)
+
+
+async def has(counted: Callable[[], Awaitable[dict[str, float]]], **expected: float) -> bool:
+    """Whether these are the counts."""
+    found = await counted()
+    return all(found[name] == value for name, value in expected.items())

@@ -108,6 +108,10 @@ async def test_a_stopped_agent_finishes_its_images_and_ends_well(agent: AgentPro
 
 
 MISTAKES = {
+    "no token rules": (
+        ["--keys", KEY.public_text(), "--policy", "a/b", "--upstream", "http://x", "--tokens", "/nowhere"],
+        b"token rules /nowhere cannot be read",
+    ),
     "no key": (["--keys", "", "--policy", "a/b", "--upstream", "http://x"], b"no public key is given"),
     "half a policy": (["--keys", KEY.public_text(), "--policy", "a", "--upstream", "http://x"], b"namespace/name"),
     "no upstream": (["--keys", KEY.public_text(), "--policy", "a/b", "--upstream", "x"], b"http://HOST:PORT"),

@@ -186,3 +186,11 @@ async def test_an_upstream_that_is_no_server_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="write http://HOST:PORT"):
         async with proxying(text):
             pass
+
+
+async def test_a_value_that_is_not_ascii_goes_on_as_it_came(running: ServingAgent, upstream: Upstream) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.data.port)
+    writer.write("GET /echo HTTP/1.1\r\nHost: a\r\nX-Author: José\r\n\r\n".encode())
+    assert b" 201 " in await reader.readline()
+    writer.close()
+    assert upstream.headers["x-author"] == "José"

@@ -26,6 +26,8 @@ GOOD: Final = {
     'meltguard_pool_nodes{pool="research",kind="ready"}': "5",
     'meltguard_pool_nodes{pool="research",kind="floor"}': "4",
     f"meltguard_quota_store_down_pods{{{POLICY}}}": "0",
+    'meltguard_agent_token_key_fetches_total{namespace="serving",result="failed"}': "0",
+    'meltguard_agent_slots_mended_total{namespace="serving"}': "0",
     f"meltguard_overrides{{{POLICY}}}": "0",
     'DCGM_FI_DEV_GPU_TEMP{Hostname="gpu-02"}': "84",
 }
@@ -41,6 +43,11 @@ ILL: Final = {
     "MeltguardMoveStuck": (f'meltguard_loans{{{POLICY},step="Draining"}}', "1"),
     "MeltguardPoolBelowFloor": ('meltguard_pool_nodes{pool="research",kind="ready"}', "3"),
     "MeltguardQuotaStoreDown": (f"meltguard_quota_store_down_pods{{{POLICY}}}", "8"),
+    "MeltguardTokenKeysNotFetched": (
+        'meltguard_agent_token_key_fetches_total{namespace="serving",result="failed"}',
+        "rising",
+    ),
+    "MeltguardSlotLost": ('meltguard_agent_slots_mended_total{namespace="serving"}', "rising"),
     "MeltguardOverrideForLong": (f"meltguard_overrides{{{POLICY}}}", "1"),
     "MeltguardGpuHot": ('DCGM_FI_DEV_GPU_TEMP{Hostname="gpu-02"}', "89"),
 }

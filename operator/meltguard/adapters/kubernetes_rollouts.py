@@ -134,7 +134,7 @@ class KubernetesRollouts:
             case RolloutWrite.TRY:
                 patch = step(read.found, _text(mark), *let_start())
             case RolloutWrite.PROMOTE:
-                patch = step(read.found, _text(mark), *go_on(read.found, mark))
+                patch = step(read.found, _text(mark), *go_on(read.found))
             case RolloutWrite.JUDGE | RolloutWrite.REFUSE | RolloutWrite.LEVEL:
                 patch = step(read.found, _text(mark), *stop(read.found))
             case RolloutWrite.TAKE_BACK:

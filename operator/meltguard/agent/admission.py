@@ -10,6 +10,7 @@ from meltguard.agent.documents import Documents
 from meltguard.agent.fields import Allotment, allotments, of_allowance, openai_fields, rate_limit_fields, spent_for
 from meltguard.agent.gate import Gate, Hindrance, Placed, Slot
 from meltguard.agent.load import LoadMeter
+from meltguard.agent.lost_slots import LostSlots
 from meltguard.agent.news import News, OverloadWatch
 from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk
@@ -18,7 +19,7 @@ from meltguard.agent.refusal import Reason, Refusal, answer
 from meltguard.agent.refusing import Told, refusal_of
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.turns import Outlook, Ticket
-from meltguard.agent.visit import Ask, Caller, Result, Visit
+from meltguard.agent.visit import Ask, Result, Visit, Waiter
 from meltguard.api.limit_document import TierLimit
 from meltguard.core.features import has_feature
 from meltguard.core.units import Percent, Seconds, Share, TierName
@@ -51,13 +52,14 @@ class Admission:
         self.records = Records(settings, clock)
         self.records.begin(self.standing)
         self._overload = OverloadWatch(self._news, settings.pace.overload_wait)
+        self.lost_slots = LostSlots()
         self._turns: dict[Ticket, asyncio.Future[Turn]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._luck = random.Random()  # noqa: S311 - spreads retries, keeps no secret
 
     def refresh(self) -> None:
-        """Look again which document holds, and turn away or let in whom that concerns."""
+        """Look again which document holds and who is there, and turn away or let in whom that concerns."""
         at = self._clock.elapsed()
         before, self.standing = self.standing, self._documents.standing(at)
         if not self.standing.same_document(before):
@@ -65,9 +67,10 @@ class Admission:
         self.records.begin(self.standing)
         for ticket in self.gate.obey(self.standing, at):
             _settle(self._turns.pop(ticket), Hindrance(Reason.TIER_SUSPENDED))
+        self.lost_slots.take_back(self.gate, at)
         self._advance()
 
-    async def admit(self, ask: Ask, caller: Caller) -> Visit | Refusal:
+    async def admit(self, ask: Ask, waiter: Waiter) -> Visit | Refusal:
         """Wait for a request's turn. A visit must be finished, whatever happens to it."""
         visit = self._begin(ask)
         if self._entered_at_once(visit):
@@ -75,27 +78,25 @@ class Admission:
         hindrance = STOPPING if self._stopping else self._before_quota(visit)
         if hindrance is not None:
             return self._refuse(visit, hindrance)
-        denial = await self._reserve(visit)
-        if denial is not None:
+        if (denial := await self._reserve(visit)) is not None:
             return self._refuse(visit, Hindrance(denial.reason, denial.wait), denial)
         try:
-            turn = await self._turn(visit, caller)
+            turn = await self._turn(visit, waiter)
         except asyncio.CancelledError:
             self._give_back(visit)
             raise
         if isinstance(turn, Hindrance):
-            self._give_back(visit)
             return self._refuse(visit, turn)
         visit.slot = turn
+        self.gate.slots[turn] = asyncio.current_task()
         self.records.admitted(visit, self._clock.elapsed())
         return visit
 
     def finish(self, visit: Visit, result: Result) -> None:
         """An admitted request has left the GPU."""
-        slot = visit.slot
-        if slot is None:
+        slot, at = visit.slot, self._clock.elapsed()
+        if slot not in self.gate.slots:
             return
-        at = self._clock.elapsed()
         took = Seconds(at - slot.since)
         self.gate.finish(slot, at)
         if result.finished:
@@ -172,6 +173,7 @@ class Admission:
         visit.slot = self.gate.enter_at_once(visit.tier, visit.units, visit.since)
         if visit.slot is None:
             return False
+        self.gate.slots[visit.slot] = asyncio.current_task()
         self.records.admitted(visit, visit.since)
         return True
 
@@ -208,7 +210,7 @@ class Admission:
         visit.reservation = outcome
         return None
 
-    async def _turn(self, visit: Visit, caller: Caller) -> Turn:
+    async def _turn(self, visit: Visit, waiter: Waiter) -> Turn:
         at = self._clock.elapsed()
         placed = self._place(visit, at)
         if not isinstance(placed, Ticket):
@@ -219,8 +221,8 @@ class Admission:
             _settle(self._turns.pop(ticket), Hindrance(Reason.GAVE_WAY, self.gate.predicted_wait(placed.since)))
         self._advance()
         end = self._bound_wait(visit, placed, turn)
-        caller.waits(placed)
-        caller.watch(lambda: self._turn_away(placed, turn, Hindrance(Reason.CLIENT_GONE)))
+        waiter.waits(placed)
+        waiter.watch(lambda: self._turn_away(placed, turn, Hindrance(Reason.CLIENT_GONE)))
         try:
             return await turn
         except asyncio.CancelledError:
@@ -282,6 +284,7 @@ class Admission:
             self._quota.release(visit.reservation)
 
     def _refuse(self, visit: Visit, hindrance: Hindrance, denial: Denial | None = None) -> Refusal:
+        self._give_back(visit)
         found = self._allotments(visit.rule)
         headers = self.fields(visit.rule, denial.allowance if denial is not None else None)
         refusal = refusal_of(visit, hindrance, denial, Told(headers, spent_for(found)))

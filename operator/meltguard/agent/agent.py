@@ -6,15 +6,20 @@ import uuid
 from collections import Counter
 
 from meltguard.agent.admission import Admission, Desks
+from meltguard.agent.bearers import Bearers
+from meltguard.agent.caller import Identify, identify_of
 from meltguard.agent.documents import DocumentRefused, Documents, Identity
 from meltguard.agent.envelope import BaselineFile, opened
 from meltguard.agent.journal import Journal
 from meltguard.agent.news import News
+from meltguard.agent.places import Shelf
 from meltguard.agent.quota_desk import QuotaDesk
 from meltguard.agent.quota_store import QuotaStore
 from meltguard.agent.report import Reporter, store_state
-from meltguard.agent.settings import AgentSettings
+from meltguard.agent.settings import AgentSettings, Callers
 from meltguard.agent.statefile import StateFile
+from meltguard.agent.token_keys import KeyRing
+from meltguard.agent.token_keys_url import source_of
 from meltguard.api.agent_report import AgentReport
 from meltguard.api.store_state import StoreState
 from meltguard.core.units import Seconds
@@ -39,11 +44,14 @@ class Agent:
         self._baseline_file = BaselineFile(settings.baseline_file)
         self.refused_documents: Counter[int] = Counter()
         self.refused_baselines = 0
+        self.bearers = _bearers(settings.callers, clock)
+        self.identify: Identify = self.bearers or identify_of(settings.callers)
         self.access_log = Journal(settings.access_log) if settings.access_log is not None else None
         self._obeyed = clock.elapsed()
         self._ticked = clock.elapsed()
         self._read_baseline()
         self.admission = Admission(settings, clock, Desks(self.documents, self.quota, self.news))
+        self.shelf = Shelf(settings.places)
         self._reporter = Reporter(settings, self.instance, clock)
 
     def obey(self, raw: bytes) -> AgentReport:
@@ -84,7 +92,7 @@ class Agent:
         return Seconds(self._clock.elapsed() - self._obeyed)
 
     def tick(self) -> None:
-        """Notice what only time or a file changes: a lease's end, a ramp's step, a new baseline, an overload's end."""
+        """Notice what only time or a file changes: a lease's end, a ramp's step, a new baseline, a lost slot."""
         self._read_baseline()
         self.admission.refresh()
 
@@ -97,6 +105,8 @@ class Agent:
                 tasks.create_task(self.admission.records.journal.run())
             if self.access_log is not None:
                 tasks.create_task(self.access_log.run())
+            if self.bearers is not None:
+                tasks.create_task(self.bearers.ring.run())
 
     def stop(self) -> None:
         """Let readers and waiting requests go; what is in the GPU goes on."""
@@ -125,3 +135,12 @@ class Agent:
             log.warning("baseline ignored, the last one holds", extra={"why": str(exc)})
             return
         self._state.remember(self.documents.remembered)
+
+
+def _bearers(callers: Callers, clock: Clock) -> Bearers | None:
+    """Who reads tokens; None where nobody does."""
+    rules = callers.tokens
+    if rules is None:
+        return None
+    ring = KeyRing(source_of(rules), clock, rules.refresh_every, rules.ask_again_after)
+    return Bearers(callers, rules, ring, clock)

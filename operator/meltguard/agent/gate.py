@@ -52,6 +52,7 @@ class Gate:
         self.line = WaitingLine()
         self.meter = GpuMeter(gpus, at)
         self.rates = Rates()
+        self.slots: dict[Slot, object] = {}  # in use, and who holds them, once it is known
         self._in_gpu: dict[TierName, int] = {}
         self._lanes: dict[str, Lane] = {}
         self._gave_way: list[Ticket] = []
@@ -84,8 +85,7 @@ class Gate:
         It answers as `place` would, in one look: nearly all requests come to a pod where nobody of their tier waits.
         """
         lane, meter = self._lanes.get(tier), self.meter
-        inside = self._in_gpu.get(tier, 0)
-        if self._standing.observing or lane is None or inside >= lane.most:
+        if self._standing.observing or lane is None or self._in_gpu.get(tier, 0) >= lane.most:
             return None
         if meter.in_flight >= self._gpus or self.line.count(tier):
             return None
@@ -98,9 +98,7 @@ class Gate:
             rate.take(units, at)
         if maximum is not None:
             maximum.take(units, at)
-        self._in_gpu[tier] = inside + 1
-        meter.start(units, at)
-        return Slot(tier, units, at)
+        return self._enter(tier, units, at)
 
     def place(self, wish: Wish, at: Seconds) -> Placed:
         """Let a request enter, wait or go. Asks everything anew: time may have passed since `before_quota`.
@@ -139,9 +137,11 @@ class Gate:
         return self.line.leave(ticket)
 
     def finish(self, slot: Slot, at: Seconds) -> None:
-        """A request has left the GPU."""
-        self._in_gpu[slot.tier] -= 1
-        self.meter.leave(slot.units, at)
+        """A request has left the GPU. What left before does not leave again."""
+        if slot in self.slots:
+            del self.slots[slot]
+            self._in_gpu[slot.tier] -= 1
+            self.meter.leave(slot.units, at)
 
     def advance(self, at: Seconds) -> list[tuple[Ticket, Slot]]:
         """Let in whoever may enter now."""
@@ -258,9 +258,14 @@ class Gate:
     def _start(self, wish: Wish, at: Seconds, *, rated: bool) -> Slot:
         if not rated:
             self.rates.draw(self._standing.rule(wish.tier), wish.units, at)
-        self._in_gpu[wish.tier] = self._in_gpu.get(wish.tier, 0) + 1
-        self.meter.start(wish.units, at)
-        return Slot(wish.tier, wish.units, at)
+        return self._enter(wish.tier, wish.units, at)
+
+    def _enter(self, tier: TierName, units: Units, at: Seconds) -> Slot:
+        self._in_gpu[tier] = self._in_gpu.get(tier, 0) + 1
+        self.meter.start(units, at)
+        slot = Slot(tier, units, at)
+        self.slots[slot] = None
+        return slot
 
     def _may_go(self, ticket: Ticket, at: Seconds) -> bool:
         full = self._tier_is_full(self._standing.rule(ticket.tier), ticket.tier)

@@ -1,6 +1,7 @@
 """A request's body and its client's leaving, read ahead without losing anything for the app."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -12,11 +13,26 @@ from meltguard.core.units import Seconds
 
 READ_AHEAD: Final = 1_048_576  # bytes kept of a body; a longer one streams while its request is in the GPU
 
+EARNED: Final = 0.1  # share of the time for the first READ_AHEAD bytes that as many further ones are given
+
 
 class Intake:
     """Stands between the server's `receive` and the app's."""
 
-    __slots__ = ("_complete", "_kept", "_kept_bytes", "_pump", "_receive", "_stirred", "_waits", "_when_gone", "gone")
+    __slots__ = (
+        "_complete",
+        "_kept",
+        "_kept_bytes",
+        "_patience",
+        "_pump",
+        "_receive",
+        "_stirred",
+        "_waits",
+        "_when_gone",
+        "_within",
+        "gone",
+        "late",
+    )
 
     def __init__(self, receive: Receive, waits: Callable[[Ticket], None] | None = None) -> None:
         self._receive, self._waits = receive, waits
@@ -26,15 +42,21 @@ class Intake:
         self._pump: asyncio.Task[None] | None = None
         self._stirred: asyncio.Event | None = None  # while the pump runs
         self._when_gone: list[Callable[[], None]] = []
+        self._within = self._patience = Seconds(math.inf)
         self.gone = False
+        self.late = False  # it was too slow and counts as gone
 
     async def fill(self, most: int, within: Seconds) -> None:
         """Read the body ahead, up to `most` bytes: a slow upload must not hold a GPU.
+
+        What is longer streams into a GPU that waits for it: the client may keep it waiting as long again, and a tenth
+        of that for each further READ_AHEAD bytes. Then it counts as gone.
 
         Raises:
             TimeoutError: it did not come in time.
             ConnectionError: the client left.
         """
+        self._within = self._patience = within
         await bounded(self._read(most), within)
         if self.gone:
             raise ConnectionError("the client left before its request was whole")
@@ -67,7 +89,7 @@ class Intake:
     async def receive(self) -> Message:
         """The app's `receive`."""
         if self._pump is None and not self._kept:
-            message = await self._receive()
+            message = await self._next()
             self._note(message)
             return message
         while self._stirred is not None and not self._kept and not self.gone:
@@ -92,7 +114,22 @@ class Intake:
                 stirred.clear()
                 await stirred.wait()
                 continue
-            self._keep(await self._receive())
+            self._keep(await self._next())
+
+    async def _next(self) -> Message:
+        """The client's next message; while its body is not whole, only as long as there is patience with it."""
+        if self._complete:
+            return await self._receive()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            message = await bounded(self._receive(), self._patience)
+        except TimeoutError:
+            self.late = True
+            return {"type": "http.disconnect"}
+        earned = self._within * EARNED * len(message.get("body", b"")) / READ_AHEAD
+        self._patience = Seconds(max(0.0, self._patience - (loop.time() - began) + earned))
+        return message
 
     def _keep(self, message: Message) -> None:
         self._note(message)

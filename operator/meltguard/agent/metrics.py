@@ -10,9 +10,12 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from meltguard.agent.agent import Agent
+from meltguard.agent.bearers import OUTCOMES
 from meltguard.agent.counters import WAIT_BOUNDS, TierCounts
+from meltguard.agent.places import PlaceState
 from meltguard.agent.quota_desk import ANSWERED_BY
 from meltguard.agent.refusal import Reason
+from meltguard.agent.token_keys import FETCHES
 from meltguard.api.agent_report import AgentReport, LimitSource, TierReport
 from meltguard.api.store_state import StoreState
 from meltguard.core.units import TierName
@@ -92,12 +95,44 @@ class AgentMetrics(Collector):
         yield _gauge("document_age", "Seconds since a document was taken last.", [((), agent.document_age)])
         lines = agent.access_log
         yield _counter("access_log_dropped", "Access log lines not written.", [((), lines.dropped if lines else 0)])
+        mended = [((), float(agent.admission.lost_slots.mended))]
+        yield _counter("slots_mended", "Slots taken back whose requests were gone without giving them back.", mended)
+        yield from self._about_places()
+        yield from self._about_callers()
         statuses = [((str(status),), agent.refused_documents[status]) for status in DOCUMENT_STATUSES]
         yield _counter("documents_refused", "Pushed documents not taken.", statuses, ("status",))
         yield _counter("baselines_refused", "Baseline files not taken.", [((), agent.refused_baselines)])
         yield _counter("state_failures", "Writes of the state file that failed.", [((), agent.state_failures)])
         journal = agent.admission.records.journal
         yield _counter("journal_dropped", "Journal lines not written.", [((), journal.dropped if journal else 0)])
+
+    def _about_places(self) -> Iterator[Metric]:
+        shelf, admission = self._agent.shelf, self._agent.admission
+        waiting = sum(place.outlook(admission) is not None for place in shelf)
+        ready = sum(place.state is PlaceState.READY for place in shelf)
+        states = {
+            PlaceState.WAITING: waiting,
+            PlaceState.RUNNING: len(shelf) - waiting - ready,
+            PlaceState.READY: ready,
+        }
+        counts = [((state.value,), float(count)) for state, count in states.items()]
+        yield _gauge("places", "Requests that go on without their connection (202).", counts, ("state",))
+        yield _gauge("places_bytes", "Bytes of answers that are kept to be fetched.", [((), shelf.kept)])
+        yield _counter("places_given", "Requests that were given a place.", [((), shelf.given)])
+        told = "Requests that were to have a place and went on with their connection: there were too many."
+        yield _counter("places_full", told, [((), shelf.refused)])
+
+    def _about_callers(self) -> Iterator[Metric]:
+        bearers = self._agent.bearers
+        outcomes = [((each,), float(bearers.outcomes[each] if bearers else 0)) for each in OUTCOMES]
+        yield _counter("tokens", "Requests by what became of their token.", outcomes, ("outcome",))
+        fetches = [((each,), float(bearers.ring.fetches[each] if bearers else 0)) for each in FETCHES]
+        yield _counter("token_key_fetches", "Fetches of the issuer's key set.", fetches, ("result",))
+        keys = len(bearers.ring.keys) if bearers else 0
+        yield _gauge("token_keys", "Keys of the issuer that verify tokens.", [((), keys)])
+        age = bearers.ring.age if bearers else None  # no sample where there never was a set
+        told = "Seconds since the issuer's key set was fetched last."
+        yield _gauge("token_keys_age", told, [] if age is None else [((), age)])
 
     def _about_the_store(self) -> Iterator[Metric]:
         state, quota = self._agent.quota_store, self._agent.quota

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from meltguard.agent.admission import Admission
-from meltguard.agent.asgi import SEEN, App, Header, Message, Receive, Scope, Send, headers_of, problem
+from meltguard.agent.asgi import SEEN, Answer, App, Header, Message, Receive, Scope, Send, headers_of, problem
 from meltguard.agent.bounded import bounded
+from meltguard.agent.caller import CALLER, Caller
 from meltguard.agent.cost import COST_HEADERS, DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
 from meltguard.agent.intake import READ_AHEAD, Intake
 from meltguard.agent.load import ORCA_HEADER
@@ -14,7 +15,7 @@ from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import Callers, Pace
 from meltguard.agent.visit import Ask, Result, Visit
-from meltguard.core.units import Seconds, TierName
+from meltguard.core.units import Seconds
 
 WAITS: Final = "meltguard.waits"  # in a scope: whom to tell of the place in the line
 KEY_HEADER: Final = "idempotency-key"
@@ -31,8 +32,10 @@ class AdmissionMiddleware:
 
     def __init__(self, app: App, admission: Admission, callers: Callers, pace: Pace) -> None:
         self._app, self._admission, self._callers, self._pace = app, admission, callers, pace
-        own = (callers.tier_header, callers.user_header, callers.feature_header)
-        self._read = frozenset(name.lower().encode() for name in (*own, *COST_HEADERS, KEY_HEADER, TYPE_HEADER))
+        self._made_header = callers.made_header.encode("latin-1")
+        self._read = frozenset(
+            name.lower().encode() for name in (callers.feature_header, *COST_HEADERS, KEY_HEADER, TYPE_HEADER)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -47,16 +50,14 @@ class AdmissionMiddleware:
         try:
             await intake.fill(READ_AHEAD, self._callers.body_within)
         except TimeoutError:
-            within = f"the body did not come within {self._callers.body_within:.0f} s; send it faster"
-            await problem(408, within).send(send, self._admission.load_headers())
+            await self._too_slow().send(send, self._admission.load_headers())
             return
         except ConnectionError:
             return
         try:
             outcome = await self._admission.admit(self._ask(scope, intake), intake)
-            if SEEN in scope:
-                scope[SEEN].update(outcome.facts())
             if isinstance(outcome, Refusal):
+                _note(scope, outcome)
                 await self._admission.answer(outcome).send(send, self._admission.load_headers())
             else:
                 await self._serve(outcome, scope, intake, send)
@@ -66,12 +67,14 @@ class AdmissionMiddleware:
     async def _serve(self, visit: Visit, scope: Scope, intake: Intake, send: Send) -> None:
         """Run the app. The slot is given back when it ends, however it ends; its answer may be read later."""
         outbox = Outbox(send)
-        made_header = self._callers.made_header.encode("latin-1")
-        delivery = Delivery(outbox, visit, intake, made_header, self._admission)
+        delivery = Delivery(outbox, visit, intake, self._made_header, self._admission)
         if visit.reservation is not None:
             intake.watch(delivery.client_left)
         try:
+            _note(scope, visit)
             await bounded(self._app(scope, intake.receive, delivery.send), self._pace.longest_image)
+            if intake.late and not delivery.status:
+                await self._too_slow().send(delivery.send)
         except TimeoutError:
             if delivery.status:
                 raise  # half an answer cannot be mended: the server closes the connection
@@ -83,28 +86,18 @@ class AdmissionMiddleware:
                 outbox.discard()
         await outbox.flush(Seconds(FLUSH_SPANS * self._callers.read_within))
 
-    def owner_of(self, scope: Scope) -> str:
-        """Who asks, as far as anyone knows: a user, or else an address."""
-        _, user, address = self._caller(scope, headers_of(scope))
-        return user or address
-
-    def _caller(self, scope: Scope, headers: Mapping[str, str]) -> tuple[TierName, str, str]:
-        """Tier, user and address."""
-        callers, address = self._callers, f"address {(scope.get('client') or ('unknown',))[0]}"
-        if not callers.trust_gateway:
-            return callers.default_tier, address, address
-        tier = TierName(headers.get(callers.tier_header) or callers.default_tier)
-        return tier, headers.get(callers.user_header, ""), address
+    def _too_slow(self) -> Answer:
+        return problem(408, f"the body did not come within {self._callers.body_within:.0f} s; send it faster")
 
     def _ask(self, scope: Scope, intake: Intake) -> Ask:
         """Who asks for what."""
         headers, callers = headers_of(scope, self._read), self._callers
-        tier, user, address = self._caller(scope, headers)
+        caller: Caller = scope[CALLER]
         cost = cost_in_headers(headers) if callers.trust_gateway else None
         key = headers.get(KEY_HEADER, "")[:LONGEST_KEY] or None
         feature = headers.get(callers.feature_header, "")
         cost = cost or self._cost_of_body(headers, intake)
-        return Ask(tier=tier, user=user, address=address, cost=cost, key=key, feature=feature)
+        return Ask(tier=caller.tier, user=caller.user, address=caller.address, cost=cost, key=key, feature=feature)
 
     def _cost_of_body(self, headers: Mapping[str, str], intake: Intake) -> Cost:
         if headers.get(TYPE_HEADER, "").lower().startswith(OPAQUE_BODIES):
@@ -113,6 +106,12 @@ class AdmissionMiddleware:
         if body is None:
             return UNKNOWN_COST
         return cost_in_body(body) if body else DEFAULT_COST
+
+
+def _note(scope: Scope, outcome: Visit | Refusal) -> None:
+    """Tell the access log what was found out."""
+    if SEEN in scope:
+        scope[SEEN].update(outcome.facts())
 
 
 class Delivery:

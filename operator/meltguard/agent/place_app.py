@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from meltguard.agent.admission import Admission
-from meltguard.agent.asgi import Answer, Receive, Scope, Send, headers_of, problem
-from meltguard.agent.middleware import WAITS, AdmissionMiddleware
+from meltguard.agent.asgi import Answer, App, Receive, Scope, Send, headers_of, problem
+from meltguard.agent.caller import CALLER
+from meltguard.agent.middleware import WAITS
 from meltguard.agent.places import Place, PlaceState, Shelf
 from meltguard.agent.settings import AgentSettings
 from meltguard.core.units import Seconds
@@ -29,11 +30,10 @@ ENDED: Final = (PlaceState.READY, PlaceState.GONE)
 class PlacesMiddleware:
     """Stands before the admission; requests that nobody wants a place for pass untouched."""
 
-    def __init__(self, guarded: AdmissionMiddleware, admission: Admission, settings: AgentSettings) -> None:
-        self._guarded, self._admission = guarded, admission
+    def __init__(self, guarded: App, admission: Admission, settings: AgentSettings, shelf: Shelf) -> None:
+        self._guarded, self._admission, self.shelf = guarded, admission, shelf
         self._bounds, self._open = settings.places, settings.callers.open_paths
         self._prefix = f"{PREFIX}{settings.pod_uid}/"
-        self.shelf = Shelf(settings.places)
         self._work: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +45,7 @@ class PlacesMiddleware:
         if within is None:
             await self._guarded(scope, receive, send)
         else:
-            await self._serve(scope, Place(self._guarded.owner_of(scope), receive, send, self.shelf), within)
+            await self._serve(scope, Place(scope[CALLER].owner, receive, send, self.shelf), within)
 
     async def close(self) -> None:
         """End what goes on without a connection: nobody can fetch it any more."""
@@ -95,7 +95,7 @@ class PlacesMiddleware:
 
     async def _asked(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer who asks about a place."""
-        path, owner = scope["path"], self._guarded.owner_of(scope)
+        path, owner = scope["path"], scope[CALLER].owner
         if not path.startswith(self._prefix):
             await problem(421, "this place is at another pod: route by the path's third part, the pod").send(send)
             return
@@ -168,14 +168,13 @@ class PlacesMiddleware:
     def _members(self, place: Place) -> dict[str, object]:
         """What a place says: position 1 is the next; eta is in seconds, until the image begins."""
         members: dict[str, object] = {"status": str(self._state(place)), "place": self._prefix + place.id}
-        outlook = self._admission.outlook(place.ticket) if place.ticket is not None else None
+        outlook = place.outlook(self._admission)
         if outlook is not None:
             members |= {"position": outlook.position, "eta": math.ceil(outlook.wait)}
         return members
 
     def _state(self, place: Place) -> PlaceState:
-        waiting = place.ticket is not None and self._admission.outlook(place.ticket) is not None
-        return PlaceState.WAITING if waiting else place.state
+        return PlaceState.WAITING if place.outlook(self._admission) is not None else place.state
 
 
 def _preferences(scope: Scope) -> Iterator[tuple[str, str]]:

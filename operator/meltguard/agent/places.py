@@ -3,12 +3,14 @@
 import asyncio
 import secrets
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
 
+from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import Message, Receive, Send
 from meltguard.agent.settings import PlaceBounds
-from meltguard.agent.turns import Ticket
+from meltguard.agent.turns import Outlook, Ticket
 from meltguard.core.units import Seconds
 
 LEAVE_WITHIN: Final = Seconds(0.5)
@@ -65,6 +67,10 @@ class Place:
     def waits(self, ticket: Ticket) -> None:
         """The request has a place in the line."""
         self.ticket = ticket
+
+    def outlook(self, admission: Admission) -> Outlook | None:
+        """How long it still waits, and behind how many; None where it does not wait any more."""
+        return admission.outlook(self.ticket) if self.ticket is not None else None
 
     def detach(self) -> bool:
         """Go on without the client's connection; False where it is too late or too early for that."""
@@ -123,20 +129,31 @@ class Shelf:
         self._ended: OrderedDict[str, str] = OrderedDict()  # to their owners
         self._of_user: Counter[str] = Counter()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.given = 0  # since the start
+        self.refused = 0  # requests that wanted one when there were too many
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(self._places.values())
 
     def __len__(self) -> int:
         return len(self._places)
 
     def has_room(self, place: Place, more: int) -> bool:
         """Whether an answer may grow by so many bytes."""
-        kept = sum(each.size for each in self._places.values())
-        return place.size + more <= self.bounds.most_bytes and kept + more <= self.bounds.all_bytes
+        return place.size + more <= self.bounds.most_bytes and self.kept + more <= self.bounds.all_bytes
+
+    @property
+    def kept(self) -> int:
+        """Bytes of all answers."""
+        return sum(each.size for each in self._places.values())
 
     def add(self, place: Place) -> bool:
         """Keep a place; False where there are too many, of all or of its owner."""
         full = len(self._places) >= self.bounds.most or self._of_user[place.owner] >= self.bounds.most_of_user
+        self.refused += full
         if full or not place.detach():
             return False
+        self.given += 1
         self._places[place.id] = place
         self._of_user[place.owner] += 1
         self._watch(place, self.bounds.heard_within)

@@ -99,6 +99,8 @@ class ReverseProxy:
 
     def _target(self, scope: Scope) -> URL:
         raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        if not raw.startswith("/"):
+            raise InvalidInput(f"{raw!r} is no path and could name another server: send one that begins with /")
         query = scope["query_string"].decode("latin-1")
         prefix = self._upstream.raw_path.rstrip("/")
         return URL(f"{self._upstream.origin()}{prefix}{raw}{'?' + query if query else ''}", encoded=True)
@@ -158,11 +160,19 @@ def _has_body(scope: Scope) -> bool:
 
 def _forwarded(headers: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
     """What the server is told. A length beside chunks is not: the body is sent on in chunks of our own."""
-    pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+    pairs = [(name.decode("latin-1").lower(), _text(value)) for name, value in headers]
     dropped = _dropped(pairs) | {"host"}
     if any(name == "transfer-encoding" for name, _ in pairs):
         dropped |= {"content-length"}
     return CIMultiDict((name, value) for name, value in pairs if name not in dropped)
+
+
+def _text(value: bytes) -> str:
+    """A value so that it goes out as it came: the client library sends UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _returned(answer: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:

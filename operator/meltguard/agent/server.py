@@ -18,6 +18,7 @@ from meltguard.agent.asgi import App
 from meltguard.agent.connections import ConnectionBounds, GuardedProtocol, guarded_protocol
 from meltguard.agent.control import ControlApp
 from meltguard.agent.framing import PlainFraming
+from meltguard.agent.identity import IdentityMiddleware
 from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.place_app import PlacesMiddleware
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
@@ -75,9 +76,10 @@ async def serving(settings: AgentSettings, app: App, clock: Clock | None = None)
         agent = Agent(settings, clock, store)
         work = await stack.enter_async_context(_running(agent))
         guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
-        places = PlacesMiddleware(guarded, agent.admission, settings)
+        places = PlacesMiddleware(guarded, agent.admission, settings, agent.shelf)
         stack.push_async_callback(places.close)
-        logged = places if agent.access_log is None else AccessLog(places, agent.access_log, clock)
+        known = IdentityMiddleware(places, agent.identify, settings.callers)
+        logged = known if agent.access_log is None else AccessLog(known, agent.access_log, clock)
         data = _server(PlainFraming(logged), settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
         control = _server(PlainFraming(ControlApp(agent)), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))
         await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
@@ -134,6 +136,7 @@ def _server(app: App, stop_within: Seconds, protocol: type[GuardedProtocol]) -> 
         http=protocol,
         ws="none",
         lifespan="off",
+        proxy_headers=False,  # a client could name its own address, and be a new user each time
         log_config=None,
         access_log=False,
         server_header=False,

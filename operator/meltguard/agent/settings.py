@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from meltguard.agent.token_rules import TokenRules
 from meltguard.api.signed import PublicKeys
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
 from meltguard.errors import InvalidInput
@@ -61,6 +62,7 @@ class Callers:
     """How to tell who calls."""
 
     trust_gateway: bool = False  # without it the headers below are anyone's words and are not read
+    tokens: TokenRules | None = None  # with it tier and user come from tokens, and no such header is read
     tier_header: str = "x-meltguard-tier"
     user_header: str = "x-meltguard-user"
     made_header: str = "x-meltguard-delivered-images"  # of the image server's answer: so many of those asked were made
@@ -72,6 +74,12 @@ class Callers:
     openai_fields: bool = False  # answers bear x-ratelimit-* beside RateLimit
     body_within: Seconds = Seconds(10.0)  # for the bytes that are read ahead, or for a document
     read_within: Seconds = Seconds(60.0)  # for a client to read its answer after the image is made
+
+    def __post_init__(self) -> None:
+        if self.trust_gateway and self.tokens is not None:
+            raise InvalidInput(
+                "a caller is known by a gateway's headers or by tokens: give --trust-gateway or --tokens"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

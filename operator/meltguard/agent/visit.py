@@ -32,7 +32,7 @@ class Ask(NamedTuple):
         return self.user or self.address
 
 
-class Caller(Protocol):
+class Waiter(Protocol):
     """Who waits."""
 
     def watch(self, when_gone: Callable[[], None]) -> None:

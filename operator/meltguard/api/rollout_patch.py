@@ -30,6 +30,9 @@ class Found:
 TRYING: Final[Strategy] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
 """While an update is tried: one pod at a time, in the place of another, for there is no GPU to spare."""
 
+GOING_ON: Final[Strategy] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": "10%"}}
+"""A cheaper update that goes on in a surge: a tenth of the pods at a time (one at least), each in another's place."""
+
 
 def step(found: Found, mark: str, *then: Op) -> list[Op]:
     """The mark says something new, and what follows from it is done in the same write."""
@@ -46,16 +49,16 @@ def stop(found: Found) -> list[Op]:
     return [] if found.paused else [{"op": "add", "path": "/spec/paused", "value": True}]
 
 
-def go_on(found: Found, mark: RolloutMark) -> list[Op]:
-    """The update goes on, in its owner's own way."""
+def go_on(found: Found) -> list[Op]:
+    """The update goes on; in its owner's own way only after the hold, when there is room for pods beside others."""
     unpaused: list[Op] = [{"op": "remove", "path": "/spec/paused"}] if found.paused else []
-    return [*unpaused, *own_strategy(found, mark)]
+    return [*unpaused, {"op": "replace", "path": "/spec/strategy", "value": GOING_ON}]
 
 
 def own_strategy(found: Found, mark: RolloutMark | None) -> list[Op]:
     """The strategy as its owner wrote it, where ours stands."""
     trial = mark.trial if mark is not None else None
-    if trial is None or not found.strategy or json.loads(found.strategy) != TRYING:
+    if trial is None or not found.strategy or json.loads(found.strategy) not in (TRYING, GOING_ON):
         return []
     return [{"op": "replace", "path": "/spec/strategy", "value": json.loads(trial.strategy)}]
 

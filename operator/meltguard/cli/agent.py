@@ -20,6 +20,7 @@ from meltguard.agent.settings import (
     QuotaSettings,
     StoreAddress,
 )
+from meltguard.agent.token_rules import TokenRules
 from meltguard.api.signed import PublicKeys
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
 from meltguard.errors import InvalidInput
@@ -33,6 +34,9 @@ STORE_HELP = (
 ACCESS_HELP = "Append one JSON line an answer to this file (/dev/stdout): no prompts, no tokens, no query values."
 OPENAI_HELP = "Tell limits in x-ratelimit-* fields too, as OpenAI's clients know them."
 ASYNC_HELP = "Seconds after which any unanswered request becomes 202 and a place to poll; else only where clients ask."
+TOKENS_HELP = (
+    "Know callers by signed tokens (JWT): a YAML file of rules, see docs/callers.md. Their own headers never count."
+)
 TRUST_HELP = "A gateway sets or removes the tier, user and X-Meltguard-* headers itself; else they are not read."
 
 
@@ -50,6 +54,7 @@ def agent(
     journal_names_users: Annotated[bool, typer.Option(help="Write users' names, not their hashes.")] = False,
     access_log: Annotated[Path | None, typer.Option(help=ACCESS_HELP)] = None,
     trust_gateway: Annotated[bool, typer.Option(help=TRUST_HELP)] = False,
+    tokens: Annotated[Path | None, typer.Option(help=TOKENS_HELP)] = None,
     tier_header: Annotated[str, typer.Option(help="Header with the caller's tier.")] = "X-Meltguard-Tier",
     user_header: Annotated[str, typer.Option(help="Header with the caller's name.")] = "X-Meltguard-User",
     default_tier: Annotated[str, typer.Option(help="Tier of callers whose tier is not known.")] = "default",
@@ -63,7 +68,6 @@ def agent(
     quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
-    callers = _headers(tier_header, user_header, made_header, default_tier)
     settings = AgentSettings(
         policy=PolicyKey.parse(policy),
         pod_uid=PodUid(pod_uid),
@@ -71,7 +75,7 @@ def agent(
         listen=Address.parse(listen),
         control=Address.parse(control_listen),
         gpus=Gpus(gpus),
-        callers=replace(callers, trust_gateway=trust_gateway, openai_fields=openai_fields),
+        callers=_known((tier_header, user_header, made_header), default_tier, trust_gateway, tokens, openai_fields),
         quota=_quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget)),
     )
     settings = _with_files(settings, baseline_file, state_file, journal, access_log)
@@ -79,12 +83,19 @@ def agent(
     asyncio.run(_run(settings, upstream))
 
 
-def _headers(tier: str, user: str, made: str, default_tier: str) -> Callers:
+def _known(
+    headers: tuple[str, str, str], default_tier: str, trust_gateway: bool, tokens: Path | None, openai_fields: bool
+) -> Callers:
+    """How callers are known."""
+    tier, user, made = headers
     return Callers(
+        trust_gateway=trust_gateway,
+        tokens=None if tokens is None else TokenRules.read(tokens),
         tier_header=tier.lower(),
         user_header=user.lower(),
         made_header=made.lower(),
         default_tier=TierName(default_tier),
+        openai_fields=openai_fields,
     )
 
 

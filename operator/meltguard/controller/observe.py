@@ -17,10 +17,10 @@ from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
-from meltguard.core.policy import Signal, SignalKind, SignalUse
+from meltguard.core.policy import Pool, Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import GpuClock, PodRevision, Reading, Snapshot, Workload
-from meltguard.core.units import Instant, NodeName, PodUid, Seconds
+from meltguard.core.seen import GpuClock, Hours, PodRevision, Reading, Snapshot, Workload
+from meltguard.core.units import Instant, NodeName, PodUid, PoolName, Seconds
 from meltguard.errors import MeltguardError
 from meltguard.ports import Clock, Metrics, Target
 
@@ -60,6 +60,10 @@ class Observer:
         """The service's pods that are bound, have an address and are not on their way out."""
         pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
         return tuple(pod for pod in pods if pod.node and pod.ip and pod.ready and not pod.terminating)
+
+    def _hours(self, pools: Iterable[Pool], now: Instant) -> Mapping[PoolName, Hours]:
+        lenders = [(pool.name, pool.lending) for pool in pools]
+        return {name: self._timetable.hours(lending.windows, now) for name, lending in lenders if lending is not None}
 
     def _revisions(self, found: PolicyObject) -> Mapping[PodUid, PodRevision]:
         pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
@@ -114,11 +118,7 @@ class Observer:
             lent_lately=lent_by(found_pools, now),
             started=self._started(found),
             priority=max((pod.priority for pod in pods), default=0),
-            hours={
-                pool.name: self._timetable.hours(pool.lending.windows, now)
-                for pool in pools
-                if pool.lending is not None
-            },
+            hours=self._hours(pools, now),
             rollout=rollout.view,
             rollout_problem=rollout.problem,
             revisions=self._revisions(found),

@@ -110,6 +110,22 @@ ALERTS: Final = (
         step="Tiers with a quota are refused meanwhile: the policy's condition QuotasCounted names the next step.",
     ),
     Alert(
+        name="MeltguardTokenKeysNotFetched",
+        query='sum(increase(meltguard_agent_token_key_fetches_total{result="failed"}[15m])) by (namespace) > 2',
+        lasting="10m",
+        severity="warning",
+        summary="Agents in {{ $labels.namespace }} cannot fetch the keys of the tokens' issuer; the last ones count.",
+        step="Look for `token keys not fetched` in an agent's log: the issuer, the network, or the file.",
+    ),
+    Alert(
+        name="MeltguardSlotLost",
+        query="sum(increase(meltguard_agent_slots_mended_total[1h])) by (namespace) > 0",
+        lasting="1m",
+        severity="warning",
+        summary="An agent in {{ $labels.namespace }} took back a slot that its request had not given back.",
+        step="It is a bug and needs no other act: report the agent's log from before `outlived its request`.",
+    ),
+    Alert(
         name="MeltguardOverrideForLong",
         query="max(meltguard_overrides) by (namespace, policy) > 0",
         lasting="12h",

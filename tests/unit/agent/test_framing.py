@@ -2,7 +2,7 @@
 
 import pytest
 
-from meltguard.agent.asgi import Message, Receive, Scope, Send
+from meltguard.agent.asgi import Header, Message, Receive, Scope, Send
 from meltguard.agent.framing import PlainFraming
 
 LENGTH, CHUNKS = (b"content-length", b"5"), (b"transfer-encoding", b"chunked")
@@ -24,17 +24,42 @@ async def answered(scope: Scope) -> list[Message]:
     return sent
 
 
-async def test_two_lengths_are_refused_and_the_connection_ends() -> None:
-    start, _ = await answered({"type": "http", "headers": [LENGTH, (b"Transfer-Encoding", b"chunked")]})
+def a_request(*headers: Header, target: bytes = b"/i", **more: object) -> Scope:
+    return {"type": "http", "path": target.decode(), "raw_path": target, "headers": list(headers), **more}
+
+
+UNCLEAR = {
+    "two lengths": a_request(LENGTH, (b"Transfer-Encoding", b"chunked")),
+    "another server's path": a_request(target=b"@evil.example/i"),
+    "another server's port": a_request(target=b":80@evil.example/i"),
+    "more of the server's name": a_request(target=b".evil.example/i"),
+    "a URL": a_request(target=b"http://evil.example/i"),
+    "no path": a_request(target=b""),
+    "the server itself": a_request(target=b"*"),
+    "a fragment": a_request(target=b"/i#j"),
+}
+
+
+@pytest.mark.parametrize("scope", UNCLEAR.values(), ids=UNCLEAR)
+async def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_ends(scope: Scope) -> None:
+    start, _ = await answered(scope)
     assert start["status"] == 400
     assert (b"connection", b"close") in start["headers"]
 
 
-PLAIN = {
-    "a length": {"type": "http", "headers": [LENGTH]},
-    "chunks": {"type": "http", "headers": [CHUNKS]},
-    "no body": {"type": "http", "headers": []},
-    "no request": {"type": "websocket"},
+async def test_a_websocket_to_another_server_is_closed() -> None:
+    scope = a_request(target=b"@evil.example/ws", type="websocket")
+    assert await answered(scope) == [{"type": "websocket.close", "code": 1008}]
+
+
+PLAIN: dict[str, Scope] = {
+    "a length": a_request(LENGTH),
+    "chunks": a_request(CHUNKS),
+    "no body": a_request(),
+    "two slashes": a_request(target=b"//evil.example/i"),
+    "a server that gives no raw path": {"type": "http", "path": "/i", "headers": []},
+    "a websocket": a_request(type="websocket"),
+    "no request": {"type": "lifespan"},
 }
 
 

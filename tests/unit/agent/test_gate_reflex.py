@@ -59,7 +59,7 @@ def test_whenever_the_paying_would_wait_too_long_so_would_the_lowest(asked: list
 def test_no_freed_gpu_goes_to_the_lowest_while_the_paying_wait(asked: list[str]) -> None:
     gate = a_gate()
     waiting = [placed for tier in asked if isinstance(placed := ask(gate, tier), Ticket)]
-    held = Slot(TierName("free"), Units(1.0), START)
+    (held,) = gate.slots
     order = []
     while waiting:
         gate.finish(held, START)

@@ -97,3 +97,32 @@ async def test_reading_ahead_while_waiting_is_bounded() -> None:
     async with asyncio.timeout(1):
         assert len(await whole(intake)) == 50 * len(piece) + 3
     intake.close()
+
+
+async def test_a_long_body_that_stops_coming_is_as_good_as_gone() -> None:
+    intake = Intake(Client(b"x" * 60, b"y" * 60).receive)
+    await intake.fill(100, Seconds(0.05))
+    async with asyncio.timeout(5.0):
+        told = [(await intake.receive())["type"] for _ in range(3)]
+    assert told == ["http.request", "http.request", "http.disconnect"]
+    assert (intake.late, intake.gone) == (True, True)
+
+
+async def test_who_waits_beside_it_is_told_too() -> None:
+    intake, left = Intake(Client(b"x" * 60, b"y" * 60).receive), asyncio.Event()
+    await intake.fill(100, Seconds(0.05))
+    intake.watch(left.set)
+    async with asyncio.timeout(5.0):
+        await left.wait()
+    assert intake.late
+    intake.close()
+
+
+async def test_a_body_that_came_whole_may_take_its_image_as_long_as_it_likes() -> None:
+    client = Client([b"x"])
+    intake = Intake(client.receive)
+    await intake.fill(100, Seconds(0.02))
+    await intake.receive()
+    asyncio.get_running_loop().call_later(0.1, client.send, None)
+    assert (await intake.receive())["type"] == "http.disconnect"
+    assert not intake.late

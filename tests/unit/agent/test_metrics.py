@@ -4,14 +4,16 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from meltguard.agent.agent import Agent
+from meltguard.agent.bearers import OUTCOMES
 from meltguard.agent.metrics import registry_of
 from meltguard.agent.refusal import Reason
+from meltguard.agent.token_keys import FETCHES
 from meltguard.api.store_state import StoreState
 from meltguard.clock import SystemClock
 from meltguard.core.units import Seconds, TierName, Units
 from support.agents import ManualClock, a_free_tier, a_lease, agent_settings, signed
 
-LABELS = {"answered_by", "state", "tier", "reason", "source", "status", "le"}
+LABELS = {"answered_by", "outcome", "result", "state", "tier", "reason", "source", "status", "le"}
 
 
 async def test_every_tier_of_a_document_is_shown_at_zero_before_its_first_request() -> None:
@@ -41,6 +43,17 @@ async def test_the_quota_stores_state_and_troubles_are_shown_from_the_start() ->
         assert registry.get_sample_value(f"{prefix}store_failures_total", {"state": state.value}) == expected
     for who in ("store", "known"):
         assert registry.get_sample_value(f"{prefix}claims_total", {"answered_by": who}) == 0.0
+
+
+async def test_tokens_keys_and_lost_slots_are_counted_from_the_start() -> None:
+    registry = registry_of(Agent(agent_settings(), SystemClock(), None))
+    for outcome in OUTCOMES:
+        assert registry.get_sample_value("meltguard_agent_tokens_total", {"outcome": outcome}) == 0.0
+    for result in FETCHES:
+        assert registry.get_sample_value("meltguard_agent_token_key_fetches_total", {"result": result}) == 0.0
+    assert registry.get_sample_value("meltguard_agent_token_keys") == 0.0
+    assert registry.get_sample_value("meltguard_agent_token_keys_age") is None  # never is not just now
+    assert registry.get_sample_value("meltguard_agent_slots_mended_total") == 0.0
 
 
 async def test_labels_are_few_and_name_neither_pod_nor_user() -> None:

@@ -7,7 +7,9 @@ from random import Random
 import pytest
 
 from meltguard.agent.agent import Agent
-from meltguard.agent.asgi import Message, Receive, Scope, Send
+from meltguard.agent.asgi import App, Message, Receive, Scope, Send
+from meltguard.agent.caller import identify_of
+from meltguard.agent.identity import IdentityMiddleware
 from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.place_app import PlacesMiddleware
 from meltguard.agent.settings import AgentSettings, Pace, PlaceBounds
@@ -49,7 +51,7 @@ class Whims:
         finally:
             self.inside -= 1
 
-    async def client(self, guarded: PlacesMiddleware, number: int) -> None:
+    async def client(self, guarded: App, number: int) -> None:
         """Ask, and stay, leave, or be cut off."""
         body: list[Message] = [{"type": "http.request", "body": b"{}"}]
         stays = self.chance.random() * 0.05
@@ -85,11 +87,12 @@ async def test_what_runs_is_what_is_counted_and_nothing_is_left(seed: int) -> No
     agent, whims, chosen = Agent(settings(seed), SystemClock(), None), Whims(seed), settings(seed)
     agent.obey(signed(a_lease(FREE.model_copy(update={"max_wait": 0.05}), PLUS.model_copy(update={"max_wait": 0.2}))))
     guarded = AdmissionMiddleware(whims.app, agent.admission, chosen.callers, chosen.pace)
-    places = PlacesMiddleware(guarded, agent.admission, chosen)
+    places = PlacesMiddleware(guarded, agent.admission, chosen, agent.shelf)
+    known = IdentityMiddleware(places, identify_of(chosen.callers), chosen.callers)
     async with asyncio.timeout(30.0):
         clients = []
         for number in range(REQUESTS):
-            clients.append(asyncio.create_task(whims.client(places, number)))
+            clients.append(asyncio.create_task(whims.client(known, number)))
             await asyncio.sleep(0.002)
             assert whims.inside <= agent.admission.gate.meter.in_flight <= 2
         await asyncio.gather(*clients)
