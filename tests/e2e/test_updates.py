@@ -22,7 +22,7 @@ OLD, DEAR, EVEN, CHEAP = "image-gen", "image-gen:dear", "image-gen:even", "image
 SPEEDS = {DEAR: 1 / 1.2, EVEN: 1.0, CHEAP: 1 / 0.8}
 
 
-class Scene:
+class _Scene:
     """A service in a surge, and whoever updates it."""
 
     def __init__(self, overload: Overload) -> None:
@@ -84,7 +84,7 @@ class Scene:
 
 async def test_what_an_update_costs_decides_whether_it_waits(lone_plane: Plane, tmp_path: Path) -> None:
     async with an_overload(lone_plane, tmp_path) as overload:
-        scene = Scene(overload)
+        scene = _Scene(overload)
         found = (await scene.deployment())["spec"]
         await overload.apply(rollouts={"holdAt": "Elevated"})
         await until(scene.is_held, 90.0)
