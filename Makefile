@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-abuse bench-balance bench-harm bench-law bench-limiter bench-quota bench-tokens
+.PHONY: help demo test check bench bench-abuse bench-balance bench-harm bench-law bench-trial bench-limiter bench-quota bench-tokens
 .PHONY: faults mutants generate lock clean setup programs
 
 PYTHON ?= python3
@@ -26,6 +26,7 @@ help:
 	@echo 'make bench-limiter  what a decision costs, against other limiters; values go to build/bench/limiter.json'
 	@echo 'make bench-harm  whose work a loan breaks off, against other orders, on recorded research jobs'
 	@echo 'make bench-law   our control law against AIMD, on/off and static limits, in simulated surges'
+	@echo 'make bench-trial how often the trial of an update is wrong, and how many samples it takes'
 	@echo 'make bench-tokens  what it costs to know who calls: by headers, by tokens seen before or not'
 	@echo 'make bench-quota five agents, a million requests, a Valkey killed, flushed and restarted twenty times'
 	@echo 'make faults      the crash and fault campaign on a real control plane; ARGS="--help" says what it takes'
@@ -73,6 +74,9 @@ bench-tokens: setup
 
 bench-law: setup
 	@$(BIN)/python tests/bench/bench_law.py $(ARGS)
+
+bench-trial: setup
+	@$(BIN)/python tests/bench/bench_trial.py
 
 bench-quota: setup
 	@$(BIN)/python tests/bench/bench_quota.py $(ARGS)

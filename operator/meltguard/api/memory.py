@@ -3,9 +3,10 @@
 from pydantic import Field, ValidationError
 
 from meltguard.api.wire import MessageModel
+from meltguard.core.loading import Loading
 from meltguard.core.policy import Level
 from meltguard.core.seen import SOME_EVIDENCE, Held, Memory, Recalled, Slowed
-from meltguard.core.units import Instant, NodeName, Percent, PoolName, Share, TierName, Units, UnitsPerSecond
+from meltguard.core.units import Instant, NodeName, Percent, PoolName, Seconds, Share, TierName, Units, UnitsPerSecond
 
 MAX_MEMORY_BYTES = 2048
 
@@ -31,6 +32,8 @@ class MemoryText(MessageModel):
     agents_at: float | None = None
     units_per_gpu: float | None = Field(default=None, gt=0)
     evidence: float = Field(default=SOME_EVIDENCE, ge=0)
+    load: float | None = Field(default=None, gt=0)
+    loads: int = Field(default=0, ge=0)
     trim: float = Field(default=1.0, ge=0.5, le=2.0)
     heat: float = Field(default=1.0, ge=0.0, le=1.0)
     demand: dict[str, float] = Field(default_factory=dict)
@@ -77,6 +80,7 @@ def read_memory(text: str | None) -> Memory:
         agents_at=_instant(read.agents_at),
         units_per_gpu=None if read.units_per_gpu is None else UnitsPerSecond(read.units_per_gpu),
         evidence=Units(read.evidence),
+        loading=Loading(usual=None if read.load is None else Seconds(read.load), starts=read.loads),
         trim=read.trim,
         heat=Share(read.heat),
         demand={TierName(name): UnitsPerSecond(rate) for name, rate in read.demand.items()},
@@ -107,6 +111,8 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         agents_at=_rounded_or_none(memory.agents_at),
         units_per_gpu=memory.units_per_gpu,
         evidence=round(memory.evidence, 1),
+        load=None if memory.loading.usual is None else round(memory.loading.usual, 2),
+        loads=memory.loading.starts,
         trim=round(memory.trim, 4),
         heat=round(memory.heat, 4),
         demand={name: round(rate, 4) for name, rate in memory.demand.items()},

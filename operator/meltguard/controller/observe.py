@@ -71,6 +71,10 @@ class Observer:
             if TEMPLATE_HASH in pod.labels and not (pod.terminating or pod.finished)
         }
 
+    def _started(self, found: PolicyObject) -> Mapping[PodUid, Instant]:
+        pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
+        return {pod.uid: pod.started_at for pod in pods if pod.started_at is not None and not pod.terminating}
+
     def loans(self, found: PolicyObject) -> tuple[NodeView, ...]:
         """The nodes that are claimed for the service."""
         return loans_of(found.policy.uid, self._outside.lost.counted(self._fleet.view().nodes))
@@ -111,6 +115,7 @@ class Observer:
             on_order=ordered_for(policy.uid, found_pools),
             on_offer=on_offer(found_pools),
             lent_lately=lent_by(found_pools, now),
+            started=self._started(found),
             priority=max((pod.priority for pod in pods), default=0),
             hours=self._hours(found_pools, now),
             rollout=rollout.view,

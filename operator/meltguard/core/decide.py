@@ -9,6 +9,7 @@ from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, Sho
 from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
 from meltguard.core.level import LevelState, Pressing, next_level
+from meltguard.core.loading import late_nodes, loading_after
 from meltguard.core.loans import arriving_gpus, missing_gpus, waits_for
 from meltguard.core.measure import Measured, all_signals, measure
 from meltguard.core.plausible import are_used, confirming, usual_after
@@ -130,6 +131,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
 
 def _left(parts: Parts, memory: Memory, ways: Returns, now: Instant) -> Memory:
     """What this pass leaves for the next, but for the replicas."""
+    seen = parts.ebb.seen
     return replace(
         _remembered(memory, parts.measured, parts.level, now),
         confirmed_at=now if are_used(confirming(parts.ebb.policy, parts.signals)) else memory.confirmed_at,
@@ -138,6 +140,7 @@ def _left(parts: Parts, memory: Memory, ways: Returns, now: Instant) -> Memory:
         spare_since=parts.spare,
         breach_since=parts.ebb.breach_since,
         recalled=noted(memory, ways.recalling, now),
+        loading=loading_after(memory.loading, seen.started, {load.pod for load in seen.loads}, now),
         returned_at=memory.returned_at if ways.calm is None else now,
         yielded=ways.yielded or memory.yielded,
     )
@@ -225,7 +228,8 @@ def _borrow(
     if policy.capacity is None:
         return LoanChoice(taken=(), rules=(), short_since=None)
     serving = frozenset(load.node for load in seen.loads)
-    have = Gpus(measured.load.gpus + arriving_gpus(seen, serving) + seen.on_order)
+    late = late_nodes(seen.loans, memory.loading, serving, now)
+    have = Gpus(measured.load.gpus + arriving_gpus(seen, serving | late) + seen.on_order)
     total = UnitsPerSecond(sum(measured.demand.values()))
     missing = missing_gpus(total, measured.per_gpu, have) if measured.answers else Gpus(0)
     short_since = (memory.short_since if memory.short_since is not None else now) if missing else None

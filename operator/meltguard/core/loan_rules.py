@@ -7,6 +7,7 @@ from meltguard.core.decision import Borrow, Outcome, Shortage
 from meltguard.core.fleet import NodeView
 from meltguard.core.ledger import gpus_of
 from meltguard.core.level import ENTER
+from meltguard.core.loading import WORTH, late_nodes
 from meltguard.core.loan_words import plan_in_words
 from meltguard.core.node_rules import unfit
 from meltguard.core.plausible import platform_confirms, surge_is_plausible
@@ -100,6 +101,20 @@ def service_has_rested(short: Shortage) -> Outcome:
     return Outcome(rule="service has rested", holds=left <= 0 or surge, text=said)
 
 
+def loans_serve(short: Shortage) -> Outcome:
+    """What was lent must be seen to serve before more is taken: a pod that never starts starts nowhere.
+
+    Where other loans serve, the fault is the node's, and the late one is merely not counted on any more.
+    """
+    serving = frozenset(load.node for load in short.seen.loads)
+    late = sorted(late_nodes(short.seen.loans, short.memory.loading, serving, short.now))
+    proven = any(node.name in serving for node in short.seen.loans)
+    usual = short.memory.loading.usual
+    known = "how long a pod takes to start is not learned yet" if usual is None else f"pods start in {usual:.0f} s"
+    silent = f"no agent answers on {', '.join(late)}, lent long ago for {known}; look at the pods there"
+    return Outcome(rule="loans serve", holds=proven or not late, text=silent if late else known)
+
+
 LOAN_RULES: Final[tuple[LoanRule, ...]] = (
     agents_answer,  # demand is known
     nodes_are_watched,  # node facts are fresh
@@ -110,6 +125,7 @@ LOAN_RULES: Final[tuple[LoanRule, ...]] = (
     surge_is_plausible,  # and a jump is no fault of a metric
     policy_has_room,  # the taker's own bound
     service_has_rested,  # no back and forth
+    loans_serve,  # what was taken is of use
 )
 """Asked before anything is planned. The policy's mode is asked after it: Shadow shows the whole plan."""
 
@@ -192,6 +208,17 @@ def others_have_their_share(short: Shortage, lender: PoolView) -> Outcome:
     return Outcome(rule="others have their share", holds=holds, text=text)
 
 
+def loan_outlasts_start(short: Shortage, lender: PoolView) -> Outcome:
+    """A node that would go home soon after its model is loaded helps nobody."""
+    usual = short.memory.loading.usual
+    most = lender.pool.lending.max_duration if lender.pool.lending else Seconds(0.0)
+    name = lender.pool.name
+    text = f"pool {name} lends for {most:.0f} s" + (f", pods start in {usual:.0f} s" if usual is not None else "")
+    holds = usual is None or usual <= WORTH * most
+    said = text if holds else f"{text}: more than {WORTH:.0%} of the loan; raise lending.maxLoanDuration"
+    return Outcome(rule="loan outlasts its start", holds=holds, text=said)
+
+
 def room_of(lender: PoolView) -> int:
     """How many nodes a pool may still lend."""
     lending = lender.pool.lending
@@ -224,6 +251,7 @@ LENDER_RULES: Final[tuple[LenderRule, ...]] = (
     pool_lends,  # whether at all
     lends_to_namespace,  # to whom
     no_window_denies,  # when
+    loan_outlasts_start,  # for long enough
     lender_has_rested,  # it wanted its nodes itself a moment ago
     nobody_of_rank_waits,  # it wants them now
     lender_has_room,  # how many

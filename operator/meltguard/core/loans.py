@@ -178,7 +178,7 @@ def waits_for(short: Shortage, plan: Sequence[Borrow]) -> frozenset[PoolName]:
     return frozenset(queued | {borrow.home for borrow in plan})
 
 
-def arriving_gpus(seen: Snapshot, serving_nodes: frozenset[str]) -> Gpus:
-    """GPUs of loans that are on their way out, or lent but not serving yet."""
+def arriving_gpus(seen: Snapshot, not_awaited: frozenset[NodeName]) -> Gpus:
+    """GPUs of loans that are on their way out, or lent and not serving yet. Who serves or is late is named."""
     outward = [node for node in seen.loans if node.claim and node.claim.step not in HOMEWARD]
-    return Gpus(sum(node.gpus for node in outward if node.name not in serving_nodes))
+    return Gpus(sum(node.gpus for node in outward if node.name not in not_awaited))

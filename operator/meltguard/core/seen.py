@@ -7,6 +7,7 @@ from typing import Final
 
 from meltguard.core.fleet import Claim, Guards, NodeView, PodView
 from meltguard.core.load import PodLoad
+from meltguard.core.loading import Loading
 from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
 from meltguard.core.sharing import Peer
@@ -157,6 +158,7 @@ class Snapshot:
     fleet_age: Seconds  # since the watch on nodes and pods last proved itself alive
     guards: Guards = field(default_factory=Guards)
     pending: tuple[PodView, ...] = ()  # pods that no node runs yet, of any namespace
+    started: Mapping[PodUid, Instant] = field(default_factory=dict)  # the service's own pods, Ready or not
     priority: int = 0  # of the service's own pods, the highest
     hours: Mapping[PoolName, Hours] = field(default_factory=dict)  # a pool that is not named is always open
     recalls: Mapping[PoolName, RecallOrder] = field(default_factory=dict)
@@ -208,6 +210,7 @@ class Memory:
     units_per_gpu: UnitsPerSecond | None = None  # learned: units a busy GPU completes in a second
     evidence: Units = SOME_EVIDENCE  # that it was learned from
     trim: float = 1.0
+    loading: Loading = field(default_factory=Loading)  # how long new pods take; the pods being timed are not kept
     heat: Share = Share(1.0)  # derating by temperature; held while the temperature is unknown
     demand: Mapping[TierName, UnitsPerSecond] = field(default_factory=dict)
     usual: UnitsPerSecond | None = None  # what is demanded on a usual day's peak

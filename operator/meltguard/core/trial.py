@@ -23,6 +23,9 @@ MOST: Final = 600
 TUNED_TO: Final = 60
 """Pairs for which the bounds are narrowest."""
 
+MOST_KEPT: Final = 0.9
+"""Of a pair's straying in the next: what keeps more is no noise but a drift, and MOST ends the trial."""
+
 
 class Verdict(StrEnum):
     """What a trial says so far."""
@@ -40,13 +43,33 @@ class Tally:
     count: int = 0
     mean: float = 0.0
     spread: float = 0.0
+    last: float = 0.0  # the last pair
+    swings: float = 0.0  # sum of squares of the steps from each pair to the next
 
     def with_pair(self, new: float, old: float) -> "Tally":
         """One more pair: GPU-seconds an image unit, of the new revision and of the old."""
         value = math.log(new) - math.log(old)
         count = self.count + 1
         mean = self.mean + (value - self.mean) / count
-        return Tally(count=count, mean=mean, spread=self.spread + (value - self.mean) * (value - mean))
+        return Tally(
+            count=count,
+            mean=mean,
+            spread=self.spread + (value - self.mean) * (value - mean),
+            last=value,
+            swings=self.swings + ((value - self.last) ** 2 if self.count else 0.0),
+        )
+
+    @property
+    def kept(self) -> float:
+        """How much of a pair's straying the next one keeps (von Neumann's ratio), from 0 to MOST_KEPT.
+
+        Pods warm up and requests come in runs: pairs that follow one another are alike, and say less than their number.
+        """
+        if self.spread <= 0.0:
+            return 0.0
+        found = 1.0 - self.swings / (2.0 * self.spread)
+        found += (1.0 + 3.0 * found) / self.count  # in few pairs less is seen than there is (Kendall 1954)
+        return min(MOST_KEPT, max(0.0, found))
 
     @property
     def half_width(self) -> float:
@@ -57,7 +80,8 @@ class Tally:
         n = self.count
         inflated = n * rho * rho + 1.0
         bound = math.sqrt(2.0 * inflated / (n * n * rho * rho) * math.log(math.sqrt(inflated) / ALPHA))
-        return math.sqrt(self.spread / (n - 1)) * bound
+        longer = (1.0 + self.kept) / (1.0 - self.kept)  # the variance of a mean of such pairs, against independent ones
+        return math.sqrt(longer * self.spread / (n - 1)) * bound
 
     @property
     def change(self) -> tuple[float, float, float]:
@@ -76,7 +100,7 @@ def _rho() -> float:
 def verdict(tally: Tally, by: float) -> Verdict:
     """What is certain: cheaper or dearer by more than the share `by`, or the difference lies within it.
 
-    >>> verdict(Tally(count=100, mean=-0.25, spread=0.4), 0.05)
+    >>> verdict(Tally(count=100, mean=-0.25, spread=0.4, swings=0.8), 0.05)
     <Verdict.CHEAPER: 'Cheaper'>
     """
     least, _, most = tally.change

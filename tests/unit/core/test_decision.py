@@ -251,11 +251,13 @@ def test_the_rules_stand_in_their_order() -> None:
         "surge_is_plausible",
         "policy_has_room",
         "service_has_rested",
+        "loans_serve",
     ]
     assert [rule.__name__ for rule in LENDER_RULES] == [
         "pool_lends",
         "lends_to_namespace",
         "no_window_denies",
+        "loan_outlasts_start",
         "lender_has_rested",
         "nobody_of_rank_waits",
         "lender_has_room",

@@ -40,6 +40,28 @@ def test_nothing_is_said_of_a_few_pairs() -> None:
         assert verdict(tally, BY) is Verdict.OPEN
 
 
+def test_pairs_that_follow_one_another_alike_say_less() -> None:
+    """Each keeps a third of the one before: counted as independent, 16 of these 200 trials would be wrong."""
+    wrong = 0
+    for seed in range(200):
+        dice, tally, stray = random.Random(seed), Tally(), 0.0  # noqa: S311 - a rehearsal, no secret
+        while verdict(tally, BY) is Verdict.OPEN:
+            stray = stray / 3 + dice.gauss(0, 0.33)
+            tally = tally.with_pair((1.0 - BY) * math.exp(stray), 1.0)
+        wrong += verdict(tally, BY) is Verdict.CHEAPER
+    assert wrong <= 10
+
+
+def test_what_drifts_is_told_from_what_strays() -> None:
+    steady, drifting = Tally(), Tally()
+    for n in range(60):
+        steady = steady.with_pair(math.exp(0.1 * (-1) ** n), 1.0)
+        drifting = drifting.with_pair(math.exp(0.1 * (1 if n < 30 else -1)), 1.0)
+    assert steady.kept == 0.0
+    assert drifting.kept > 0.8
+    assert drifting.half_width > 3 * steady.half_width
+
+
 def test_a_trial_ends() -> None:
     assert verdict(Tally(count=MOST, mean=-0.05, spread=900.0), BY) is Verdict.EQUAL
 

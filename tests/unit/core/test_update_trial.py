@@ -24,7 +24,10 @@ TRIAL = TrialMark(
     strategy='{"type":"RollingUpdate"}',
 )
 HELD = RolloutView(paused=True, mark=None, template="v2", strategy=TRIAL.strategy, pending=True)
-PAIRS = {"cheaper": Tally(count=60, mean=-0.22, spread=0.6), "dearer": Tally(count=60, mean=0.18, spread=0.6)}
+PAIRS = {
+    "cheaper": Tally(count=60, mean=-0.22, spread=0.6, swings=1.2),
+    "dearer": Tally(count=60, mean=0.18, spread=0.6, swings=1.2),
+}
 
 
 def pods(**revisions: int) -> dict[PodUid, PodRevision]:
@@ -107,7 +110,7 @@ def test_the_verdict_is_carried_out(pairs: str, write: RolloutWrite, stage: Tria
 
 
 def test_an_equal_one_waits_like_any_other() -> None:
-    even = Tally(count=600, mean=0.0, spread=6.0)
+    even = Tally(count=600, mean=0.0, spread=6.0, swings=12.0)
     found = at(TrialStage.JUDGING, revisions=pods(old=3, new=1), counted=even)
     assert found.write is RolloutWrite.LEVEL
     after = at(TrialStage.EQUAL, revisions=pods(old=3, new=1))
