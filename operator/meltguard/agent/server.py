@@ -17,6 +17,8 @@ from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import App
 from meltguard.agent.connections import ConnectionBounds, GuardedProtocol, guarded_protocol
 from meltguard.agent.control import ControlApp
+from meltguard.agent.decisions import Decisions
+from meltguard.agent.door import Door, must_be_trusted
 from meltguard.agent.framing import PlainFraming
 from meltguard.agent.identity import IdentityMiddleware
 from meltguard.agent.middleware import AdmissionMiddleware
@@ -56,8 +58,8 @@ class ServingAgent:
 
 
 @asynccontextmanager
-async def serving(settings: AgentSettings, app: App, clock: Clock | None = None) -> AsyncIterator[ServingAgent]:
-    """Run an agent before an image server's app until the block ends.
+async def serving(settings: AgentSettings, app: App | None, clock: Clock | None = None) -> AsyncIterator[ServingAgent]:
+    """Run an agent before an image server's app until the block ends; without an app it decides for a proxy.
 
     On leaving, waiting requests are refused with Retry-After, and images in progress may finish within
     `settings.pace.stop_within`.
@@ -75,16 +77,31 @@ async def serving(settings: AgentSettings, app: App, clock: Clock | None = None)
             stack.push_async_callback(store.close)
         agent = Agent(settings, clock, store)
         work = await stack.enter_async_context(_running(agent))
-        guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
-        places = PlacesMiddleware(guarded, agent.admission, settings, agent.shelf)
-        stack.push_async_callback(places.close)
-        known = IdentityMiddleware(places, agent.identify, settings.callers)
+        known = _deciding(agent, stack) if app is None else _guarding(agent, app, stack)
         logged = known if agent.access_log is None else AccessLog(known, agent.access_log, clock)
         data = _server(PlainFraming(logged), settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
         control = _server(PlainFraming(ControlApp(agent)), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))
         await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
         work.add_done_callback(_tell_of_failure)
         yield ServingAgent(agent, _address(data_socket), _address(control_socket))
+
+
+def _guarding(agent: Agent, app: App, stack: contextlib.AsyncExitStack) -> App:
+    """All that a request passes on its way to the app."""
+    settings = agent.settings
+    guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
+    places = PlacesMiddleware(guarded, agent.admission, settings, agent.shelf)
+    stack.push_async_callback(places.close)
+    return IdentityMiddleware(places, agent.identify, settings.callers)
+
+
+def _deciding(agent: Agent, stack: contextlib.AsyncExitStack) -> App:
+    """All that a proxy's question passes."""
+    settings = agent.settings
+    must_be_trusted(settings.listen.host, settings.decisions, trusting=settings.callers.trust_gateway)
+    decisions = Decisions(agent.admission, settings)
+    stack.push_async_callback(decisions.close)
+    return Door(IdentityMiddleware(decisions, agent.identify, settings.callers), decisions, settings.decisions)
 
 
 @asynccontextmanager

@@ -142,6 +142,15 @@ class PlaceBounds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionBounds:
+    """Where a proxy only asks and its requests run elsewhere."""
+
+    held_within: Seconds = Seconds(60.0)  # a slot whose request's end nobody tells
+    assumed_images: int | None = None  # of a request whose body is not seen; None: it is not known
+    secret: str | None = None  # that the proxy must know
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     """One pod's agent."""
 
@@ -160,3 +169,4 @@ class AgentSettings:
     pace: Pace = field(default_factory=Pace)
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     places: PlaceBounds = field(default_factory=PlaceBounds)
+    decisions: DecisionBounds = field(default_factory=DecisionBounds)

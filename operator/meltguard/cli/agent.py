@@ -15,6 +15,7 @@ from meltguard.agent.settings import (
     Address,
     AgentSettings,
     Callers,
+    DecisionBounds,
     PlaceBounds,
     PolicyKey,
     QuotaSettings,
@@ -39,12 +40,17 @@ TOKENS_HELP = (
 )
 TRUST_HELP = "A gateway sets or removes the tier, user and X-Meltguard-* headers itself; else they are not read."
 
+UPSTREAM_HELP = "URL of the image server. Without it the agent decides for Envoy, NGINX, Traefik or Caddy (ways-in.md)."
+HELD_HELP = "Seconds that a slot is held for a request of a proxy, if nobody tells its end."
+ASSUMED_HELP = "Images that a request asks for at most whose body the proxy does not send; else quotas refuse it."
+WORD_HELP = "What the proxy sends in X-Meltguard-Proxy-Secret; prefer the variable."
+
 
 def agent(
     policy: Annotated[str, typer.Option(help="namespace/name of the ImageServicePolicy to obey.")],
-    upstream: Annotated[str, typer.Option(help="URL of the image server.")],
     pod_uid: Annotated[str, typer.Option(envvar="POD_UID", help="UID of this pod (downward API).")],
     keys: Annotated[str, typer.Option(envvar="MELTGUARD_PUBLIC_KEYS", help=KEYS_HELP)],
+    upstream: Annotated[str | None, typer.Option(help=UPSTREAM_HELP)] = None,
     listen: Annotated[str, typer.Option(help="IP:port for the users' requests.")] = "0.0.0.0:8080",
     control_listen: Annotated[str, typer.Option(help="IP:port for documents and reports.")] = "0.0.0.0:9901",
     gpus: Annotated[int, typer.Option(min=1, help="Requests that may be in the GPU at once.")] = 1,
@@ -66,6 +72,9 @@ def agent(
     quota_store_cert: Annotated[Path | None, typer.Option(help="Our certificate for that store (PEM).")] = None,
     quota_store_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
     quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
+    held_within: Annotated[float, typer.Option(min=0.1, help=HELD_HELP)] = 60.0,
+    assumed_images: Annotated[int | None, typer.Option(min=1, help=ASSUMED_HELP)] = None,
+    proxy_secret: Annotated[str | None, typer.Option(envvar="MELTGUARD_PROXY_SECRET", help=WORD_HELP)] = None,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
     settings = AgentSettings(
@@ -80,6 +89,8 @@ def agent(
     )
     settings = _with_files(settings, baseline_file, state_file, journal, access_log)
     settings = replace(settings, journal_names_users=journal_names_users, places=_places(async_after))
+    bounds = DecisionBounds(held_within=Seconds(held_within), assumed_images=assumed_images, secret=proxy_secret)
+    settings = replace(settings, decisions=bounds)
     asyncio.run(_run(settings, upstream))
 
 
@@ -122,16 +133,17 @@ def _trusted(text: str) -> PublicKeys:
     return keys
 
 
-async def _run(settings: AgentSettings, upstream: str) -> None:
+async def _run(settings: AgentSettings, upstream: str | None) -> None:
     """Serve until told to stop."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(proxying(upstream))
+        proxy = None if upstream is None else await stack.enter_async_context(proxying(upstream))
         running = await stack.enter_async_context(serving(settings, proxy))
+        before = upstream or "a proxy that asks"
         typer.echo(
             f"agent of pod {settings.pod_uid}: requests on {running.data.host}:{running.data.port}, "
-            f"control on {running.control.host}:{running.control.port}, before {upstream}"
+            f"control on {running.control.host}:{running.control.port}, before {before}"
         )
         await stop.wait()
