@@ -11,6 +11,7 @@ import typer
 
 from meltguard.agent.proxy import proxying
 from meltguard.agent.server import serving
+from meltguard.agent.server_watch import look_at
 from meltguard.agent.settings import (
     Address,
     AgentSettings,
@@ -43,6 +44,7 @@ TRUST_HELP = "A gateway sets or removes the tier, user and X-Meltguard-* headers
 UPSTREAM_HELP = "URL of the image server. Without it the agent decides for Envoy, NGINX, Traefik or Caddy (ways-in.md)."
 HELD_HELP = "Seconds that a slot is held for a request of a proxy, if nobody tells its end."
 ASSUMED_HELP = "Images that a request asks for at most whose body the proxy does not send; else quotas refuse it."
+PRESET_HELP = "Read the image server's own queue: vllm, triton, ray-serve or comfyui."
 WORD_HELP = "What the proxy sends in X-Meltguard-Proxy-Secret; prefer the variable."
 
 
@@ -74,6 +76,8 @@ def agent(
     quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
     held_within: Annotated[float, typer.Option(min=0.1, help=HELD_HELP)] = 60.0,
     assumed_images: Annotated[int | None, typer.Option(min=1, help=ASSUMED_HELP)] = None,
+    server_preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
+    server_url: Annotated[str | None, typer.Option(help="Where that server tells its queue, if not as usual.")] = None,
     proxy_secret: Annotated[str | None, typer.Option(envvar="MELTGUARD_PROXY_SECRET", help=WORD_HELP)] = None,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
@@ -90,7 +94,8 @@ def agent(
     settings = _with_files(settings, baseline_file, state_file, journal, access_log)
     settings = replace(settings, journal_names_users=journal_names_users, places=_places(async_after))
     bounds = DecisionBounds(held_within=Seconds(held_within), assumed_images=assumed_images, secret=proxy_secret)
-    settings = replace(settings, decisions=bounds)
+    look = None if server_preset is None else look_at(server_preset, server_url, upstream)
+    settings = replace(settings, decisions=bounds, server=look)
     asyncio.run(_run(settings, upstream))
 
 
