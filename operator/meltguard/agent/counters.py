@@ -158,7 +158,7 @@ class GpuMeter:
         self._learned_requests = self._learned_requests * LEARNING + 1.0
 
     def see_others(self, requests: int) -> None:
-        """So many requests in the server are not ours; one of ours always goes in, lest a wrong count lets nobody in."""
+        """So many requests are not ours. One of ours always goes in, lest a wrong count lets nobody in."""
         self.others, self.room = requests, max(1, self.gpus - requests)
 
     @property

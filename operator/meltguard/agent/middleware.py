@@ -14,6 +14,7 @@ from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import Callers, Pace
 from meltguard.agent.visit import Result, Visit
+from meltguard.agent.websockets import WebSockets
 from meltguard.core.units import Seconds
 
 WAITS: Final = "meltguard.waits"  # in a scope: whom to tell of the place in the line
@@ -29,13 +30,14 @@ class AdmissionMiddleware:
         self._app, self._admission, self._callers, self._pace = app, admission, callers, pace
         self._made_header = callers.made_header.encode("latin-1")
         self._asking = Asking(callers)
+        self._sockets = WebSockets(app, admission, self._asking, pace.longest_image)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})  # images over it would pass unguarded
-        elif scope["type"] != "http" or scope["path"] in self._callers.open_paths:
+        if scope["type"] not in {"http", "websocket"} or scope["path"] in self._callers.open_paths:
             await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._sockets(scope, receive, send)
         else:
             await self._guard(scope, Intake(receive, scope.get(WAITS)), send)
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import uvicorn
 from typing_extensions import override
@@ -23,6 +23,7 @@ from meltguard.agent.framing import PlainFraming
 from meltguard.agent.identity import IdentityMiddleware
 from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.place_app import PlacesMiddleware
+from meltguard.agent.proxy_socket import MOST_BYTES
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
 from meltguard.agent.settings import Address, AgentSettings
 from meltguard.clock import SystemClock
@@ -79,8 +80,12 @@ async def serving(settings: AgentSettings, app: App | None, clock: Clock | None 
         work = await stack.enter_async_context(_running(agent))
         known = _deciding(agent, stack) if app is None else _guarding(agent, app, stack)
         logged = known if agent.access_log is None else AccessLog(known, agent.access_log, clock)
-        data = _server(PlainFraming(logged), settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
-        control = _server(PlainFraming(ControlApp(agent)), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))
+        data = _server(
+            PlainFraming(logged), settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS), "websockets-sansio"
+        )
+        control = _server(
+            PlainFraming(ControlApp(agent)), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS), "none"
+        )
         await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
         work.add_done_callback(_tell_of_failure)
         yield ServingAgent(agent, _address(data_socket), _address(control_socket))
@@ -147,11 +152,14 @@ def _protocol(settings: AgentSettings, most: int) -> type[GuardedProtocol]:
     return guarded_protocol(bounds)
 
 
-def _server(app: App, stop_within: Seconds, protocol: type[GuardedProtocol]) -> EmbeddedServer:
+def _server(
+    app: App, stop_within: Seconds, protocol: type[GuardedProtocol], sockets: Literal["none", "websockets-sansio"]
+) -> EmbeddedServer:
     config = uvicorn.Config(
         app=app,
         http=protocol,
-        ws="none",
+        ws=sockets,
+        ws_max_size=MOST_BYTES,
         lifespan="off",
         proxy_headers=False,  # a client could name its own address, and be a new user each time
         log_config=None,

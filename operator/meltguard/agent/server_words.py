@@ -62,7 +62,7 @@ def read_triton(text: str) -> ServerWords:
 
 def read_ray_serve(text: str) -> ServerWords:
     """Of Ray Serve, on its node's metrics port: what waits for a replica, and what runs in one."""
-    names = ("ray_serve_deployment_queued_queries", "ray_serve_replica_processing_queries")
+    names = ("ray_serve_deployment_queued_queries", "ray_serve_replica_processing_queries", RAY_BUSY)
     found = _sums(text, names)
     waiting, running = _needed(found, names[0]), _needed(found, names[1])
     busy = found.get(RAY_BUSY)

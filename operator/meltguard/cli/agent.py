@@ -45,6 +45,7 @@ UPSTREAM_HELP = "URL of the image server. Without it the agent decides for Envoy
 HELD_HELP = "Seconds that a slot is held for a request of a proxy, if nobody tells its end."
 ASSUMED_HELP = "Images that a request asks for at most whose body the proxy does not send; else quotas refuse it."
 PRESET_HELP = "Read the image server's own queue: vllm, triton, ray-serve or comfyui."
+OPEN_HELP = "More paths that make no images, divided by commas: they pass unguarded (ComfyUI: /ws,/queue)."
 WORD_HELP = "What the proxy sends in X-Meltguard-Proxy-Secret; prefer the variable."
 
 
@@ -78,6 +79,7 @@ def agent(
     assumed_images: Annotated[int | None, typer.Option(min=1, help=ASSUMED_HELP)] = None,
     server_preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
     server_url: Annotated[str | None, typer.Option(help="Where that server tells its queue, if not as usual.")] = None,
+    open_paths: Annotated[str, typer.Option(help=OPEN_HELP)] = "",
     proxy_secret: Annotated[str | None, typer.Option(envvar="MELTGUARD_PROXY_SECRET", help=WORD_HELP)] = None,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
@@ -96,6 +98,7 @@ def agent(
     bounds = DecisionBounds(held_within=Seconds(held_within), assumed_images=assumed_images, secret=proxy_secret)
     look = None if server_preset is None else look_at(server_preset, server_url, upstream)
     settings = replace(settings, decisions=bounds, server=look)
+    settings = replace(settings, callers=_with_open(settings.callers, open_paths))
     asyncio.run(_run(settings, upstream))
 
 
@@ -113,6 +116,18 @@ def _known(
         default_tier=TierName(default_tier),
         openai_fields=openai_fields,
     )
+
+
+def _with_open(callers: Callers, paths: str) -> Callers:
+    """The same, with more paths that nobody guards.
+
+    Raises:
+        InvalidInput: one of them is no path.
+    """
+    more = frozenset(path.strip() for path in paths.split(",") if path.strip())
+    if wrong := [path for path in more if not path.startswith("/")]:
+        raise InvalidInput(f"open path {wrong[0]!r} is no path: it begins with /")
+    return replace(callers, open_paths=callers.open_paths | more)
 
 
 def _quota(url: str | None, tls: tuple[Path | None, Path | None, Path | None], budget: Seconds) -> QuotaSettings:
