@@ -115,15 +115,15 @@ def lowered(answer: Answer) -> Answer:
     return replace(answer, status=STANDS_FOR_503) if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR else answer
 
 
-def must_be_trusted(host: str, bounds: DecisionBounds, *, trusting: bool) -> None:
-    """Refuse a start where anyone who reaches the port could name his own tier.
+def must_be_closed(host: str, bounds: DecisionBounds) -> None:
+    """Refuse a start where anyone who reaches the port could speak for a proxy: name an address, or his own tier.
 
     Raises:
         InvalidInput: it could be anyone.
     """
-    if trusting and bounds.secret is None and host not in {"127.0.0.1", "::1"}:
+    if bounds.secret is None and host not in {"127.0.0.1", "::1"}:
         raise InvalidInput(
-            f"whoever reaches {host} could name his own tier: listen on 127.0.0.1, or set MELTGUARD_PROXY_SECRET"
+            f"whoever reaches {host} could speak for your proxy: listen on 127.0.0.1, or set MELTGUARD_PROXY_SECRET"
         )
 
 

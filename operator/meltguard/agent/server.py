@@ -18,7 +18,7 @@ from meltguard.agent.asgi import App
 from meltguard.agent.connections import ConnectionBounds, GuardedProtocol, guarded_protocol
 from meltguard.agent.control import ControlApp
 from meltguard.agent.decisions import Decisions
-from meltguard.agent.door import Door, must_be_trusted
+from meltguard.agent.door import Door, must_be_closed
 from meltguard.agent.framing import PlainFraming
 from meltguard.agent.identity import IdentityMiddleware
 from meltguard.agent.middleware import AdmissionMiddleware
@@ -78,35 +78,49 @@ async def serving(settings: AgentSettings, app: App | None, clock: Clock | None 
             stack.push_async_callback(store.close)
         agent = Agent(settings, clock, store)
         work = await stack.enter_async_context(_running(agent))
-        known = _deciding(agent, stack) if app is None else _guarding(agent, app, stack)
-        logged = known if agent.access_log is None else AccessLog(known, agent.access_log, clock)
-        data = _server(
-            PlainFraming(logged), settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS), "websockets-sansio"
-        )
-        control = _server(
-            PlainFraming(ControlApp(agent)), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS), "none"
-        )
+        asked = _deciding(agent, stack, clock) if app is None else guarding(agent, app, stack, clock)
+        data = _server(asked, settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS), "websockets-sansio")
+        control = _control_server(agent)
         await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
         work.add_done_callback(_tell_of_failure)
         yield ServingAgent(agent, _address(data_socket), _address(control_socket))
 
 
-def _guarding(agent: Agent, app: App, stack: contextlib.AsyncExitStack) -> App:
-    """All that a request passes on its way to the app."""
+@asynccontextmanager
+async def control_of(agent: Agent) -> AsyncIterator[Address]:
+    """Run an agent's background work and its control interface until the block ends: all but the users' requests.
+
+    Raises:
+        InvalidInput: the control address cannot be listened on.
+    """
+    with contextlib.closing(_listen(agent.settings.control)) as control_socket:
+        async with _running(agent) as work, _listening(agent, {control_socket: _control_server(agent)}):
+            work.add_done_callback(_tell_of_failure)
+            yield _address(control_socket)
+
+
+def guarding(agent: Agent, app: App, stack: contextlib.AsyncExitStack, clock: Clock) -> App:
+    """All that a request passes on its way to an image server's app; `stack` ends what it leaves behind."""
     settings = agent.settings
     guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
     places = PlacesMiddleware(guarded, agent.admission, settings, agent.shelf)
     stack.push_async_callback(places.close)
-    return IdentityMiddleware(places, agent.identify, settings.callers)
+    return _written(agent, IdentityMiddleware(places, agent.identify, settings.callers), clock)
 
 
-def _deciding(agent: Agent, stack: contextlib.AsyncExitStack) -> App:
+def _deciding(agent: Agent, stack: contextlib.AsyncExitStack, clock: Clock) -> App:
     """All that a proxy's question passes."""
     settings = agent.settings
-    must_be_trusted(settings.listen.host, settings.decisions, trusting=settings.callers.trust_gateway)
+    must_be_closed(settings.listen.host, settings.decisions)
     decisions = Decisions(agent.admission, settings)
     stack.push_async_callback(decisions.close)
-    return Door(IdentityMiddleware(decisions, agent.identify, settings.callers), decisions, settings.decisions)
+    known = IdentityMiddleware(decisions, agent.identify, settings.callers)
+    return Door(_written(agent, known, clock), decisions, settings.decisions)
+
+
+def _written(agent: Agent, known: App, clock: Clock) -> App:
+    """Before it, the access log if there is one, and who refuses requests that end in two ways."""
+    return PlainFraming(known if agent.access_log is None else AccessLog(known, agent.access_log, clock))
 
 
 @asynccontextmanager
@@ -150,6 +164,11 @@ def _protocol(settings: AgentSettings, most: int) -> type[GuardedProtocol]:
     callers = settings.callers
     bounds = ConnectionBounds(most=most, head_within=callers.head_within, read_within=callers.read_within)
     return guarded_protocol(bounds)
+
+
+def _control_server(agent: Agent) -> EmbeddedServer:
+    protocol = _protocol(agent.settings, CONTROL_CONNECTIONS)
+    return _server(PlainFraming(ControlApp(agent)), Seconds(1.0), protocol, "none")
 
 
 def _server(
