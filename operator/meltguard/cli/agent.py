@@ -20,6 +20,7 @@ from meltguard.agent.settings import (
     PlaceBounds,
     PolicyKey,
     QuotaSettings,
+    ServerLook,
     StoreAddress,
 )
 from meltguard.agent.token_rules import TokenRules
@@ -83,23 +84,26 @@ def agent(
     proxy_secret: Annotated[str | None, typer.Option(envvar="MELTGUARD_PROXY_SECRET", help=WORD_HELP)] = None,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
-    settings = AgentSettings(
+    settings = _pod((policy, pod_uid, keys), listen, control_listen, gpus)
+    settings = _with_files(settings, baseline_file, state_file, (journal, journal_names_users), access_log)
+    callers = _known((tier_header, user_header, made_header), default_tier, trust_gateway, tokens, openai_fields)
+    quota = _quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget))
+    settings = replace(settings, callers=_with_open(callers, open_paths), quota=quota, places=_places(async_after))
+    bounds = DecisionBounds(held_within=Seconds(held_within), assumed_images=assumed_images, secret=proxy_secret)
+    asyncio.run(_run(replace(settings, decisions=bounds, server=_look(server_preset, server_url, upstream)), upstream))
+
+
+def _pod(who: tuple[str, str, str], listen: str, control: str, gpus: int) -> AgentSettings:
+    """Which pod's agent it is, where it listens, and whom it obeys."""
+    policy, pod_uid, keys = who
+    return AgentSettings(
         policy=PolicyKey.parse(policy),
         pod_uid=PodUid(pod_uid),
         keys=_trusted(keys),
         listen=Address.parse(listen),
-        control=Address.parse(control_listen),
+        control=Address.parse(control),
         gpus=Gpus(gpus),
-        callers=_known((tier_header, user_header, made_header), default_tier, trust_gateway, tokens, openai_fields),
-        quota=_quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget)),
     )
-    settings = _with_files(settings, baseline_file, state_file, journal, access_log)
-    settings = replace(settings, journal_names_users=journal_names_users, places=_places(async_after))
-    bounds = DecisionBounds(held_within=Seconds(held_within), assumed_images=assumed_images, secret=proxy_secret)
-    look = None if server_preset is None else look_at(server_preset, server_url, upstream)
-    settings = replace(settings, decisions=bounds, server=look)
-    settings = replace(settings, callers=_with_open(settings.callers, open_paths))
-    asyncio.run(_run(settings, upstream))
 
 
 def _known(
@@ -130,6 +134,10 @@ def _with_open(callers: Callers, paths: str) -> Callers:
     return replace(callers, open_paths=callers.open_paths | more)
 
 
+def _look(preset: str | None, url: str | None, upstream: str | None) -> ServerLook | None:
+    return None if preset is None else look_at(preset, url, upstream)
+
+
 def _quota(url: str | None, tls: tuple[Path | None, Path | None, Path | None], budget: Seconds) -> QuotaSettings:
     ca, cert, key = tls
     store = None if url is None else StoreAddress(url=url, ca_file=ca, cert_file=cert, key_file=key)
@@ -141,9 +149,11 @@ def _places(after: float | None) -> PlaceBounds:
 
 
 def _with_files(
-    settings: AgentSettings, baseline: Path | None, state: Path | None, journal: Path | None, access: Path | None
+    settings: AgentSettings, baseline: Path | None, state: Path | None, told: tuple[Path | None, bool], log: Path | None
 ) -> AgentSettings:
-    return replace(settings, baseline_file=baseline, state_file=state, journal=journal, access_log=access)
+    journal, names = told
+    files = replace(settings, baseline_file=baseline, state_file=state, access_log=log)
+    return replace(files, journal=journal, journal_names_users=names)
 
 
 def _trusted(text: str) -> PublicKeys:
