@@ -44,6 +44,7 @@ class Agent:
     ip: str
     born: float
     at: float
+    rate: float = RATE_A_GPU  # image units a second that one GPU does
     instance: str = field(default_factory=lambda: uuid.uuid4().hex)
     offered: float = 0.0
     done: float = 0.0
@@ -54,10 +55,10 @@ class Agent:
     def advance(self, now: float, asked: float) -> None:
         """Count on to `now` at the rate asked of this pod since the last time."""
         span = now - self.at
-        did = min(asked, RATE_A_GPU * GPUS)
+        did = min(asked, self.rate * GPUS)
         self.offered += asked * span
         self.done += did * span
-        self.busy += did / RATE_A_GPU * span
+        self.busy += did / self.rate * span
         self.at = now
 
     def report(self, waiting: float) -> AgentReport:
@@ -92,6 +93,7 @@ class Agents:
         self.asked = 0.0
         self.waiting = 0.0  # image units in each pod's queue
         self.silent = False  # agents neither answer nor take anything
+        self.speeds: dict[str, float] = {}  # by the image that a pod runs: how many times as fast as usual
         self._agents: dict[str, Agent] = {}  # by address
         self._runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.2)
         self._sites: dict[str, web.TCPSite] = {}
@@ -112,11 +114,11 @@ class Agents:
         """One agent on each serving pod that has an address, and on no other."""
         self._advance()
         serving = {
-            pod["status"]["podIP"]: pod["metadata"]["uid"]
+            pod["status"]["podIP"]: (pod["metadata"]["uid"], pod["spec"]["containers"][0]["image"])
             for pod in pods
             if pod["metadata"].get("labels", {}).get("app") == SERVICE and pod["status"].get("podIP")
         }
-        for ip in [ip for ip, agent in self._agents.items() if serving.get(ip) != agent.uid]:
+        for ip in [ip for ip, agent in self._agents.items() if serving.get(ip, ("",))[0] != agent.uid]:
             del self._agents[ip]
             await self._sites.pop(ip).stop()
         now = time.monotonic()
@@ -124,7 +126,9 @@ class Agents:
             site = web.TCPSite(self._runner, ip, AGENT_PORT)
             await site.start()
             self._sites[ip] = site
-            self._agents[ip] = Agent(uid=serving[ip], ip=ip, born=now - 60.0, at=now)
+            uid, image = serving[ip]
+            rate = RATE_A_GPU * self.speeds.get(image, 1.0)
+            self._agents[ip] = Agent(uid=uid, ip=ip, born=now - 60.0, at=now, rate=rate)
 
     def __len__(self) -> int:
         return len(self._agents)

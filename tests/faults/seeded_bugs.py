@@ -128,7 +128,7 @@ BUGS: Final[tuple[Bug, ...]] = (
         edits=(
             ("core/loan_rules.py", "        holds=left >= floor,", "        holds=True,"),
             (
-                "core/loans.py",
+                "core/loan_rules.py",
                 "min(lending.max_loans - len(lender.lent), len(lender.at_home) - lender.floor)",
                 "(lending.max_loans - len(lender.lent))",
             ),
@@ -149,7 +149,7 @@ BUGS: Final[tuple[Bug, ...]] = (
             ),
             ("core/loans.py", "room=short.capacity.max_loans - len(short.seen.loans),", "room=9,"),
             (
-                "core/loans.py",
+                "core/loan_rules.py",
                 "min(lending.max_loans - len(lender.lent), len(lender.at_home) - lender.floor)",
                 "len(lender.at_home) - lender.floor",
             ),

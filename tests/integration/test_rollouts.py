@@ -12,7 +12,7 @@ from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_objects import WorkloadRef
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.api.rollout_mark import ROLLOUT_HELD
-from meltguard.core.rollout import RolloutWrite
+from meltguard.core.rollout_state import RolloutWrite
 from meltguard.core.seen import RolloutMark
 from meltguard.core.units import Instant
 from meltguard.errors import Conflict, InvalidInput

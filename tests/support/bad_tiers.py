@@ -113,6 +113,11 @@ BAD_TIERS: Final[dict[str, Bad]] = {
     "rollouts held always": Bad(
         "spec.rollouts.holdAt", "Unsupported value", {"spec.rollouts.holdAt": "Normal"}, native=True
     ),
+    "an update that is cheaper by a word": Bad(
+        "spec.rollouts.cheaperBy",
+        "cheaperBy must be a percentage from 0% to 100%",
+        {"spec.rollouts": {"cheaperBy": "a lot"}},
+    ),
     # overrides
     "an override that says nothing": Bad(
         OVERRIDE,

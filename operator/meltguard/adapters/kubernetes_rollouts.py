@@ -1,8 +1,10 @@
 """A Deployment's updates: held and resumed with one write each, which the mark on it explains."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -10,10 +12,10 @@ from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_list import read_all, read_object
 from meltguard.adapters.kubernetes_objects import WorkloadRef
 from meltguard.adapters.object_shape import Condition, Metadata
-from meltguard.api.rollout_mark import ROLLOUT_HELD, RolloutMarkText, read_mark, write_mark
-from meltguard.api.rollout_patch import Found, forget, hold, resume
+from meltguard.api.rollout_mark import ROLLOUT_HELD, RolloutMarkText, TrialMarkText, read_mark, write_mark
+from meltguard.api.rollout_patch import Found, forget, go_on, hold, let_start, resume, step, stop
 from meltguard.clock import rfc3339
-from meltguard.core.rollout import RolloutWrite
+from meltguard.core.rollout_state import RolloutWrite
 from meltguard.core.seen import RolloutMark, RolloutView
 from meltguard.errors import InvalidInput
 
@@ -21,9 +23,11 @@ DEPLOYMENTS: Final = "/apis/apps/v1"
 
 
 class RolloutSpec(msgspec.Struct, frozen=True):
-    """Whether updates wait."""
+    """Whether updates wait, and what is wanted."""
 
     paused: bool | None = None
+    strategy: dict[str, Any] | None = None
+    template: dict[str, Any] | None = None
 
 
 class RolloutStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -31,6 +35,7 @@ class RolloutStatus(msgspec.Struct, frozen=True, rename="camel"):
 
     replicas: int = 0
     updated_replicas: int = 0
+    observed_generation: int = 0
     conditions: tuple[Condition, ...] | None = None
 
     @property
@@ -45,6 +50,23 @@ class DeploymentShape(msgspec.Struct, frozen=True):
     metadata: Metadata
     spec: RolloutSpec = RolloutSpec()
     status: RolloutStatus = RolloutStatus()
+
+    @property
+    def pending(self) -> bool:
+        """Whether its controller has seen a template of which there is no pod."""
+        seen = self.status.observed_generation == self.metadata.generation
+        return seen and self.status.replicas > 0 and self.status.updated_replicas == 0
+
+    @property
+    def strategy(self) -> str:
+        """How pods are replaced, one after the other, as JSON; "" where all go at once."""
+        stepwise = (self.spec.strategy or {}).get("type") == "RollingUpdate"
+        return json.dumps(self.spec.strategy, sort_keys=True) if stepwise else ""
+
+    @property
+    def template(self) -> str:
+        """A digest of the pod template."""
+        return hashlib.sha256(json.dumps(self.spec.template, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
     def updating(self) -> bool:
@@ -106,9 +128,17 @@ class KubernetesRollouts:
             case RolloutWrite.HOLD:
                 patch = hold(read.found, _text(mark))
             case RolloutWrite.RESUME:
-                patch = resume(read.found)
+                patch = resume(read.found, read.view.mark)
             case RolloutWrite.FORGET:
-                patch = forget(read.found)
+                patch = forget(read.found, read.view.mark)
+            case RolloutWrite.TRY:
+                patch = step(read.found, _text(mark), *let_start())
+            case RolloutWrite.PROMOTE:
+                patch = step(read.found, _text(mark), *go_on(read.found))
+            case RolloutWrite.JUDGE | RolloutWrite.REFUSE | RolloutWrite.LEVEL:
+                patch = step(read.found, _text(mark), *stop(read.found))
+            case RolloutWrite.TAKE_BACK:
+                return  # no write to the workload: its ReplicaSet's
         await self._api.patch(_path(read.workload), msgspec.json.encode(patch))
 
 
@@ -123,18 +153,33 @@ def _read(shape: DeploymentShape) -> ReadRollout:
             paused=bool(shape.spec.paused),
             mark=None if text is None else read_mark(text),
             updating=shape.updating,
+            template=shape.template,
+            strategy=shape.strategy,
+            pending=shape.pending,
         ),
         found=Found(
             uid=shape.metadata.uid,
             paused=shape.spec.paused,
             annotations=shape.metadata.annotations,
             labels=shape.metadata.labels,
+            strategy=shape.strategy,
         ),
     )
 
 
 def _text(mark: RolloutMark) -> str:
-    return write_mark(RolloutMarkText(policy=mark.policy, uid=mark.policy_uid, since=rfc3339(mark.since)))
+    trial = mark.trial
+    written = None
+    if trial is not None:
+        written = TrialMarkText(
+            stage=trial.stage,
+            template=trial.template,
+            before=trial.before,
+            since=rfc3339(trial.since),
+            strategy=trial.strategy,
+        )
+    text = RolloutMarkText(policy=mark.policy, uid=mark.policy_uid, since=rfc3339(mark.since), trial=written)
+    return write_mark(text)
 
 
 def _path(workload: WorkloadRef) -> str:

@@ -37,6 +37,7 @@ class Metadata(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     resource_version: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
+    generation: int = 0
     deletion_timestamp: str | None = None
     owner_references: tuple[Owner, ...] | None = None
 

@@ -11,7 +11,8 @@ from meltguard.api.memory import MAX_MEMORY_BYTES
 from meltguard.api.wire import MessageModel
 from meltguard.core.fleet import MoveStep
 from meltguard.core.policy import Mode, TierState
-from meltguard.core.rollout import RolloutState
+from meltguard.core.rollout_state import RolloutState
+from meltguard.core.seen import TrialStage
 
 Count = Annotated[int, Field(ge=0)]
 Word = Annotated[str, Clipped(64)]
@@ -70,17 +71,35 @@ class FeatureStatus(MessageModel):
     """What must come about for more to have it."""
 
 
+class TrialStatus(MessageModel):
+    """An update that is tried on one pod."""
+
+    stage: TrialStage
+    """Starting, Judging, Promoted, Refused or Equal."""
+    since: Moment
+    """When the stage began."""
+    samples: Count | None = None
+    """Pairs of samples that were compared so far."""
+    least: Annotated[str, Clipped(16)] | None = None
+    """GPU time for an image against before, at least: -22% is a fifth less."""
+    most: Annotated[str, Clipped(16)] | None = None
+    """The same at most; the truth lies between them in 99 of 100 trials."""
+
+
 class RolloutStatus(MessageModel):
     """Updates of the service."""
 
     state: RolloutState
-    """Free, Held, LeftAlone where someone else's word stands above ours, or Unknown."""
+    """Free, Held, Trying (one pod of an update runs), Promoted (it costs less GPU time and goes on), LeftAlone where
+    someone else's word stands above ours, or Unknown."""
     since: Moment | None = None
     """When they began to wait."""
     cause: Said | None = None
     """Why they wait, or are left alone."""
     lifts_when: Said | None = None
     """What must come about for them to go on."""
+    trial: TrialStatus | None = None
+    """Of the update that waits."""
 
 
 class LoanStatus(MessageModel):

@@ -10,7 +10,7 @@ from meltguard.api import quantities as read
 from meltguard.api.levels import LevelName
 from meltguard.api.policy import ImageServicePolicy
 from meltguard.api.policy_metrics import DEFAULT_SIGNALS, PRESET_SCALES, SignalSpec
-from meltguard.api.policy_spec import CapacitySpec, OverrideSpec
+from meltguard.api.policy_spec import CapacitySpec, OverrideSpec, RolloutsSpec
 from meltguard.api.policy_status import PolicyStatus
 from meltguard.api.policy_tiers import FeatureSpec, OnLevel, QuotaSpec, TierSpec
 from meltguard.api.pool import GPUPool
@@ -162,7 +162,14 @@ def _policy(resource: ImageServicePolicy) -> Policy:
         features=tuple(_feature(feature) for feature in spec.features),
         overrides=tuple(read_override(override) for override in spec.overrides),
         hold_at=spec.rollouts.hold_at.level if spec.rollouts else None,
+        cheaper_by=_cheaper_by(spec.rollouts),
     )
+
+
+def _cheaper_by(spec: RolloutsSpec | None) -> Share | None:
+    """100 % cheaper is nothing ever: no update is tried."""
+    share = read.parse_share(spec.cheaper_by) if spec is not None else Share(1.0)
+    return share if share < 1.0 else None
 
 
 def _signal(spec: SignalSpec) -> Signal:

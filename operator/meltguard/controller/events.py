@@ -46,6 +46,7 @@ class Reason(StrEnum):
     ROLLOUT_HELD = "RolloutHeld"
     ROLLOUT_RESUMED = "RolloutResumed"
     ROLLOUT_LEFT_ALONE = "RolloutLeftAlone"
+    UPDATE_TRIED = "UpdateTried"
     OVERRIDE_BEGUN = "OverrideBegun"
     OVERRIDE_ENDED = "OverrideEnded"
 
@@ -75,6 +76,7 @@ ACTIONS: Mapping[Reason, str] = {
     Reason.ROLLOUT_HELD: "Hold",
     Reason.ROLLOUT_RESUMED: "Resume",
     Reason.ROLLOUT_LEFT_ALONE: "Hold",
+    Reason.UPDATE_TRIED: "Try",
     Reason.OVERRIDE_BEGUN: "Override",
     Reason.OVERRIDE_ENDED: "Override",
 }

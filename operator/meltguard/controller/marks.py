@@ -20,7 +20,8 @@ def marks_of(decision: Decision, seen: Snapshot, enforcement: Enforcement) -> tu
     refused = refused_loan(decision.rules)
     blocked = None if refused is None else (refused.rule, refused.reason)
     slowed = tuple((one.name, one.share) for one in decision.features)
-    updates = None if decision.rollouts is None else decision.rollouts.state
+    held = decision.rollouts
+    updates = None if held is None else (held.state, held.trial.stage if held.trial is not None else None)
     words = tuple(one.sets for one in decision.overrides)
     return (decision.level, loans, limits, acknowledged, unknown, blocked, slowed, updates, words)
 

@@ -1,7 +1,7 @@
 """Gathers what one pass over a service must know."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,13 +17,14 @@ from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
-from meltguard.core.policy import Signal, SignalKind, SignalUse
+from meltguard.core.policy import Pool, Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import GpuClock, Reading, Snapshot, Workload
-from meltguard.core.units import NodeName, Seconds
+from meltguard.core.seen import GpuClock, Hours, PodRevision, Reading, Snapshot, Workload
+from meltguard.core.units import Instant, NodeName, PodUid, PoolName, Seconds
 from meltguard.errors import MeltguardError
 from meltguard.ports import Clock, Metrics, Target
 
+TEMPLATE_HASH: Final = "pod-template-hash"
 COVERAGE = 0.8
 """Below this share of the service's nodes a platform metric is unknown."""
 
@@ -59,6 +60,18 @@ class Observer:
         """The service's pods that are bound, have an address and are not on their way out."""
         pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
         return tuple(pod for pod in pods if pod.node and pod.ip and pod.ready and not pod.terminating)
+
+    def _hours(self, pools: Iterable[Pool], now: Instant) -> Mapping[PoolName, Hours]:
+        lenders = [(pool.name, pool.lending) for pool in pools]
+        return {name: self._timetable.hours(lending.windows, now) for name, lending in lenders if lending is not None}
+
+    def _revisions(self, found: PolicyObject) -> Mapping[PodUid, PodRevision]:
+        pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
+        return {
+            pod.uid: PodRevision(revision=pod.labels[TEMPLATE_HASH], replica_set=pod.owner_name, ready=pod.ready)
+            for pod in pods
+            if TEMPLATE_HASH in pod.labels and not (pod.terminating or pod.finished)
+        }
 
     def loans(self, found: PolicyObject) -> tuple[NodeView, ...]:
         """The nodes that are claimed for the service."""
@@ -100,13 +113,10 @@ class Observer:
             recalls={one.pool.name: one.recall for one in found_pools if one.recall is not None},
             lent_lately=lent_by(found_pools, now),
             priority=max((pod.priority for pod in pods), default=0),
-            hours={
-                pool.name: self._timetable.hours(pool.lending.windows, now)
-                for pool in pools
-                if pool.lending is not None
-            },
+            hours=self._hours(pools, now),
             rollout=rollout.view,
             rollout_problem=rollout.problem,
+            revisions=self._revisions(found),
         )
         return seen, rollout
 

@@ -4,11 +4,12 @@ import logging
 from dataclasses import dataclass
 
 from meltguard.adapters.kubernetes_errors import Missing
-from meltguard.adapters.kubernetes_objects import WorkloadRef
+from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts, ReadRollout
 from meltguard.api.to_core import PolicyObject
 from meltguard.controller.resources import CustomResources
-from meltguard.core.rollout import RolloutWrite, letting_go
+from meltguard.core.rollout import letting_go
+from meltguard.core.rollout_state import Rollouts, RolloutWrite
 from meltguard.core.seen import RolloutMark, RolloutView
 from meltguard.core.units import Instant, Seconds
 from meltguard.errors import Conflict, InvalidInput, Unavailable
@@ -37,6 +38,7 @@ class RolloutKeeper:
     """The one that writes to services' workloads, besides their replicas."""
 
     rollouts: KubernetesRollouts
+    objects: KubernetesObjects
 
     async def look(self, workload: WorkloadRef | None) -> SeenRollout:
         """A workload's rollout; never raises for what the outside does."""
@@ -47,15 +49,29 @@ class RolloutKeeper:
         except (InvalidInput, Unavailable) as exc:
             return SeenRollout(read=None, problem=str(exc))
 
-    async def write(self, found: PolicyObject, write: RolloutWrite, read: ReadRollout, at: Instant) -> bool:
-        """Hold or resume for a policy; False where someone was faster, and the next pass decides anew."""
-        mark = RolloutMark(policy=found.policy.key, policy_uid=found.policy.uid, since=at)
+    async def write(self, found: PolicyObject, wanted: Rollouts, read: ReadRollout, at: Instant) -> bool:
+        """Hold, try or resume for a policy; False where someone was faster, and the next pass decides anew."""
+        write, before = wanted.write, read.view.mark
+        if write is None:
+            return True
+        since = before.since if before is not None else at
+        mark = RolloutMark(policy=found.policy.key, policy_uid=found.policy.uid, since=since, trial=wanted.trial)
         try:
-            await self.rollouts.write(read, write, mark)
+            if write is RolloutWrite.TAKE_BACK:
+                await self._take_back(read.workload, wanted.replica_set)
+            else:
+                await self.rollouts.write(read, write, mark)
         except (Conflict, Missing, Unavailable, InvalidInput) as exc:  # limits and status go on without it
             log.warning("rollout not written", extra={"policy": found.policy.key, "write": write, "why": str(exc)})
             return False
         return True
+
+    async def _take_back(self, workload: WorkloadRef, replica_set: str) -> None:
+        """No pod of this ReplicaSet any more; its Deployment, which is held, puts others in their place."""
+        named = WorkloadRef(api_version="apps/v1", kind="ReplicaSet", name=replica_set, namespace=workload.namespace)
+        read = await self.objects.read_scale(named)
+        if read is not None and read.wanted > 0:
+            await self.objects.set_replicas(named, 0, read)
 
     async def let_go(self, found: PolicyObject, workload: WorkloadRef | None) -> None:
         """Resume what this policy holds: it is being deleted. Raises Unavailable and Conflict: to be tried again."""

@@ -25,6 +25,7 @@ from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.controller.status import policy_status
 from meltguard.controller.telemetry import Telemetry
 from meltguard.controller.telling import Said, changes, loan_changes
+from meltguard.controller.trials import TrialBook
 from meltguard.core.arbiter import Wish
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision, SetReplicas
@@ -84,6 +85,7 @@ class ServiceLoop:
         self.wake = asyncio.Event()
         self._book = AgentBook(means.sink, means.clock, self.wake.set)
         self._enforcer = Enforcer(sink=means.sink, clock=means.clock, book=self._book, epoch=means.epoch)
+        self._trials = TrialBook(self._book)
         self._memory: Memory = read_memory(found.status.memory)
         means.board.remember(self._memory.rested)
         self._status: PolicyStatus = found.status
@@ -105,7 +107,9 @@ class ServiceLoop:
         found, means = self.found, self._means
         seen, rollout = await means.observer.observe(found, self._book)
         now = means.clock.now()
-        seen = replace(seen, peers=means.board.others(found.policy.uid, now))
+        heat = {} if self._before is None else self._before.heat
+        counted = self._trials.counted(seen, heat)
+        seen = replace(seen, peers=means.board.others(found.policy.uid, now), trial=counted)
         memory = replace(self._memory, rested=dict(means.board.rested))
         decision = self._paused(decide(found.policy, memory, seen, now))
         self._memory = decision.memory
@@ -201,7 +205,7 @@ class ServiceLoop:
         wanted = decision.rollouts
         if wanted is None or wanted.write is None or rollout.read is None:
             return
-        await self._means.rollouts.write(self.found, wanted.write, rollout.read, decision.at)
+        await self._means.rollouts.write(self.found, wanted, rollout.read, decision.at)
 
     async def _write_baseline(self, decision: Decision, seen: Snapshot) -> None:
         policy = self.found.policy

@@ -12,7 +12,7 @@ from meltguard.controller.families import Samples
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import MoveStep
 from meltguard.core.policy import Mode, Policy, TierState
-from meltguard.core.rollout import RolloutState
+from meltguard.core.rollout_state import RolloutState
 from meltguard.core.seen import Snapshot
 
 UNKNOWN = float("nan")

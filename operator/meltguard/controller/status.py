@@ -14,6 +14,7 @@ from meltguard.api.policy_status import (
     RolloutStatus,
     RuleOutcome,
     SignalStatus,
+    TrialStatus,
 )
 from meltguard.clock import rfc3339
 from meltguard.controller.conditions import Pass, conditions
@@ -21,7 +22,8 @@ from meltguard.core.decision import FeatureShare, SignalPressure, TierLimit
 from meltguard.core.explain import per_minute, signal_text
 from meltguard.core.fleet import NodeView
 from meltguard.core.policy import Override
-from meltguard.core.rollout import Rollouts
+from meltguard.core.rollout_state import Rollouts
+from meltguard.core.trial import FEWEST
 from meltguard.core.units import Epoch, Instant
 
 
@@ -100,7 +102,19 @@ def _rollouts(held: Rollouts) -> RolloutStatus:
         since=None if held.since is None else rfc3339(held.since),
         cause=held.cause or None,
         lifts_when=held.lifts_when or None,
+        trial=_trial(held),
     )
+
+
+def _trial(held: Rollouts) -> TrialStatus | None:
+    if held.trial is None:
+        return None
+    counted, told = held.counted, {}
+    if counted is not None and counted.count >= FEWEST:
+        least, _, most = counted.change
+        told = {"least": f"{100.0 * least:+.0f}%", "most": f"{100.0 * most:+.0f}%"}
+    samples = counted.count if counted is not None else None
+    return TrialStatus(stage=held.trial.stage, since=rfc3339(held.trial.since), samples=samples, **told)
 
 
 def _loan(node: NodeView, waits_for: str | None) -> LoanStatus:

@@ -1,6 +1,7 @@
 """What has changed between two decisions, in the words of its Event."""
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from meltguard.controller.events import Reason
 from meltguard.core.decision import Decision
@@ -8,7 +9,7 @@ from meltguard.core.explain import per_minute
 from meltguard.core.fleet import Claim, MoveStep
 from meltguard.core.loan_words import claimed_words, lent_words, over_words, recalled_words
 from meltguard.core.policy import TierState
-from meltguard.core.rollout import RolloutState
+from meltguard.core.rollout_state import RolloutState
 from meltguard.core.units import NodeName
 
 Said = tuple[Reason, str]
@@ -41,6 +42,9 @@ def loan_changes(before: Mapping[NodeName, Claim], now: Mapping[NodeName, Claim]
             yield Reason.LOAN_ENDED, over_words(node, claim.home)
 
 
+_WAITING: Final = frozenset({RolloutState.HELD, RolloutState.TRYING, RolloutState.PROMOTED})
+
+
 def _overrides(before: Decision | None, now: Decision) -> Iterator[Said]:
     if before is None:
         return  # who set them was told before this process began
@@ -67,15 +71,20 @@ def _features(before: Decision | None, now: Decision) -> Iterator[Said]:
 
 def _updates(before: Decision | None, now: Decision) -> Iterator[Said]:
     after = now.rollouts
-    was = before.rollouts.state if before is not None and before.rollouts is not None else RolloutState.FREE
-    if after is None or after.state is was or (before is None and after.since != now.at):
+    if after is None:
         return
-    if after.state is RolloutState.HELD:
-        yield Reason.ROLLOUT_HELD, f"{after.cause}; they go on when {after.lifts_when}"
-    elif after.state is RolloutState.LEFT_ALONE:
+    if after.trial is not None and after.write is not None and after.trial.since == now.at:
+        yield Reason.UPDATE_TRIED, after.cause
+        return
+    was = before.rollouts.state if before is not None and before.rollouts is not None else RolloutState.FREE
+    if after.state is was or (before is None and after.since != now.at):
+        return
+    if after.state is RolloutState.LEFT_ALONE:
         yield Reason.ROLLOUT_LEFT_ALONE, after.cause
-    elif was is RolloutState.HELD:
+    elif after.state is RolloutState.FREE and was in _WAITING:
         yield Reason.ROLLOUT_RESUMED, "updates of the service go on"
+    elif after.state is RolloutState.HELD and was not in _WAITING:
+        yield Reason.ROLLOUT_HELD, f"{after.cause}; they go on when {after.lifts_when}"
 
 
 def _tiers(before: Decision | None, now: Decision) -> Iterator[Said]:

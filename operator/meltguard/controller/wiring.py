@@ -87,7 +87,7 @@ def build_loops(
         events=EventLog(objects=objects, clock=process.clock),
         board=Board(),
         lost=lost,
-        rollouts=RolloutKeeper(rollouts=KubernetesRollouts(api)),
+        rollouts=RolloutKeeper(rollouts=KubernetesRollouts(api), objects=objects),
     )
     means = Means(
         observer=_observer(term, metrics),

@@ -15,7 +15,7 @@ from meltguard.core.policy import Level, Policy, TierState
 from meltguard.core.pressure import DEMAND_SIGNAL, assess, highest, predicted_wait
 from meltguard.core.replicas import replicas
 from meltguard.core.rest import noted
-from meltguard.core.returns import Ebb, breach_since, returns, spare_since
+from meltguard.core.returns import Ebb, Returns, breach_since, returns, spare_since
 from meltguard.core.rollout import rollouts
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.tiers import Law, Limited, active_overrides, limit_tiers
@@ -97,17 +97,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
     updates = rollouts(policy, level.level, seen, now)
     words = active_overrides(policy, now)
     measures = Measures(features=parts.features, rollouts=updates, tiers=parts.tiers, overrides=words)
-    left = replace(
-        _remembered(memory, parts.measured, level, now),
-        confirmed_at=now if are_used(confirming(policy, parts.signals)) else memory.confirmed_at,
-        short_since=parts.loans.short_since,
-        usual=parts.loans.usual,
-        spare_since=parts.spare,
-        breach_since=parts.ebb.breach_since,
-        recalled=noted(memory, ways.recalling, now),
-        returned_at=memory.returned_at if ways.calm is None else now,
-        yielded=ways.yielded or memory.yielded,
-    )
+    left = _left_behind(parts, memory, ways, now)
     remembered = pods.remembered(left)
     return Decision(
         at=now,
@@ -132,6 +122,21 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         waits_for=parts.loans.waits_for,
         heat=parts.measured.heat_by_pod,
         learning=parts.learning,
+    )
+
+
+def _left_behind(parts: Parts, memory: Memory, ways: Returns, now: Instant) -> Memory:
+    policy, loans = parts.ebb.policy, parts.loans
+    return replace(
+        _remembered(memory, parts.measured, parts.level, now),
+        confirmed_at=now if are_used(confirming(policy, parts.signals)) else memory.confirmed_at,
+        short_since=loans.short_since,
+        usual=loans.usual,
+        spare_since=parts.spare,
+        breach_since=parts.ebb.breach_since,
+        recalled=noted(memory, ways.recalling, now),
+        returned_at=memory.returned_at if ways.calm is None else now,
+        yielded=ways.yielded or memory.yielded,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from meltguard.core.move_actions import Intent
 from meltguard.core.policy import Capacity, Level, Override, Policy, TierState
-from meltguard.core.rollout import Rollouts
+from meltguard.core.rollout_state import Rollouts
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.sharing import Peer, a_peer
 from meltguard.core.units import (

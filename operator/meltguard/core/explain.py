@@ -1,14 +1,21 @@
 """The words of a decision: one wording for the same fact everywhere."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from meltguard.core.decision import FeatureShare, Outcome, SignalPressure, TierLimit
 from meltguard.core.fleet import HOMEWARD, MoveStep
 from meltguard.core.level import ENTER, LEAVE, LevelState
 from meltguard.core.policy import Level, Mode, Override, Policy, TierState
-from meltguard.core.rollout import Rollouts, RolloutState
+from meltguard.core.rollout_state import Rollouts, RolloutState
 from meltguard.core.seen import Snapshot
 from meltguard.core.units import Instant
+
+UPDATES: Final = {
+    RolloutState.HELD: "updates held",
+    RolloutState.TRYING: "an update is tried on one pod",
+    RolloutState.PROMOTED: "an update that costs less goes on",
+}
 
 LEARNING = "just started: reading what the pods hold; nothing is issued yet"
 
@@ -28,8 +35,8 @@ def one_line(policy: Policy, level: tuple[Level, SignalPressure | None], measure
     tiers = measures.tiers
     parts = [_level_part(*level)]
     parts += [f"{one.name} for {one.share}% of users" for one in measures.features if one.cause]
-    if measures.rollouts is not None and measures.rollouts.state is RolloutState.HELD:
-        parts.append("updates held")
+    if measures.rollouts is not None and measures.rollouts.state in UPDATES:
+        parts.append(UPDATES[measures.rollouts.state])
     parts += [_tier_part(limit) for limit in tiers if limit.state is not TierState.OPEN]
     parts += [f"override {one.sets}" + (f" by {one.by}" if one.by else "") for one in measures.overrides]
     loans = _loan_part(seen)

@@ -173,6 +173,7 @@ class Policy:
     features: tuple[Feature, ...]
     overrides: tuple[Override, ...]
     hold_at: Level | None = None  # level from which updates of the service wait; None: they never do
+    cheaper_by: Share | None = None  # an update that is so much cheaper does not wait; None: none is tried
 
     @property
     def key(self) -> str:

@@ -1,41 +1,13 @@
 """Updates of the service wait while it is pressed: a rollout takes serving pods away just when they are needed."""
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import Final
 
 from meltguard.core.policy import Level, Mode, Policy
-from meltguard.core.seen import RolloutView, Snapshot
+from meltguard.core.rollout_state import Rollouts, RolloutState, RolloutWrite
+from meltguard.core.seen import RolloutView, Snapshot, TrialStage
 from meltguard.core.units import Instant
-
-
-class RolloutState(StrEnum):
-    """What happens to updates of the service."""
-
-    FREE = "Free"
-    HELD = "Held"  # by us; what waits goes on afterwards
-    LEFT_ALONE = "LeftAlone"  # someone else's word stands above ours
-    UNKNOWN = "Unknown"  # the workload could not be read, or cannot be held
-
-
-class RolloutWrite(StrEnum):
-    """What to write to the workload."""
-
-    HOLD = "Hold"
-    RESUME = "Resume"
-    FORGET = "Forget"  # someone resumed it themselves: only our mark goes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollouts:
-    """Updates of the service, in the decision's words."""
-
-    state: RolloutState
-    since: Instant | None = None
-    cause: str = ""
-    lifts_when: str = ""
-    write: RolloutWrite | None = None
-
+from meltguard.core.update_trial import trial_of
 
 FREE: Final = Rollouts(state=RolloutState.FREE)
 
@@ -55,7 +27,7 @@ def rollouts(policy: Policy, level: Level, seen: Snapshot, now: Instant) -> Roll
         return _unheld(policy, level, paused=view.paused, now=now)
     if view.mark.policy_uid != policy.uid:
         return _left_alone(f"{view.mark.policy} holds it")
-    return _held(policy, level, view, view.mark.since)
+    return _held(policy, level, (view, seen), (view.mark.since, now))
 
 
 def _asks(policy: Policy, level: Level) -> bool:
@@ -82,17 +54,23 @@ def _unheld(policy: Policy, level: Level, *, paused: bool, now: Instant) -> Roll
     return Rollouts(state=RolloutState.HELD, since=now, cause=cause, lifts_when=lifts, write=RolloutWrite.HOLD)
 
 
-def _held(policy: Policy, level: Level, view: RolloutView, since: Instant) -> Rollouts:
+def _held(policy: Policy, level: Level, found: tuple[RolloutView, Snapshot], when: tuple[Instant, Instant]) -> Rollouts:
     """Ours. Shadow holds nothing; Paused goes on holding what was held."""
-    if policy.mode is Mode.PAUSED:
+    (view, seen), (since, now) = found, when
+    starting = view.mark is not None and view.mark.trial is not None and view.mark.trial.stage is TrialStage.STARTING
+    if policy.mode is Mode.PAUSED and not starting:
         cause, lifts = "it was held when the policy was paused", "the policy is resumed"
         return Rollouts(state=RolloutState.HELD, since=since, cause=cause, lifts_when=lifts)
     if policy.mode is Mode.SHADOW or not _asks(policy, level):
         return replace(FREE, write=letting_go(view))
+    cause, lifts = _words(policy, level)
+    held = Rollouts(state=RolloutState.HELD, since=since, cause=cause, lifts_when=lifts)
+    tried = trial_of(policy, held, (view, seen), now)
+    if tried is not None:
+        return tried
     if not view.paused:
         return _left_alone("someone resumed it meanwhile; it is held again only after the level has fallen")
-    cause, lifts = _words(policy, level)
-    return Rollouts(state=RolloutState.HELD, since=since, cause=cause, lifts_when=lifts)
+    return held
 
 
 def letting_go(view: RolloutView) -> RolloutWrite:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 from meltguard.core.fleet import Claim, Guards, NodeView, PodView
@@ -9,11 +10,13 @@ from meltguard.core.load import PodLoad
 from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
 from meltguard.core.sharing import Peer
+from meltguard.core.trial import Tally
 from meltguard.core.units import (
     GpuHours,
     Instant,
     NodeName,
     Percent,
+    PodUid,
     PoolName,
     Seconds,
     Share,
@@ -45,6 +48,27 @@ class Workload:
     scaled_by: str = ""  # who else sets them, in words
 
 
+class TrialStage(StrEnum):
+    """How far a new revision's trial on one pod is; written on the workload before anything follows from it."""
+
+    STARTING = "Starting"  # one pod of it is being started
+    JUDGING = "Judging"  # what it costs is compared
+    PROMOTED = "Promoted"  # cheaper: the update goes on in the middle of the surge
+    REFUSED = "Refused"  # dearer, or it does not start: its pod goes
+    EQUAL = "Equal"  # waits for the end of the hold like any other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialMark:
+    """What is written of a trial on the workload."""
+
+    stage: TrialStage
+    template: str  # digest of the pod template that is tried
+    before: tuple[str, ...]  # revisions that served before it
+    since: Instant  # of the stage
+    strategy: str  # the workload's own, as JSON: put back at the end
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutMark:
     """What is written on a workload whose updates a policy holds."""
@@ -52,6 +76,7 @@ class RolloutMark:
     policy: str  # namespace/name
     policy_uid: str
     since: Instant
+    trial: TrialMark | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +86,18 @@ class RolloutView:
     paused: bool
     mark: RolloutMark | None  # None: no policy holds them
     updating: bool = False  # pods are being replaced, and it goes forward
+    template: str = ""  # digest of the pod template that is wanted; "" where revisions cannot be tried
+    strategy: str = ""  # how pods are replaced, as JSON; "" where that is all at once
+    pending: bool = False  # the template is newer than every pod's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodRevision:
+    """Which version of its template a serving pod was made from."""
+
+    revision: str  # the pod-template-hash
+    replica_set: str
+    ready: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +161,8 @@ class Snapshot:
     rollout: RolloutView | None = None  # of the workload; None: not known
     rollout_problem: str = ""  # why it is not
     peers: tuple[Peer, ...] = ()  # other services that want nodes now
+    revisions: Mapping[PodUid, PodRevision] = field(default_factory=dict)  # of the service's pods, Ready or not
+    trial: Tally = field(default_factory=Tally)  # what the trial of a new revision has counted so far
 
     @property
     def coverage(self) -> Share:

@@ -16,7 +16,7 @@ from meltguard.adapters.kubernetes_client import PatchKind
 from meltguard.api.policy_status import PolicyStatus
 from meltguard.clock import SystemClock, rfc3339
 from meltguard.core.policy import TierState
-from meltguard.core.rollout import RolloutState
+from meltguard.core.rollout_state import RolloutState
 from meltguard.core.units import Instant, Seconds
 from meltguard.demo import scene
 from meltguard.demo.plan import FREE

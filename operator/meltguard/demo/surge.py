@@ -8,7 +8,7 @@ from typing import Final
 import aiohttp
 
 from meltguard.clock import SystemClock
-from meltguard.core.rollout import RolloutState
+from meltguard.core.rollout_state import RolloutState
 from meltguard.core.units import Instant, Seconds
 from meltguard.demo.processes import Child
 from meltguard.demo.scene import GPUS_A_NODE, INFERENCE_NODES

@@ -102,7 +102,8 @@ async def test_reading_ahead_while_waiting_is_bounded() -> None:
 async def test_a_long_body_that_stops_coming_is_as_good_as_gone() -> None:
     intake = Intake(Client(b"x" * 60, b"y" * 60).receive)
     await intake.fill(100, Seconds(0.05))
-    told = [(await intake.receive())["type"] for _ in range(3)]
+    async with asyncio.timeout(5.0):
+        told = [(await intake.receive())["type"] for _ in range(3)]
     assert told == ["http.request", "http.request", "http.disconnect"]
     assert (intake.late, intake.gone) == (True, True)
 

@@ -10,11 +10,14 @@ from prometheus_client import CollectorRegistry
 
 from meltguard.agent.agent import Agent
 from meltguard.agent.cost import DEFAULT_COST
+from meltguard.agent.gate import Gate
 from meltguard.agent.metrics import registry_of
 from meltguard.agent.refusal import Refusal
+from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result, Visit
-from meltguard.core.units import Gpus, TierName
+from meltguard.api.agent_report import LimitSource
+from meltguard.core.units import Gpus, Seconds, TierName, Units
 from support.agents import FREE, ManualClock, a_lease, agent_settings, signed
 
 GPUS = 2
@@ -141,3 +144,13 @@ async def test_a_slot_that_is_given_back_twice_frees_one() -> None:
     assert world.agent.admission.gate.meter.in_flight == GPUS - 1
     await world.end()
     assert world.registry.get_sample_value(MENDED) == 0.0
+
+
+def test_the_gate_itself_frees_a_slot_once() -> None:
+    rule = Standing(source=LimitSource.LEASE, tiers={"free": FREE}, fallback=FREE)
+    gate = Gate(Gpus(GPUS), 10, rule, Seconds(0.0))
+    first, _ = (gate.enter_at_once(TierName("free"), Units(1.0), Seconds(0.0)) for _ in range(GPUS))
+    assert first is not None
+    for _ in range(2):
+        gate.finish(first, Seconds(1.0))
+    assert (gate.meter.in_flight, gate.meter.units_in_flight) == (1, 1.0)

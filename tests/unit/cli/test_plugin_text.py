@@ -8,7 +8,7 @@ from meltguard.api.policy_status import HistoryEntry, PolicyStatus, RolloutStatu
 from meltguard.cli import plugin_text as text
 from meltguard.clock import parse_rfc3339
 from meltguard.controller.policies import WHY_PAUSED
-from meltguard.core.rollout import RolloutState
+from meltguard.core.rollout_state import RolloutState
 from meltguard.core.units import Instant
 from support.objects import a_policy_object
 from support.statuses import AT, a_condition, a_policy_status

@@ -7,7 +7,8 @@ from meltguard.controller.telling import changes
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision, FeatureShare
 from meltguard.core.policy import Level, Override, TierState
-from meltguard.core.rollout import FREE, Rollouts, RolloutState
+from meltguard.core.rollout import FREE
+from meltguard.core.rollout_state import Rollouts, RolloutState
 from meltguard.core.seen import Memory
 from meltguard.core.units import Instant, Percent, Seconds, TierName, UnitsPerSecond
 from support.core_values import a_policy, a_snapshot

@@ -5,12 +5,14 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltguard.core.fleet import Claim, Drain, NodeView
+from meltguard.core.fleet import Claim, Drain, Guards, NodeView
+from meltguard.core.harm import survey
 from meltguard.core.ledger import FRESH, HALF_LIFE, KEPT, MOST_KEPT, Books, burden, closed, ended, lent_lately
 from meltguard.core.moves import new_claim
 from meltguard.core.pools import PoolView
-from meltguard.core.units import GpuHours, Gpus, Instant
-from support.core_values import a_node, a_pool
+from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName
+from meltguard.core.victims import Choice, Need, Place, choose_nodes
+from support.core_values import a_node, a_pod, a_pool
 from support.drain_world import EVICTION
 
 NOW = Instant(10_000.0)
@@ -107,3 +109,36 @@ def test_over_time_no_lender_bears_more_than_one_loan_beyond_another(surges: lis
         name: burden(a_lender(a_node(gpus=Gpus(sizes[name]))), lent_lately(books[name], now), now) for name in names
     }
     assert max(after.values()) - min(after.values()) <= 2.0  # 8 GPUs for two hours, on the smallest lender of 8
+
+
+def _taken(choice: Choice) -> list[str]:
+    return [node.name for node in choice.nodes]
+
+
+def test_of_lenders_alike_in_harm_each_gives_in_proportion_to_its_size() -> None:
+    """Lenders of one and of two thirds of the GPUs; nothing was lent before."""
+    nodes = [a_node(f"{pool}{number}") for pool, size in (("x", 3), ("y", 6)) for number in range(size)]
+    places = [
+        Place(
+            node=node,
+            home=PoolName(node.name[0]),
+            turn="xy".index(node.name[0]),
+            eviction=None,
+            burden_per_gpu={"x": 1 / 24, "y": 1 / 48}[node.name[0]],
+        )
+        for node in nodes
+    ]
+    need = Need(missing=Gpus(24), room=9, rooms={PoolName("x"): 9, PoolName("y"): 9}, priority=0)
+    taken = _taken(choose_nodes(places, need, survey(nodes, Guards(), NOW)))
+    assert sorted(name[0] for name in taken) == ["x", "y", "y"]
+
+
+def test_fairness_never_breaks_work_off() -> None:
+    """The burdened lender's idle node comes before work of the one that never lent."""
+    burdened, never = a_node("a"), a_node("b", pods=(a_pod(node=NodeName("b"), started_at=Instant(NOW - 360.0)),))
+    places = [
+        Place(node=burdened, home=PoolName("x"), turn=0, eviction=EVICTION, burden=90.0),
+        Place(node=never, home=PoolName("y"), turn=1, eviction=EVICTION),
+    ]
+    need = Need(missing=Gpus(8), room=9, rooms={PoolName("x"): 9, PoolName("y"): 9}, priority=0)
+    assert _taken(choose_nodes(places, need, survey([burdened, never], Guards(), NOW))) == ["a"]

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meltguard.core.policy import Level, Mode, Policy
-from meltguard.core.rollout import Rollouts, RolloutState, RolloutWrite, rollouts
+from meltguard.core.rollout import rollouts
+from meltguard.core.rollout_state import Rollouts, RolloutState, RolloutWrite
 from meltguard.core.seen import RolloutMark, RolloutView, Snapshot
 from meltguard.core.units import Instant
 from support.core_values import a_policy, a_snapshot

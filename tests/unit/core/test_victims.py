@@ -198,35 +198,6 @@ def test_each_lender_keeps_its_own_room() -> None:
     assert names(choose_nodes(places, need, survey(nodes, Guards(), NOW))) == ["x1", "y1"]
 
 
-def test_of_lenders_alike_in_harm_each_gives_in_proportion_to_its_size() -> None:
-    """Lenders of one and of two thirds of the GPUs; nothing was lent before."""
-    nodes = [a_node(f"{pool}{number}") for pool, size in (("x", 3), ("y", 6)) for number in range(size)]
-    places = [
-        Place(
-            node=node,
-            home=PoolName(node.name[0]),
-            turn="xy".index(node.name[0]),
-            eviction=None,
-            burden_per_gpu={"x": 1 / 24, "y": 1 / 48}[node.name[0]],
-        )
-        for node in nodes
-    ]
-    need = Need(missing=Gpus(24), room=9, rooms={PoolName("x"): 9, PoolName("y"): 9}, priority=0)
-    taken = names(choose_nodes(places, need, survey(nodes, Guards(), NOW)))
-    assert sorted(name[0] for name in taken) == ["x", "y", "y"]
-
-
-def test_fairness_never_breaks_work_off() -> None:
-    """The burdened lender's idle node comes before work of the one that never lent."""
-    burdened, never = a_node("a"), busy("b", 0.1)
-    places = [
-        Place(node=burdened, home=PoolName("x"), turn=0, eviction=EVICTION, burden=90.0),
-        Place(node=never, home=PoolName("y"), turn=1, eviction=EVICTION),
-    ]
-    need = Need(missing=Gpus(8), room=9, rooms={PoolName("x"): 9, PoolName("y"): 9}, priority=0)
-    assert names(choose_nodes(places, need, survey([burdened, never], Guards(), NOW))) == ["a"]
-
-
 def test_an_idle_node_of_a_later_lender_comes_before_work_of_the_first() -> None:
     first, second = busy("a", 0.1), a_node("b")
     places = [

@@ -4,7 +4,7 @@ import pytest
 
 from meltguard.api.policy_status import LimitStatus, PolicyStatus, RolloutStatus
 from meltguard.core.policy import TierState
-from meltguard.core.rollout import RolloutState
+from meltguard.core.rollout_state import RolloutState
 from meltguard.core.units import Seconds
 from meltguard.demo.surge import at_rest, phase
 from meltguard.demo.watch import NodeNow, Picture
