@@ -121,6 +121,7 @@ async def test_what_a_server_holds_is_reported_and_takes_gpus_from_ours(
         assert (told["serverHeld"], told["serverWaiting"], told["serverBusySeconds"]) == (held, queued, busy)
         assert told["others"] == 4
         assert (await look(session, running, "/v1/load")).body["others"] == 4
+        assert "meltguard_agent_server_held 4.0" in (await look(session, running, "/metrics")).body
         asked = [asyncio.create_task(ask(session, running)) for _ in range(3)]
         await waiting(session, running, "free", 2)
         assert image_server.now == 1

@@ -16,7 +16,7 @@ from meltguard.agent.settings import Address, DecisionBounds
 from meltguard.api.limit_document import QuotaRule, TierState
 from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput
-from support.agents import FREE, PLUS, Told, a_lease, agent_settings, limited, push, told_of, until
+from support.agents import FREE, PLUS, Told, a_lease, agent_settings, limited, look, push, told_of, until
 from support.gateways import gateway, listens
 from support.valkey import free_port
 
@@ -191,6 +191,7 @@ async def test_a_slot_whose_end_nobody_tells_is_free_after_the_bound(session: ai
         report = running.agent.report()
         assert report.tiers["plus"].waited == 2
         assert report.units_done == 0  # nobody said that an image was made
+        assert "meltguard_agent_ends_untold_total 2.0" in (await look(session, running, "/metrics")).body
 
 
 async def test_traefiks_question_is_answered_with_the_refusal_itself(session: aiohttp.ClientSession) -> None:

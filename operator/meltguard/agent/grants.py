@@ -38,7 +38,6 @@ class Grants:
         self._admission, self._bound = admission, bound
         self._running: dict[str, Grant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.untold = 0  # ended at the bound: the slot was free too early or too late
 
     async def ask(self, ask: Ask, intake: Intake) -> Grant | Refusal:
         """Wait for a request's turn.
@@ -62,7 +61,7 @@ class Grants:
     def end(self, grant_id: str, result: Result) -> bool:
         """A request has ended; False where none of this id runs (any more)."""
         grant = self._running.pop(grant_id, None)
-        if grant is None:
+        if grant is None or grant.ended.done():  # the bound came in this very moment
             return False
         grant.ended.set_result(result)
         return True
@@ -89,7 +88,10 @@ class Grants:
             async with asyncio.timeout(self._bound):
                 result = await grant.ended
         except TimeoutError:
-            self.untold += 1
+            self._admission.lost_slots.untold += 1
+        except asyncio.CancelledError:
+            result = NOT_SENT  # who asked is gone
+            raise
         finally:
             self._running.pop(grant.id, None)
             self._admission.finish(outcome, result)
