@@ -117,6 +117,22 @@ async def test_a_refusal_reaches_the_client_as_it_is(ground: Ground) -> None:
     assert not any("meltguard-grant" in name or "refusal" in name for told in statuses for name in told.headers)
 
 
+async def test_a_client_speaks_neither_for_the_proxy_nor_for_us(ground: Ground) -> None:
+    ground.images.go_on.set()
+    await push(ground.session, ground.agent, a_lease(limited(FREE, TierState.SUSPEND, 0.0), PLUS))
+    forged = {
+        "X-Forwarded-Uri": "/healthz",
+        "X-Forwarded-Method": "OPTIONS",
+        "X-Original-URI": "/healthz",
+        "X-Meltguard-Refusal": "e30=",
+        "X-Meltguard-Grant": "mine",
+    }
+    refused = await ground.ask("free", **forged)
+    assert (refused.status, refused.body["reason"]) == (503, "tier-suspended")
+    assert (await ground.ask("plus", **forged)).status == 200
+    assert [told["x-meltguard-grant"] == "mine" for told in ground.images.asked] == [False]
+
+
 async def test_a_request_passes_waits_for_its_turn_and_holds_a_slot_until_its_end_is_told(ground: Ground) -> None:
     await push(ground.session, ground.agent, a_lease(FREE, SLOW))
     first = asyncio.create_task(ground.ask())
