@@ -9,6 +9,8 @@ from meltguard.core.grant import Grant
 from meltguard.core.load import AgentCounters
 from meltguard.core.metrics import MetricAnswer
 from meltguard.core.policy import Signal
+from meltguard.core.purchases import Scale
+from meltguard.core.scaling import Removal, Scaling
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid, Seconds
 
 
@@ -30,6 +32,14 @@ class Metrics(Protocol):
     async def read(self, source: str, signal: Signal) -> MetricAnswer:
         """Never raises for what the source does: a failure is an answer with a problem."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadScale:
+    """A provider's object, as read."""
+
+    scale: Scale
+    version: str  # resourceVersion
 
 
 class Fleet(Protocol):
@@ -79,6 +89,46 @@ class NodeMoves(Protocol):
 
     async def release(self, node: NodeView, claim: Claim, epoch: Epoch) -> None:
         """Put other owners' marks back and remove the claim, in one request. Raises as `enter` does."""
+        ...
+
+
+class Providers(Protocol):
+    """The objects that make pools larger."""
+
+    async def read(self, scaling: Scaling) -> ReadScale:
+        """What one of them says now.
+
+        Raises:
+            InvalidInput: there is no such object, or it cannot be scaled; the text names the next step.
+            Unavailable: the API server did not answer, or does not let us.
+        """
+        ...
+
+    async def scale(self, scaling: Scaling, replicas: int, read: ReadScale) -> None:
+        """Ask for this many replicas, if the object is still as it was read.
+
+        Raises:
+            Conflict: it has changed since; read it again. InvalidInput, Unavailable: as `read`.
+        """
+        ...
+
+
+class Departures(Protocol):
+    """Tells a provider which of its nodes is to go. Both calls are safe to repeat."""
+
+    async def mark(self, node: NodeView, order: str, removal: Removal, epoch: Epoch) -> None:
+        """Cordon the node and mark it with its order, if nobody has claimed or cordoned it since it was read.
+
+        Raises:
+            Conflict: it is not as it was read; read it again.
+            Fenced: another leader has taken over.
+            InvalidInput: its provider cannot be told; the text says why.
+            Unavailable: the API server did not answer.
+        """
+        ...
+
+    async def unmark(self, node: NodeView, removal: Removal, epoch: Epoch) -> None:
+        """Take the mark off, and the cordon that came with it. Raises as `mark`."""
         ...
 
 

@@ -97,3 +97,14 @@ def test_the_uninstall_job_has_its_rights_when_it_runs(chart: list[Manifest]) ->
         == job["spec"]["template"]["spec"]["serviceAccountName"]
     )
     assert binding["roleRef"]["name"] == the(chart, "ClusterRole", f"{RELEASE}-release")["metadata"]["name"]
+
+
+def test_only_what_is_named_may_be_scaled_at_providers(helm: Path) -> None:
+    chosen = ["group=cluster.x-k8s.io", "resource=machinedeployments", "names={burst}"]
+    flags = [part for value in chosen for part in ("--set", f"providers.scales[0].{value}")]
+    rules = the(rendered(helm, *flags), "ClusterRole")["rules"]
+    ours = [rule for rule in rules if rule["apiGroups"] == ["cluster.x-k8s.io"]]
+    assert ours == [
+        {"apiGroups": ["cluster.x-k8s.io"], "resources": [resource], "resourceNames": ["burst"], "verbs": verbs}
+        for resource, verbs in (("machinedeployments", ["get"]), ("machinedeployments/scale", ["get", "patch"]))
+    ]

@@ -7,7 +7,7 @@ import pytest
 
 from meltguard.adapters.kubernetes_autoscalers import KubernetesAutoscalers
 from meltguard.adapters.kubernetes_client import KubernetesApi
-from meltguard.adapters.kubernetes_objects import WorkloadRef
+from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.localcluster.plane import Plane
 from support.plane import Kubectl
 

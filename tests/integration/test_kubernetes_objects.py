@@ -10,8 +10,9 @@ import pytest
 from meltguard.adapters.event_shape import EventRecord, EventType, ObjectRef
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.adapters.kubernetes_errors import Missing
-from meltguard.adapters.kubernetes_objects import KubernetesObjects, Scale, WorkloadRef
+from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.pod_shape import read_pod
+from meltguard.adapters.scale_shape import Scale, WorkloadRef
 from meltguard.clock import SystemClock
 from meltguard.core.fleet import PodView
 from meltguard.core.units import PodUid

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
-from meltguard.adapters.kubernetes_objects import WorkloadRef
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
+from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.api.rollout_mark import ROLLOUT_HELD
 from meltguard.core.rollout_state import RolloutWrite
 from meltguard.core.seen import RolloutMark

@@ -128,5 +128,24 @@ BAD_POOLS: Final[dict[str, Bad]] = {
     # scaleRef
     "a scale without a bound": Bad("spec.scaleRef.max", "Required value", {"spec.scaleRef.max": REMOVED}, native=True),
     "a scale upside down": Bad("spec.scaleRef", "min must not be above max", {"spec.scaleRef.min": 9}),
+    "a scale without a spend cap": Bad(
+        "spec.scaleRef.spend", "Required value", {"spec.scaleRef.spend": REMOVED}, native=True
+    ),
+    "a scale whose nodes have no price": Bad("spec", "set provider.costPerGPUHour", {"spec.provider": REMOVED}),
+    "an order that may arrive at once": Bad(
+        "spec.scaleRef.arriveWithin", "arriveWithin must be a duration", {"spec.scaleRef.arriveWithin": "0s"}
+    ),
+    "a node that leaves at once": Bad(
+        "spec.scaleRef.idleAfter", "idleAfter must be a duration", {"spec.scaleRef.idleAfter": "25h"}
+    ),
+    "a day's cap in words": Bad(
+        "spec.scaleRef.spend.perDay", "perDay must be a number", {"spec.scaleRef.spend.perDay": "much"}
+    ),
+    "a month's cap in words": Bad(
+        "spec.scaleRef.spend.perMonth", "perMonth must be a number", {"spec.scaleRef.spend.perMonth": "much"}
+    ),
+    "a day that may cost more than its month": Bad(
+        "spec.scaleRef.spend", "perDay must not be above perMonth", {"spec.scaleRef.spend.perDay": "5000"}
+    ),
     "a negative scale": Bad("spec.scaleRef.min", "greater than or equal to 0", {"spec.scaleRef.min": -1}, native=True),
 }

@@ -102,6 +102,8 @@ def a_pool_object(name: str = "research", **changes: Any) -> Object:
             "namespace": "machines",
             "min": 0,
             "max": 8,
+            "gpusPerNode": 8,
+            "spend": {"perDay": "400", "perMonth": "4000", "timeZone": "Europe/Zurich"},
         },
     }
     return _object("GPUPool", {"name": name}, {**spec, **changes})

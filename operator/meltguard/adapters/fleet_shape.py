@@ -7,9 +7,10 @@ import msgspec
 
 from meltguard.adapters.object_shape import Condition, Metadata, Quantities, gpus_in, holds
 from meltguard.api.claim import parse_claim
+from meltguard.api.quantities import parse_instant
 from meltguard.core.fleet import CLAIM_ANNOTATION, Claim, NodeView, PodView
 from meltguard.core.policy import Taint
-from meltguard.core.units import NodeName
+from meltguard.core.units import Instant, NodeName
 from meltguard.errors import InvalidInput
 
 
@@ -67,6 +68,7 @@ def read_node(raw: msgspec.Raw | bytes, pods: Sequence[PodView] = ()) -> NodeVie
         claim=claim,
         claim_problem=problem,
         pods=tuple(pods),
+        created=parse_instant(node.metadata.creation_timestamp) if node.metadata.creation_timestamp else Instant(0.0),
     )
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_list import read_all
-from meltguard.adapters.kubernetes_objects import WorkloadRef
+from meltguard.adapters.scale_shape import WorkloadRef
 
 GITOPS: Final = frozenset(
     {

@@ -3,7 +3,6 @@
 import socket
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +20,7 @@ from meltguard.adapters.event_shape import (
 from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.adapters.kubernetes_list import read_object
+from meltguard.adapters.scale_shape import SCALES, Scale, ScalePaths, WorkloadRef
 from meltguard.core.fleet import PodView
 from meltguard.errors import InvalidInput
 from meltguard.ports import Clock
@@ -30,62 +30,6 @@ MOST_CONFIG_MAP: Final = 900_000
 """Bytes of data that we write at most; the API server takes about a mebibyte for the whole object."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkloadRef:
-    """Something with a scale subresource: a Deployment, a StatefulSet, or a custom one."""
-
-    api_version: str
-    kind: str
-    name: str
-    namespace: str = ""  # empty where it is cluster-scoped
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
-    """How many replicas a workload is to have, and has."""
-
-    wanted: int
-    present: int
-    selector: str  # of its pods, as text
-
-
-class ScaleSpec(msgspec.Struct, frozen=True):
-    """What is wanted."""
-
-    replicas: int = 0
-
-
-class ScaleStatus(msgspec.Struct, frozen=True):
-    """What is there."""
-
-    replicas: int = 0
-    selector: str = ""
-
-
-class ScaleShape(msgspec.Struct, frozen=True):
-    """The scale subresource."""
-
-    spec: ScaleSpec = ScaleSpec()
-    status: ScaleStatus = ScaleStatus()
-
-
-class ApiResource(msgspec.Struct, frozen=True):
-    """One resource that a group serves."""
-
-    name: str
-    kind: str
-
-
-class ApiResources(msgspec.Struct, frozen=True):
-    """What discovery says of a group and version."""
-
-    resources: tuple[ApiResource, ...] = ()
-
-
-_SCALES: Final = msgspec.json.Decoder(ScaleShape)
-_DISCOVERY: Final = msgspec.json.Decoder(ApiResources)
-
-
 class KubernetesObjects:
     """Writes that stand alone: each is one request and safe to repeat. Every method may raise Unavailable."""
 
@@ -93,7 +37,7 @@ class KubernetesObjects:
         self._api = api
         self._clock = clock
         self._reporter = Reporter(controller=controller, instance=socket.gethostname())
-        self._plurals: dict[tuple[str, str], str] = {}
+        self._scales = ScalePaths(api)
 
     async def post_event(self, record: EventRecord, previous: PostedEvent | None = None) -> PostedEvent:
         """Say that something happened; with `previous`, that it happened once more (its series counts on).
@@ -147,11 +91,11 @@ class KubernetesObjects:
         Raises:
             InvalidInput: the API server serves no such kind.
         """
-        path = await self._scale_path(workload)
+        path = await self._scales.of(workload)
         body = await self._api.get(path)
         if body is None:
             return None
-        read = read_object(path, msgspec.Raw(body), _SCALES.decode)
+        read = read_object(path, msgspec.Raw(body), SCALES.decode)
         return Scale(
             wanted=read.spec.replicas,
             present=read.status.replicas,
@@ -170,7 +114,7 @@ class KubernetesObjects:
             {"op": "test", "path": "/spec/replicas", "value": wanted},
             {"op": "add", "path": "/spec/replicas", "value": replicas},
         ]
-        await self._api.patch(await self._scale_path(workload), msgspec.json.encode(patch))
+        await self._api.patch(await self._scales.of(workload), msgspec.json.encode(patch))
 
     async def evict(self, pod: PodView) -> None:
         """Ask a pod to leave, exactly as it was read. A pod that is gone is no error.
@@ -194,27 +138,6 @@ class KubernetesObjects:
         """Set annotations on exactly this pod; None removes one. Raises Conflict where it is another pod by now."""
         patch = {"metadata": {"uid": pod.uid, "annotations": dict(annotations)}}
         await self._api.patch(_pod_path(pod), msgspec.json.encode(patch), PatchKind.MERGE)
-
-    async def _scale_path(self, workload: WorkloadRef) -> str:
-        group = f"/apis/{workload.api_version}" if "/" in workload.api_version else f"/api/{workload.api_version}"
-        space = f"/namespaces/{workload.namespace}" if workload.namespace else ""
-        return f"{group}{space}/{await self._plural(group, workload)}/{workload.name}/scale"
-
-    async def _plural(self, group: str, workload: WorkloadRef) -> str:
-        """The resource's name in paths, as discovery tells it; remembered, for it never changes."""
-        known = (workload.api_version, workload.kind)
-        if known not in self._plurals:
-            body = await self._api.get(group)
-            served = read_object(group, msgspec.Raw(body), _DISCOVERY.decode).resources if body else ()
-            scales = {one.name.removesuffix("/scale") for one in served if one.name.endswith("/scale")}
-            name = next((one.name for one in served if one.kind == workload.kind and one.name in scales), None)
-            if name is None:
-                raise InvalidInput(
-                    f"{workload.api_version} {workload.kind} cannot be scaled: the API server serves no scale for it; "
-                    "check workloadRef's apiVersion and kind"
-                )
-            self._plurals[known] = name
-        return self._plurals[known]
 
 
 def _owner_reference(owner: ObjectRef) -> dict[str, str]:

@@ -10,8 +10,8 @@ import msgspec
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_list import read_all, read_object
-from meltguard.adapters.kubernetes_objects import WorkloadRef
 from meltguard.adapters.object_shape import Condition, Metadata
+from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.api.rollout_mark import ROLLOUT_HELD, RolloutMarkText, TrialMarkText, read_mark, write_mark
 from meltguard.api.rollout_patch import Found, forget, go_on, hold, let_start, resume, step, stop
 from meltguard.clock import rfc3339

@@ -35,6 +35,7 @@ class Metadata(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     uid: str
     namespace: str = ""
     resource_version: str = ""
+    creation_timestamp: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     generation: int = 0

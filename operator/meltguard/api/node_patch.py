@@ -3,10 +3,11 @@
 The kubelet bumps a node's resourceVersion all the time; testing it would starve. A failed test answers 422.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from meltguard.api.claim import write_claim
-from meltguard.core.fleet import CLAIM_ANNOTATION, EPOCH_ANNOTATION, Claim, MoveStep, NodeView
+from meltguard.core.fleet import CLAIM_ANNOTATION, EPOCH_ANNOTATION, LEAVING_ANNOTATION, Claim, MoveStep, NodeView
 from meltguard.core.node_shape import NodeShape, released_shape, shape_at
 from meltguard.core.policy import Taint
 from meltguard.core.units import Epoch
@@ -32,6 +33,33 @@ def release_patch(node: NodeView, claim: Claim, epoch: Epoch) -> list[PatchOp]:
         {"op": "remove", "path": _annotation_path(CLAIM_ANNOTATION)},
         _set_annotation(EPOCH_ANNOTATION, str(epoch)),
     ]
+
+
+def mark_patch(node: NodeView, order: str, epoch: Epoch) -> list[PatchOp]:
+    """Cordon a bought node that nobody has claimed or cordoned, and name its order: it may be removed."""
+    return [
+        *_tests(node, fresh=True),
+        {"op": "test", "path": "/spec/unschedulable", "value": None},
+        *_cordon_ops(node, replace(_as_found(node), unschedulable=True)),
+        _set_annotation(LEAVING_ANNOTATION, order),
+        _set_annotation(EPOCH_ANNOTATION, str(epoch)),
+    ]
+
+
+def unmark_patch(node: NodeView, epoch: Epoch) -> list[PatchOp]:
+    """Take the mark off and the cordon with it: we cordon with the mark only what was open."""
+    mark = node.annotations[LEAVING_ANNOTATION]
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": node.uid},
+        {"op": "test", "path": _annotation_path(LEAVING_ANNOTATION), "value": mark},
+        *_cordon_ops(node, replace(_as_found(node), unschedulable=False)),
+        {"op": "remove", "path": _annotation_path(LEAVING_ANNOTATION)},
+        _set_annotation(EPOCH_ANNOTATION, str(epoch)),
+    ]
+
+
+def _as_found(node: NodeView) -> NodeShape:
+    return NodeShape(labels={}, annotations={}, taints=node.taints, unschedulable=node.unschedulable)
 
 
 def _tests(node: NodeView, *, fresh: bool) -> list[PatchOp]:

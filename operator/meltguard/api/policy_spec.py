@@ -10,7 +10,7 @@ from meltguard.api.levels import LevelName
 from meltguard.api.policy_metrics import MetricsSpec
 from meltguard.api.policy_tiers import FLOORS_FIT, FeatureSpec, TierSpec
 from meltguard.api.rules import Checked, Rule, RuledModel
-from meltguard.core.policy import Mode, ReplicaWriter, TierState
+from meltguard.core.policy import Mode, ReplicaWriter, Source, TierState
 
 MOST_TEXT: Final = 8192
 """Characters that a policy's free texts may have together: it keeps the spec under 16 KiB."""
@@ -79,6 +79,12 @@ class CapacitySpec(RuledModel):
     """Against other policies that want the same nodes: missing GPUs count this many times."""
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     """Share of lent GPUs among policies of the same priority."""
+    order: Annotated[tuple[Source, ...], Field(min_length=1, max_length=2), fields.ListSet()] = (
+        Source.BORROW,
+        Source.BUY,
+    )
+    """What is tried first where GPUs are missing: Borrow takes nodes that pools of borrowFrom have, Buy has those of
+    them with a scaleRef grow. What is left out is never done."""
     images_per_gpu_minute: Annotated[str, fields.number("imagesPerGPUMinute", "0.001", "100000", "7.5")] | None = Field(
         default=None, alias="imagesPerGPUMinute"
     )

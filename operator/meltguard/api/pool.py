@@ -73,6 +73,18 @@ POOL_RESOURCE: Final = CustomResource(
             description="Lent so far.",
             wide=True,
         ),
+        Column(
+            name="On-Order",
+            type="integer",
+            path=".status.provider.onOrder",
+            description="Nodes ordered of the provider and not here yet.",
+        ),
+        Column(
+            name="Spent-Today",
+            type="string",
+            path=".status.provider.spentToday",
+            description="Booked at the provider for this calendar day.",
+        ),
         WHY,
         AGE,
     ),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import Field
 
 from meltguard.api import fields
+from meltguard.api.pool_scale import ScaleRef
 from meltguard.api.quantities import CRON, DURATION, SHARE, is_written, parse_duration
 from meltguard.api.rules import Checked, Rule, RuledModel
 
@@ -196,33 +197,16 @@ class LendingSpec(RuledModel):
     """When loans may start. Omitted: at any time."""
 
 
-class ScaleRef(RuledModel):
-    """The object that makes this pool larger, through its scale subresource."""
+class PoolSpec(RuledModel):
+    """A set of GPU nodes and what may be borrowed of it."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="self.min <= self.max",
-            holds=lambda self: self.least <= self.most,
-            message="min must not be above max: swap them or raise max",
+            cel="!has(self.scaleRef) || (has(self.provider) && has(self.provider.costPerGPUHour))",
+            holds=lambda self: self.scale_ref is None or bool(self.provider and self.provider.cost_per_gpu_hour),
+            message="a pool with scaleRef must say what it costs: set provider.costPerGPUHour",
         ),
     )
-
-    api_version: Annotated[str, Field(min_length=1, max_length=128)]
-    """Group and version, like cluster.x-k8s.io/v1beta2."""
-    kind: Annotated[str, Field(min_length=1, max_length=63)]
-    """Kind, like MachineDeployment."""
-    name: Annotated[str, Field(min_length=1, max_length=253)]
-    """Name."""
-    namespace: Annotated[str, Field(min_length=1, max_length=63)] | None = None
-    """Namespace. Left out where the kind has none."""
-    least: Annotated[int, Field(ge=0, le=1000)] = Field(default=0, alias="min")
-    """Fewest replicas."""
-    most: Annotated[int, Field(ge=0, le=1000)] = Field(alias="max")
-    """Most replicas."""
-
-
-class PoolSpec(RuledModel):
-    """A set of GPU nodes and what may be borrowed of it."""
 
     nodes: NodesSpec
     """Which nodes are the pool's."""
@@ -231,4 +215,4 @@ class PoolSpec(RuledModel):
     lending: LendingSpec | None = None
     """What the pool lends. Omitted: nothing."""
     scale_ref: ScaleRef | None = None
-    """The object that makes this pool larger, where another provider can."""
+    """The object that makes this pool larger, where another provider can. What it makes is lent by spec.lending."""

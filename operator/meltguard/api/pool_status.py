@@ -6,6 +6,7 @@ from pydantic import Field
 
 from meltguard.api.conditions import Conditions
 from meltguard.api.fields import ATOMIC, Clipped, ListMap, Moment
+from meltguard.api.provider_status import ProviderStatus
 from meltguard.api.wire import MessageModel
 from meltguard.core.fleet import MoveStep
 from meltguard.core.policy import WindowAction
@@ -102,7 +103,7 @@ class PoolStatus(MessageModel):
     observed_generation: Count | None = None
     """metadata.generation that this status is about."""
     conditions: Conditions = ()
-    """Ready, FloorKept, Overlapping."""
+    """Ready, FloorKept, Overlapping, and ProviderReady where there is a scaleRef."""
     nodes: NodeCounts | None = None
     """The pool's nodes, counted."""
     lendable: Count | None = None
@@ -117,5 +118,7 @@ class PoolStatus(MessageModel):
     """Whole GPU-hours lent so far, by loans that have ended and by those that are open."""
     ledger: LedgerStatus | None = None
     """Everything that the pool ever lent."""
+    provider: ProviderStatus | None = None
+    """What was ordered of the provider, and what it costs."""
     why: Annotated[str, Clipped(1024)] | None = None
     """What the pool lends, and why no more. In one line."""

@@ -16,6 +16,7 @@ from meltguard.api.policy_tiers import FeatureSpec, OnLevel, QuotaSpec, TierSpec
 from meltguard.api.pool import GPUPool
 from meltguard.api.pool_spec import EvictionSpec, LendingSpec, ProviderSpec, Sacrifice
 from meltguard.api.pool_status import PoolStatus
+from meltguard.api.provider_terms import scaling_of
 from meltguard.api.recall import RECALL_ANNOTATION, read_recall
 from meltguard.core.policy import (
     Capacity,
@@ -119,6 +120,7 @@ def read_pool(body: Mapping[str, Any]) -> PoolObject:
             taints=tuple(Taint(key=t.key, value=t.value, effect=t.effect) for t in spec.nodes.taints),
             lending=None if spec.lending is None or deleting else _lending(spec.lending),
             cost=_cost(spec.provider),
+            scaling=scaling_of(spec.scale_ref) if spec.scale_ref else None,
         ),
         generation=meta.generation,
         deleting=deleting,
@@ -251,6 +253,7 @@ def _capacity(spec: CapacitySpec) -> Capacity:
         replicas=spec.replicas,
         priority=spec.priority,
         weight=spec.weight,
+        order=spec.order,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from meltguard.adapters.event_shape import EventRecord, EventType, ObjectRef, PostedEvent
 from meltguard.core.fleet import PodView
-from meltguard.core.policy import Policy
+from meltguard.core.policy import Policy, Pool
 from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import MeltguardError
 from meltguard.ports import Clock
@@ -49,6 +49,11 @@ class Reason(StrEnum):
     UPDATE_TRIED = "UpdateTried"
     OVERRIDE_BEGUN = "OverrideBegun"
     OVERRIDE_ENDED = "OverrideEnded"
+    NODES_ORDERED = "NodesOrdered"
+    NODES_ARRIVED = "NodesArrived"
+    ORDER_FAILED = "OrderFailed"
+    SPEND_CAP_REACHED = "SpendCapReached"
+    NODES_GIVEN_BACK = "NodesGivenBack"
 
 
 ACTIONS: Mapping[Reason, str] = {
@@ -79,6 +84,11 @@ ACTIONS: Mapping[Reason, str] = {
     Reason.UPDATE_TRIED: "Try",
     Reason.OVERRIDE_BEGUN: "Override",
     Reason.OVERRIDE_ENDED: "Override",
+    Reason.NODES_ORDERED: "Buy",
+    Reason.NODES_ARRIVED: "Buy",
+    Reason.ORDER_FAILED: "Buy",
+    Reason.SPEND_CAP_REACHED: "Buy",
+    Reason.NODES_GIVEN_BACK: "Return",
 }
 WARNINGS = frozenset(
     {
@@ -90,6 +100,8 @@ WARNINGS = frozenset(
         Reason.BORROWING_REFUSED,
         Reason.METRICS_UNKNOWN,
         Reason.SCALE_CONFLICT,
+        Reason.ORDER_FAILED,
+        Reason.SPEND_CAP_REACHED,
     }
 )
 
@@ -103,6 +115,11 @@ def policy_ref(policy: Policy) -> ObjectRef:
         uid=policy.uid,
         namespace=policy.namespace,
     )
+
+
+def pool_ref(pool: Pool) -> ObjectRef:
+    """A pool as an Event's object."""
+    return ObjectRef(api_version="meltguard.io/v1alpha1", kind="GPUPool", name=pool.name, uid=pool.uid)
 
 
 def node_ref(node: NodeName) -> ObjectRef:

@@ -61,6 +61,10 @@ FAMILIES: Final = (
     Family(name="pool_lendable_nodes", text="Nodes that a pool could lend now.", labels=POOL),
     Family(name="pool_gpu_hours_lent_total", text="GPU-hours that a pool has lent.", labels=POOL, counts=True),
     Family(name="pool_work_lost_gpu_hours_total", text="Unsaved work that loans cost.", labels=POOL, counts=True),
+    Family(name="provider_orders_total", text="Orders of nodes, by result.", labels=(*POOL, "result"), counts=True),
+    Family(name="provider_nodes", text="Nodes bought at a provider: on order, here.", labels=(*POOL, "kind")),
+    Family(name="provider_spend", text="Booked at a provider for today, this month.", labels=(*POOL, "period")),
+    Family(name="provider_blocked", text="1 while nothing can be ordered of a provider.", labels=POOL),
     Family(name="loop_age_seconds", text="Since a loop last finished a pass.", labels=("loop",)),
 )
 """Everything but what is counted where it happens; `meltguard_` goes before each name."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from meltguard.api.quantities import parse_instant
 from meltguard.controller.books import lately_home
+from meltguard.controller.buyer import Buyer
 from meltguard.controller.mover import Mover
 from meltguard.controller.pools_status import PoolReporter
+from meltguard.controller.purchases_seen import has_bought
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import MIRROR_FRESH
 from meltguard.controller.service import Means, ServiceLoop
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 ROLL_CALL = Seconds(2.0)
 MOVES_EVERY = Seconds(1.0)
 POOLS_EVERY = Seconds(2.0)
+PROVIDERS_EVERY = Seconds(2.0)
 STRAYS_EVERY = Seconds(30.0)
 GREET_EVERY = Seconds(0.25)
 """A pod that becomes Ready is pushed at once, not at the next tick; where nothing changed a look costs nothing."""
@@ -37,6 +40,7 @@ class HolderLoops:
     fleet: Fleet
     mover: Mover
     pools: PoolReporter
+    buyer: Buyer
     supervisor: Supervisor
     tick: Seconds
     services: dict[str, ServiceLoop] = field(default_factory=dict)  # by policy uid
@@ -55,6 +59,7 @@ class HolderLoops:
                 group.create_task(self.supervisor.run("roll-call", self._roll_call, ROLL_CALL, self.bell))
                 group.create_task(self.supervisor.run("moves", self.mover.run_once, MOVES_EVERY))
                 group.create_task(self.supervisor.run("pools", self.pools.run_once, POOLS_EVERY))
+                group.create_task(self.supervisor.run("providers", self.buyer.run_once, PROVIDERS_EVERY))
                 group.create_task(self.supervisor.run("rollouts", self._resume_strays, STRAYS_EVERY))
                 group.create_task(self.supervisor.run("newcomers", self._greet_newcomers, GREET_EVERY))
         finally:
@@ -76,10 +81,11 @@ class HolderLoops:
         return service is not None and service.released and service.settled and not claimed
 
     def pool_released(self, name: str, since: str) -> bool:
-        """No node claimed from it or to it; or waited long enough."""
+        """No node claimed from it or to it, and none bought that is not given back; or waited long enough."""
         nodes = self.fleet.view().nodes
         claimed = any(node.claim and name in {node.claim.home, node.claim.to} for node in nodes)
-        return not claimed or self._overdue(since)
+        bought = any(one.pool.name == name and has_bought(one.status) for one in self.resources.pools())
+        return not (claimed or bought) or self._overdue(since)
 
     def _overdue(self, since: str) -> bool:
         return self.means.clock.now() - parse_instant(since) > RELEASE_LIMIT

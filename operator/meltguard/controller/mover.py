@@ -20,6 +20,7 @@ from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Notify
 from meltguard.core.moves import next_action, put_back
 from meltguard.core.node_shape import is_home
 from meltguard.core.policy import Policy
+from meltguard.core.providers import Want
 from meltguard.core.sharing import FRESH, Peer
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid
 from meltguard.errors import Conflict, Fenced, MeltguardError, Unavailable
@@ -46,6 +47,7 @@ class Board:
 
     intents: dict[str, Mapping[NodeName, Intent]] = field(default_factory=dict)  # by policy uid
     wanted: dict[str, Wish] = field(default_factory=dict)  # by policy uid
+    wants: dict[str, Want] = field(default_factory=dict)  # what providers are asked for, by policy uid
     rested: dict[str, Instant] = field(default_factory=dict)  # node name to when it came home
     waits: dict[NodeName, str] = field(default_factory=dict)  # what a claimed node is waiting for
     peers: dict[str, Peer] = field(default_factory=dict)  # services that want nodes, by policy uid
@@ -78,6 +80,7 @@ class Board:
         """The policy is gone: its nodes go home by that."""
         self.intents.pop(policy_uid, None)
         self.wanted.pop(policy_uid, None)
+        self.wants.pop(policy_uid, None)
         self.peers.pop(policy_uid, None)
 
 

@@ -7,17 +7,19 @@ from typing import Final
 
 from meltguard.adapters.kubernetes_autoscalers import KubernetesAutoscalers
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
-from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
-from meltguard.api.to_core import PolicyObject
+from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.adapters.scale_shape import WorkloadRef
+from meltguard.api.to_core import PolicyObject, PoolObject
 from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
 from meltguard.controller.books import lent_by
 from meltguard.controller.lost_claims import LostClaims
+from meltguard.controller.purchases_seen import on_offer, ordered_for, recalls_of
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
-from meltguard.core.policy import Pool, Signal, SignalKind, SignalUse
+from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
 from meltguard.core.seen import GpuClock, Hours, PodRevision, Reading, Snapshot, Workload
 from meltguard.core.units import Instant, NodeName, PodUid, PoolName, Seconds
@@ -61,10 +63,6 @@ class Observer:
         pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
         return tuple(pod for pod in pods if pod.node and pod.ip and pod.ready and not pod.terminating)
 
-    def _hours(self, pools: Iterable[Pool], now: Instant) -> Mapping[PoolName, Hours]:
-        lenders = [(pool.name, pool.lending) for pool in pools]
-        return {name: self._timetable.hours(lending.windows, now) for name, lending in lenders if lending is not None}
-
     def _revisions(self, found: PolicyObject) -> Mapping[PodUid, PodRevision]:
         pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
         return {
@@ -89,7 +87,6 @@ class Observer:
         every = self._outside.lost.counted(view.nodes)
         loans = loans_of(policy.uid, every)
         found_pools = [one for one in self._resources.pools() if not one.deleting]
-        pools = [one.pool for one in found_pools]
         now = self._outside.clock.now()
         nodes = frozenset(pod.node for pod in pods)
         readings, clocks, workload, rollout = await asyncio.gather(
@@ -103,22 +100,29 @@ class Observer:
             loads=book.loads(),
             readings=readings,
             clocks=clocks,
-            pools=assign(pools, every),
+            pools=assign([one.pool for one in found_pools], every),
             loans=loans,
             namespace_labels=self._resources.namespace_labels(policy.namespace),
             workload=workload,
             fleet_age=view.age,
             guards=view.guards,
             pending=tuple(pod for pod in view.pending if pod.gpus > 0 and not pod.finished and not pod.terminating),
-            recalls={one.pool.name: one.recall for one in found_pools if one.recall is not None},
+            recalls=recalls_of(found_pools, now),
+            on_order=ordered_for(policy.uid, found_pools),
+            on_offer=on_offer(found_pools),
             lent_lately=lent_by(found_pools, now),
             priority=max((pod.priority for pod in pods), default=0),
-            hours=self._hours(pools, now),
+            hours=self._hours(found_pools, now),
             rollout=rollout.view,
             rollout_problem=rollout.problem,
             revisions=self._revisions(found),
         )
         return seen, rollout
+
+    def _hours(self, pools: Iterable[PoolObject], now: Instant) -> dict[PoolName, Hours]:
+        """When each lender lends."""
+        lenders = ((one.pool.name, one.pool.lending) for one in pools)
+        return {name: self._timetable.hours(lending.windows, now) for name, lending in lenders if lending is not None}
 
     def version(self) -> int:
         """Grows with every change of nodes or pods."""

@@ -15,6 +15,7 @@ from meltguard.api.windows import lending_hours, next_spans
 from meltguard.clock import rfc3339
 from meltguard.controller.books import read_books
 from meltguard.controller.lost_claims import LostClaims
+from meltguard.controller.provider_books import read_books as read_bought
 from meltguard.controller.resources import POOLS, CustomResources
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.fleet import Claim, NodeView
@@ -60,13 +61,15 @@ class PoolReporter:
         self.telemetry.pools({one.pool.name: self._shown(one) for one in found})
 
     def _shown(self, one: PoolObject) -> PoolStatus:
-        """What we last said, with the books as the ledger last wrote them."""
-        return self.written.get(one.pool.uid, one.status).model_copy(update={"ledger": one.status.ledger})
+        """What we last said, with the books as the ledger and the buyer last wrote them."""
+        return self.written.get(one.pool.uid, one.status).model_copy(
+            update={"ledger": one.status.ledger, "provider": one.status.provider}
+        )
 
 
 def _patch_of(status: PoolStatus) -> dict[str, Any]:
-    """All that is ours to write, what is no longer said included; never the books."""
-    body = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"ledger"})
+    """All that is ours to write, what is no longer said included; never the books of loans and of orders."""
+    body = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"ledger", "provider"})
     return {"hours": None, "gpuHoursLent": None, **body}
 
 
@@ -76,7 +79,7 @@ def pool_status(one: PoolObject, view: PoolView, before: PoolStatus, at: Instant
     windows = view.pool.lending.windows if view.pool.lending else ()
     hours = lending_hours(windows, at)
     lendable = _lendable(view)
-    conditions = (_ready(one, view, now), _floor(one, view, now), _overlap(one, view, now))
+    conditions = (_ready(one, view, now), _floor(one, view, now), _overlap(one, view, now), *_provider(one, now))
     return PoolStatus(
         observed_generation=one.generation,
         conditions=with_conditions(before.conditions, conditions),
@@ -174,6 +177,21 @@ def _ready(one: PoolObject, view: PoolView, now: str) -> Condition:
         text = "no node bears the labels of spec.nodes.labels; correct them, or label nodes"
         return _condition(one, "Ready", (False, "NoNodes", text), now)
     return _condition(one, "Ready", (True, "Understood", f"{len(view.members)} nodes"), now)
+
+
+def _provider(one: PoolObject, now: str) -> tuple[Condition, ...]:
+    """Whether more nodes could be ordered; nothing where the pool grows at no provider."""
+    if one.pool.scaling is None:
+        return ()
+    try:
+        read_bought(one.status.provider)
+    except InvalidInput as exc:
+        return (_condition(one, "ProviderReady", (False, "SpendUnknown", f"nothing is ordered: {exc}"), now),)
+    said = one.status.provider
+    if said is None:
+        return (_condition(one, "ProviderReady", (False, "NotLooked", "its scaleRef was not looked at yet"), now),)
+    text = said.why or f"{said.available} more nodes could be ordered"
+    return (_condition(one, "ProviderReady", (not said.reason, said.reason or "Available", text), now),)
 
 
 def _floor(one: PoolObject, view: PoolView, now: str) -> Condition:

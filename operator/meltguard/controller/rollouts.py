@@ -4,8 +4,9 @@ import logging
 from dataclasses import dataclass
 
 from meltguard.adapters.kubernetes_errors import Missing
-from meltguard.adapters.kubernetes_objects import KubernetesObjects, WorkloadRef
+from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts, ReadRollout
+from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.api.to_core import PolicyObject
 from meltguard.controller.resources import CustomResources
 from meltguard.core.rollout import letting_go

@@ -116,6 +116,9 @@ class ServiceLoop:
         calm = decision.level is Level.NORMAL and not _limited(decision)
         self._book.calm = calm and found.policy.wait_target >= LONG_POLL_WORTH
         means.board.intents[found.policy.uid] = decision.intents
+        means.board.wants.pop(found.policy.uid, None)
+        if decision.want is not None:
+            means.board.wants[found.policy.uid] = decision.want
         means.board.heard(found.policy.uid, decision.as_peer)
         if decision.borrow:
             wish = Wish(policy=found.policy, plan=decision.borrow, shortage=decision.shortage)

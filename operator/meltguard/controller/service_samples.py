@@ -1,10 +1,11 @@
 """From a policy's last pass, and a pool's status, to samples of the metric families."""
 
 from collections import Counter
-from typing import Protocol
+from typing import Final, Protocol
 
 from meltguard.api.conditions import Condition, ConditionStatus
 from meltguard.api.pool_status import PoolStatus
+from meltguard.api.provider_status import ProviderStatus
 from meltguard.controller.conditions import refused_loan
 from meltguard.controller.enforcer import Enforcement
 from meltguard.controller.events import Reason
@@ -105,3 +106,28 @@ def add_pool(to: Samples, name: str, status: PoolStatus) -> None:
     to.add("pool_lendable_nodes", (name,), status.lendable or 0)
     to.add("pool_gpu_hours_lent_total", (name,), float(status.gpu_hours_lent or 0.0))
     to.add("pool_work_lost_gpu_hours_total", (name,), float(books.work_lost) if books is not None else 0.0)
+    _provider(to, name, status.provider or NO_ORDERS)
+
+
+NO_ORDERS: Final = ProviderStatus(
+    on_order=0,
+    here=0,
+    available=0,
+    spent_today="0",
+    spent_this_month="0",
+    failures=0,
+    ordered=0,
+    arrived=0,
+    failed=0,
+)
+"""Of a pool that nobody makes larger, or whose first order is to come: its series start at zero."""
+
+
+def _provider(to: Samples, pool: str, status: ProviderStatus) -> None:
+    for result, count in (("ordered", status.ordered), ("arrived", status.arrived), ("failed", status.failed)):
+        to.add("provider_orders_total", (pool, result), count)
+    to.add("provider_nodes", (pool, "on-order"), status.on_order)
+    to.add("provider_nodes", (pool, "here"), status.here)
+    to.add("provider_spend", (pool, "day"), float(status.spent_today))
+    to.add("provider_spend", (pool, "month"), float(status.spent_this_month))
+    to.add("provider_blocked", (pool,), float(bool(status.reason)))

@@ -25,7 +25,7 @@ from meltguard.core.units import Seconds
 ACK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 PASS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 RELEASED = "Released"
-LOOPS = ("roll-call", "moves", "pools", "rollouts", "newcomers", "service")
+LOOPS = ("roll-call", "moves", "pools", "providers", "rollouts", "newcomers", "service")
 
 
 @dataclass(slots=True)

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from meltguard.adapters.agent_push import AgentPush
 from meltguard.adapters.kubernetes_autoscalers import KubernetesAutoscalers
 from meltguard.adapters.kubernetes_client import KubernetesApi
+from meltguard.adapters.kubernetes_departures import KubernetesDepartures
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_moves import KubernetesMoves
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.adapters.kubernetes_providers import KubernetesProviders
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.adapters.prometheus import PrometheusMetrics
 from meltguard.clock import SystemClock
+from meltguard.controller.buyer import Buyer
 from meltguard.controller.claimer import Claimer
 from meltguard.controller.events import EventLog
 from meltguard.controller.leavers import Leavers
@@ -19,6 +22,7 @@ from meltguard.controller.loops import HolderLoops
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.mover import Board, Mover
 from meltguard.controller.observe import Observer, Surroundings
+from meltguard.controller.order_books import OrderBooks
 from meltguard.controller.pools_status import PoolReporter
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper
@@ -107,6 +111,7 @@ def build_loops(
         fleet=process.fleet,
         mover=_mover(term),
         pools=_reporter(term),
+        buyer=_buyer(term),
         supervisor=process.supervisor,
         tick=process.settings.tick,
     )
@@ -133,6 +138,22 @@ def _reporter(term: Term) -> PoolReporter:
         clock=process.clock,
         telemetry=process.telemetry,
         lost=term.lost,
+    )
+
+
+def _buyer(term: Term) -> Buyer:
+    process = term.process
+    return Buyer(
+        books=OrderBooks(api=term.api),
+        resources=process.resources,
+        fleet=process.fleet,
+        providers=KubernetesProviders(term.api),
+        departures=KubernetesDepartures(term.api),
+        events=term.events,
+        clock=process.clock,
+        lost=term.lost,
+        board=term.board,
+        epoch=term.epoch,
     )
 
 

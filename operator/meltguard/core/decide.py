@@ -4,15 +4,17 @@ from dataclasses import dataclass, replace
 
 from meltguard.core import limits as law
 from meltguard.core.adoption import adopted, is_learning
+from meltguard.core.buying import choose_capacity
 from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, Shortage, SignalPressure, TierLimit
 from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
 from meltguard.core.level import LevelState, Pressing, next_level
-from meltguard.core.loans import arriving_gpus, choose_loans, missing_gpus, waits_for
+from meltguard.core.loans import arriving_gpus, missing_gpus, waits_for
 from meltguard.core.measure import Measured, all_signals, measure
 from meltguard.core.plausible import are_used, confirming, usual_after
 from meltguard.core.policy import Level, Policy, TierState
 from meltguard.core.pressure import DEMAND_SIGNAL, assess, highest, predicted_wait
+from meltguard.core.providers import Want
 from meltguard.core.replicas import replicas
 from meltguard.core.rest import noted
 from meltguard.core.returns import Ebb, Returns, breach_since, returns, spare_since
@@ -34,6 +36,7 @@ class LoanChoice:
     short_since: Instant | None
     usual: UnitsPerSecond | None = None  # demand
     shortage: Shortage | None = None
+    want: Want | None = None
     waits_for: frozenset[PoolName] = frozenset()
 
 
@@ -97,8 +100,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
     updates = rollouts(policy, level.level, seen, now)
     words = active_overrides(policy, now)
     measures = Measures(features=parts.features, rollouts=updates, tiers=parts.tiers, overrides=words)
-    left = _left_behind(parts, memory, ways, now)
-    remembered = pods.remembered(left)
+    remembered = pods.remembered(_left(parts, memory, ways, now))
     return Decision(
         at=now,
         level=level.level,
@@ -119,19 +121,20 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
         memory=replace(remembered, decided_at=None) if parts.learning else remembered,
         shortage=parts.loans.shortage,
+        want=parts.loans.want,
         waits_for=parts.loans.waits_for,
         heat=parts.measured.heat_by_pod,
         learning=parts.learning,
     )
 
 
-def _left_behind(parts: Parts, memory: Memory, ways: Returns, now: Instant) -> Memory:
-    policy, loans = parts.ebb.policy, parts.loans
+def _left(parts: Parts, memory: Memory, ways: Returns, now: Instant) -> Memory:
+    """What this pass leaves for the next, but for the replicas."""
     return replace(
         _remembered(memory, parts.measured, parts.level, now),
-        confirmed_at=now if are_used(confirming(policy, parts.signals)) else memory.confirmed_at,
-        short_since=loans.short_since,
-        usual=loans.usual,
+        confirmed_at=now if are_used(confirming(parts.ebb.policy, parts.signals)) else memory.confirmed_at,
+        short_since=parts.loans.short_since,
+        usual=parts.loans.usual,
         spare_since=parts.spare,
         breach_since=parts.ebb.breach_since,
         recalled=noted(memory, ways.recalling, now),
@@ -222,7 +225,7 @@ def _borrow(
     if policy.capacity is None:
         return LoanChoice(taken=(), rules=(), short_since=None)
     serving = frozenset(load.node for load in seen.loads)
-    have = Gpus(measured.load.gpus + arriving_gpus(seen, serving))
+    have = Gpus(measured.load.gpus + arriving_gpus(seen, serving) + seen.on_order)
     total = UnitsPerSecond(sum(measured.demand.values()))
     missing = missing_gpus(total, measured.per_gpu, have) if measured.answers else Gpus(0)
     short_since = (memory.short_since if memory.short_since is not None else now) if missing else None
@@ -238,15 +241,15 @@ def _borrow(
         missing=missing,
         now=now,
     )
-    taken, rules = choose_loans(short)
-    usual = usual_after(short, span) if measured.answers else memory.usual
+    choice = choose_capacity(short)
     return LoanChoice(
-        taken=taken,
-        rules=rules,
+        taken=choice.taken,
+        rules=choice.rules,
         short_since=short_since,
-        usual=usual,
-        shortage=short,
-        waits_for=waits_for(short, taken),
+        usual=usual_after(short, span) if measured.answers else memory.usual,
+        shortage=choice.shortage,
+        want=choice.want,
+        waits_for=waits_for(choice.shortage, choice.taken),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from meltguard.core.move_actions import Intent
 from meltguard.core.policy import Capacity, Level, Override, Policy, TierState
+from meltguard.core.providers import Want
 from meltguard.core.rollout_state import Rollouts
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.sharing import Peer, a_peer
@@ -139,6 +140,7 @@ class Decision:
     heat: Mapping[PodUid, Share] = field(default_factory=dict)  # what it leaves of each pod's GPUs; 1 is cool
     waits_for: frozenset[PoolName] = frozenset()  # lenders that are borrowed from, or would be, had they room
     shortage: Shortage | None = None  # what `borrow` was planned from; None: nothing is ever borrowed
+    want: Want | None = None  # what providers are asked for
     learning: bool = False  # nothing of this may be issued yet: what the pods hold is not known
 
     @property

@@ -17,6 +17,9 @@ OPT_OUT_ANNOTATION = "meltguard.io/do-not-lend"
 CLAIM_ANNOTATION = "meltguard.io/loan"
 EPOCH_ANNOTATION = "meltguard.io/epoch"
 
+LEAVING_ANNOTATION = "meltguard.io/leaving"
+"""On a bought node: the order that it came by. Its provider may remove it; nobody needs it any more."""
+
 NOTICE_ANNOTATION = "meltguard.io/notice"
 """On a pod: the id of the move that will evict it. Only pods that bear our notice are evicted on the way out."""
 
@@ -158,6 +161,7 @@ class NodeView:
     claim: Claim | None
     claim_problem: str  # an annotation that is no claim of ours: hands off; "" where all is well
     pods: tuple[PodView, ...]
+    created: Instant = Instant(0.0)
 
     @property
     def managed(self) -> bool:

@@ -113,13 +113,14 @@ def _places(short: Shortage, lenders: Sequence[PoolView]) -> tuple[list[Place], 
 
 def _place(short: Shortage, lender: PoolView, node: NodeView, turn: int) -> Place:
     name, lending = lender.pool.name, lender.pool.lending
+    bought = lender.pool.scaling is not None  # it has nobody whom lending burdens, and costs while it stands idle
     return Place(
         node=node,
         home=name,
-        turn=turn,
+        turn=-1 if bought else turn,
         eviction=lending.eviction if lending else None,
-        burden=burden(lender, short.seen.lent_lately.get(name, NOTHING), short.now),
-        burden_per_gpu=1.0 / gpus_of(lender),
+        burden=0.0 if bought else burden(lender, short.seen.lent_lately.get(name, NOTHING), short.now),
+        burden_per_gpu=0.0 if bought else 1.0 / gpus_of(lender),
     )
 
 

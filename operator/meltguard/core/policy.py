@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from meltguard.core.quota import Period
+from meltguard.core.scaling import Scaling
 from meltguard.core.units import Gpus, Instant, Percent, PoolName, Pressure, Seconds, Share, TierName, UnitsPerSecond
 
 
@@ -141,6 +142,13 @@ class ReplicaWriter(StrEnum):
     OTHERS = "Others"  # an autoscaler, a GitOps tool, people
 
 
+class Source(StrEnum):
+    """Where missing GPUs come from."""
+
+    BORROW = "Borrow"  # nodes that a lender has
+    BUY = "Buy"  # nodes that a provider makes for us
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
     """Where more GPUs may come from, and when."""
@@ -154,6 +162,7 @@ class Capacity:
     replicas: ReplicaWriter = ReplicaWriter.MELTGUARD
     priority: int = 1  # against other policies: their unmet demand counts times this
     weight: int = 1  # the share among policies of one priority
+    order: tuple[Source, ...] = (Source.BORROW, Source.BUY)  # what is tried first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,3 +268,4 @@ class Pool:
     taints: tuple[Taint, ...]
     lending: Lending | None
     cost: float | None = None  # of one GPU for an hour; one currency over all pools
+    scaling: Scaling | None = None  # None: no provider makes it larger

@@ -13,6 +13,7 @@ from meltguard.core.sharing import Peer
 from meltguard.core.trial import Tally
 from meltguard.core.units import (
     GpuHours,
+    Gpus,
     Instant,
     NodeName,
     Percent,
@@ -27,6 +28,9 @@ from meltguard.core.units import (
 
 SOME_EVIDENCE: Final = Units(20.0)
 """Image units: what a first guess of a GPU's rate is worth, or a rate of which nothing else is known."""
+
+
+NO_GPUS: Final = Gpus(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +161,8 @@ class Snapshot:
     hours: Mapping[PoolName, Hours] = field(default_factory=dict)  # a pool that is not named is always open
     recalls: Mapping[PoolName, RecallOrder] = field(default_factory=dict)
     lent_lately: Mapping[PoolName, GpuHours] = field(default_factory=dict)  # to anybody, faded; see core/ledger.py
+    on_order: Gpus = NO_GPUS  # at providers, for this policy
+    on_offer: Mapping[PoolName, int] = field(default_factory=dict)  # nodes that a provider would sell now
     clocks: tuple[GpuClock, ...] = ()  # of the service's GPUs; none where nobody tells
     rollout: RolloutView | None = None  # of the workload; None: not known
     rollout_problem: str = ""  # why it is not

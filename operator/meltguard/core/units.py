@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Pressure = NewType("Pressure", float)  # 0.7 calm, 1.0 target, 1.5 critical
     Gpus = NewType("Gpus", int)
     GpuHours = NewType("GpuHours", float)
+    Money = NewType("Money", float)  # in the one currency that all pools' costs are written in
     NodeName = NewType("NodeName", str)
     PodUid = NewType("PodUid", str)
     PoolName = NewType("PoolName", str)
@@ -24,6 +25,6 @@ if TYPE_CHECKING:
     Epoch = NewType("Epoch", int)  # leaseTransitions of the operator's Lease
     Revision = NewType("Revision", int)  # of a service's limits, counts up within an epoch
 else:
-    Seconds = Instant = Celsius = Share = Units = UnitsPerSecond = Pressure = GpuHours = float
+    Seconds = Instant = Celsius = Share = Units = UnitsPerSecond = Pressure = GpuHours = Money = float
     Percent = Gpus = Epoch = Revision = int
     NodeName = PodUid = PoolName = TierName = str

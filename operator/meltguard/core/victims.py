@@ -21,7 +21,7 @@ class Place:
 
     node: NodeView
     home: PoolName
-    turn: int  # the lender's place in borrowFrom
+    turn: int  # the lender's place in borrowFrom; what a provider made comes before all
     eviction: Eviction | None  # None: its pool lends idle nodes only
     burden: float = 0.0  # hours that each of the lender's GPUs was lent lately
     burden_per_gpu: float = 0.0  # what each further GPU from this lender adds

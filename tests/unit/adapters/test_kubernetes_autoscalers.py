@@ -12,7 +12,7 @@ from meltguard.adapters.kubernetes_autoscalers import (
     applier,
     autoscaler,
 )
-from meltguard.adapters.kubernetes_objects import WorkloadRef
+from meltguard.adapters.scale_shape import WorkloadRef
 
 WORKLOAD = WorkloadRef(api_version="apps/v1", kind="Deployment", name="image-gen", namespace="serving")
 KEDA = OwnerShape(kind="ScaledObject", name="by-queue")

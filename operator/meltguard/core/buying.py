@@ -1,0 +1,125 @@
+"""Borrow first or buy first: what is claimed of lenders, and what providers are asked for. Never both for one GPU."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from meltguard.core.decision import Borrow, Outcome, Shortage
+from meltguard.core.loan_rules import (
+    LOAN_RULES,
+    lender_has_rested,
+    lender_has_room,
+    lends_to_namespace,
+    no_window_denies,
+    pool_lends,
+    resting,
+    room_of,
+)
+from meltguard.core.loans import choose_loans
+from meltguard.core.node_rules import unfit
+from meltguard.core.policy import Mode, Source
+from meltguard.core.pools import PoolView
+from meltguard.core.providers import Want
+from meltguard.core.units import Gpus
+
+SELLER_RULES: Final[tuple[Callable[[Shortage, PoolView], Outcome], ...]] = (
+    pool_lends,  # what is bought joins this pool, and is lent from it
+    lends_to_namespace,
+    no_window_denies,
+    lender_has_rested,  # its spend cap called a node back a moment ago
+    lender_has_room,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityChoice:
+    """What to claim now, what to have bought, and every rule's answer."""
+
+    taken: tuple[Borrow, ...]
+    want: Want | None
+    rules: tuple[Outcome, ...]
+    shortage: Shortage  # that `taken` was planned from
+
+
+def choose_capacity(short: Shortage) -> CapacityChoice:
+    """Cover the shortage in the policy's order; what is bought already is used before anybody is asked."""
+    order = short.capacity.order
+    if Source.BUY not in order:
+        return _loans(short)
+    sellers = _sellers(short)
+    asked = short if order == (Source.BORROW, Source.BUY) else _without_lenders(short)
+    choice = _loans(asked)
+    if order == (Source.BUY, Source.BORROW):
+        covered = min(_left(asked, choice.taken), _offered(short, sellers))
+        choice = _loans(replace(short, missing=Gpus(short.missing - covered))) if covered < short.missing else choice
+    want = _want(short, choice, sellers)
+    if want is None:
+        return choice
+    names = ", ".join(sorted(want.pools))
+    told = Outcome(rule="providers are asked", holds=True, text=f"{want.missing} GPUs more are asked of {names}")
+    return replace(choice, want=want, rules=(*choice.rules, told))
+
+
+def _loans(short: Shortage) -> CapacityChoice:
+    taken, rules = choose_loans(short)
+    return CapacityChoice(taken=taken, want=None, rules=rules, shortage=short)
+
+
+def _sellers(short: Shortage) -> tuple[PoolView, ...]:
+    found = (short.seen.pools.get(name) for name in short.capacity.borrow_from)
+    able = (pool for pool in found if pool is not None and pool.pool.scaling is not None)
+    return tuple(pool for pool in able if all(rule(short, pool).holds for rule in SELLER_RULES))
+
+
+def _without_lenders(short: Shortage) -> Shortage:
+    """Only pools that providers make: what stands idle there is paid for."""
+    pools = short.seen.pools
+    bought = tuple(name for name in short.capacity.borrow_from if name in pools and pools[name].pool.scaling)
+    return replace(short, capacity=replace(short.capacity, borrow_from=bought))
+
+
+def _left(short: Shortage, taken: Iterable[Borrow]) -> Gpus:
+    names = {borrow.node for borrow in taken}
+    members = (node for pool in short.seen.pools.values() for node in pool.members)
+    return Gpus(max(0, short.missing - sum(node.gpus for node in members if node.name in names)))
+
+
+def _offered(short: Shortage, sellers: Iterable[PoolView]) -> Gpus:
+    """GPUs that could be ordered now, as the providers' pools say."""
+    on_offer = ((pool, short.seen.on_offer.get(pool.pool.name, 0)) for pool in sellers)
+    return Gpus(sum(count * pool.pool.scaling.gpus_per_node for pool, count in on_offer if pool.pool.scaling))
+
+
+def _want(short: Shortage, choice: CapacityChoice, sellers: tuple[PoolView, ...]) -> Want | None:
+    if not sellers or short.policy.mode is not Mode.ENFORCE:
+        return None
+    if not all(rule.holds for rule in choice.rules[: len(LOAN_RULES)]):
+        return None
+    sizes = {pool.pool.name: pool.pool.scaling.gpus_per_node for pool in sellers if pool.pool.scaling}
+    coming = -(-short.seen.on_order // min(sizes.values()))
+    most = short.capacity.max_loans - len(short.seen.loans) - len(choice.taken) - coming
+    missing = Gpus(_left(short, choice.taken) - _about_to_rest_no_more(short, sellers))
+    if missing <= 0 or most <= 0:
+        return None
+    return Want(
+        policy=short.policy.key,
+        policy_uid=short.policy.uid,
+        priority=short.capacity.priority,
+        missing=missing,
+        gpus_per_pod=short.policy.gpus_per_pod,
+        pools=frozenset(sizes),
+        most=most,
+        on_order=short.seen.on_order,
+    )
+
+
+def _about_to_rest_no_more(short: Shortage, sellers: Iterable[PoolView]) -> Gpus:
+    """Paid nodes that came home a moment ago: they can be borrowed again before any new one is here."""
+    resting_nodes = (
+        node
+        for pool in sellers
+        if room_of(pool) > 0
+        for node in pool.members
+        if not unfit(node) and resting(short, node)
+    )
+    return Gpus(sum(node.gpus for node in resting_nodes))
