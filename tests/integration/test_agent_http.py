@@ -4,13 +4,11 @@ import asyncio
 import contextlib
 import socket
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
 from meltguard.agent.asgi import Receive, Scope, Send
 from meltguard.agent.journal import JournalEntry
-from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import Callers, Pace
 from meltguard.api.limit_document import TierState
@@ -224,20 +222,3 @@ async def test_the_journal_tells_each_request(session: aiohttp.ClientSession, tm
     assert (first.epoch, first.revision, first.state, first.rate) == (2, 5, "Reject", 0.01)
     assert first.took >= 0.01
     assert first.user == entries[1].user != "ann"
-
-
-async def test_a_websocket_is_closed_unanswered() -> None:
-    image_server = ImageServer()
-    async with agent(image_server) as running:
-        guarded = AdmissionMiddleware(image_server, running.agent.admission, Callers(), Pace())
-        sent: list[Any] = []
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        async def receive() -> Any:
-            return {"type": "websocket.connect"}
-
-        await guarded({"type": "websocket", "path": "/ws", "headers": []}, receive, send)
-        assert sent == [{"type": "websocket.close", "code": 1008}]
-    assert image_server.most == 0

@@ -16,6 +16,7 @@ from meltguard.agent.places import Shelf
 from meltguard.agent.quota_desk import QuotaDesk
 from meltguard.agent.quota_store import QuotaStore
 from meltguard.agent.report import Reporter, store_state
+from meltguard.agent.server_watch import ServerWatch
 from meltguard.agent.settings import AgentSettings, Callers
 from meltguard.agent.statefile import StateFile
 from meltguard.agent.token_keys import KeyRing
@@ -52,6 +53,7 @@ class Agent:
         self._read_baseline()
         self.admission = Admission(settings, clock, Desks(self.documents, self.quota, self.news))
         self.shelf = Shelf(settings.places)
+        self.server_watch = _watch(settings, self.admission, clock)
         self._reporter = Reporter(settings, self.instance, clock)
 
     def obey(self, raw: bytes) -> AgentReport:
@@ -74,7 +76,12 @@ class Agent:
 
     def report(self) -> AgentReport:
         """What is enforced, and the counters."""
-        return self._reporter.report(self.admission, self.quota, self.news)
+        report = self._reporter.report(self.admission, self.quota, self.news)
+        last = self.server_watch.last if self.server_watch is not None else None
+        if last is None:
+            return report
+        words = {"server_held": last.words.held, "server_waiting": last.words.waiting}
+        return report.model_copy(update={**words, "server_busy_seconds": last.words.busy})
 
     @property
     def state_failures(self) -> int:
@@ -105,6 +112,8 @@ class Agent:
                 tasks.create_task(self.admission.records.journal.run())
             if self.access_log is not None:
                 tasks.create_task(self.access_log.run())
+            if self.server_watch is not None:
+                tasks.create_task(self.server_watch.run())
             if self.bearers is not None:
                 tasks.create_task(self.bearers.ring.run())
 
@@ -135,6 +144,11 @@ class Agent:
             log.warning("baseline ignored, the last one holds", extra={"why": str(exc)})
             return
         self._state.remember(self.documents.remembered)
+
+
+def _watch(settings: AgentSettings, admission: Admission, clock: Clock) -> ServerWatch | None:
+    """Who looks at the image server; None where it tells nothing."""
+    return None if settings.server is None else ServerWatch(settings.server, admission.gate.meter, clock)
 
 
 def _bearers(callers: Callers, clock: Clock) -> Bearers | None:

@@ -116,6 +116,8 @@ class GpuMeter:
         self._busy = 0.0
         self._held = 0.0  # image units in the GPU times seconds
         self.in_flight = 0
+        self.others = 0  # requests in the server that others sent it, as far as it says so
+        self.room: int = gpus  # requests of ours that may be in the GPU at once
         self.units_in_flight = 0.0
         self.units_done = 0.0
         self._learned_units = 0.0
@@ -154,6 +156,15 @@ class GpuMeter:
         self._learned_units = self._learned_units * LEARNING + units
         self._learned_seconds = self._learned_seconds * LEARNING + took
         self._learned_requests = self._learned_requests * LEARNING + 1.0
+
+    def see_others(self, requests: int) -> None:
+        """So many requests are not ours. One of ours always goes in, lest a wrong count lets nobody in."""
+        self.others, self.room = requests, max(1, self.gpus - requests)
+
+    @property
+    def others_units(self) -> Units:
+        """What others' requests cost, if they are like ours."""
+        return Units(self.others * self.mean_units)
 
     @property
     def drain_rate(self) -> UnitsPerSecond | None:

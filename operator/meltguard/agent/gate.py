@@ -87,7 +87,7 @@ class Gate:
         lane, meter = self._lanes.get(tier), self.meter
         if self._standing.observing or lane is None or self._in_gpu.get(tier, 0) >= lane.most:
             return None
-        if meter.in_flight >= self._gpus or self.line.count(tier):
+        if meter.in_flight >= meter.room or self.line.count(tier):
             return None
         rate, maximum = lane.rate, lane.maximum
         if maximum is not None and not maximum.holds(units, at):
@@ -165,7 +165,7 @@ class Gate:
     def predicted_wait(self, at: Seconds) -> Seconds:
         """Seconds that the last in line waits for a GPU, at the measured pace."""
         drain = self.meter.drain_rate_at(at)
-        units = sum(self.line.units(tier) for tier in self._order)
+        units = sum(self.line.units(tier) for tier in self._order) + self.meter.others_units
         return Seconds(units / drain) if drain else Seconds(0.0)
 
     def outlook(self, ticket: Ticket, at: Seconds) -> Outlook | None:
@@ -282,7 +282,7 @@ class Gate:
         return self._in_gpu.get(tier, 0) >= rule.concurrency
 
     def _free(self) -> bool:
-        return self.meter.in_flight < self._gpus
+        return self.meter.in_flight < self.meter.room
 
     def _gpu_wait(self, rule: TierLimit, ahead: Units, at: Seconds) -> Seconds:
         """Seconds until a GPU comes free behind `ahead` units of this tier.
@@ -294,7 +294,7 @@ class Gate:
             return Seconds(0.0)
         others = [tier for tier in self._order if tier != rule.name and self._priority(tier) >= rule.priority]
         before = ahead + sum(self.line.units(tier) for tier in others)
-        return Seconds((before + self.meter.units_in_flight / 2) / drain)
+        return Seconds((before + self.meter.units_in_flight / 2 + self.meter.others_units) / drain)
 
     def _priority(self, tier: TierName) -> int:
         return self._standing.rule(tier).priority

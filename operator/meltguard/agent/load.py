@@ -80,8 +80,9 @@ class LoadMeter:
         if rate is None or request <= 0:
             return None
         self._settle(at)
-        busy = max(LEAST, self._mean_busy / self._meter.gpus)
-        held = max(busy, self._mean_held / request / self._meter.gpus)
+        gpus, others = self._meter.gpus, self._meter.others
+        busy = max(LEAST, min(1.0, self._mean_busy / gpus + others / gpus))
+        held = max(busy, self._mean_held / request / gpus + others / gpus)
         return Load(utilization=math.sqrt(busy * held) / heat, rate=UnitsPerSecond(rate * busy), heat=heat)
 
     def headers(self, heat: Share, at: Seconds) -> list[Header]:
@@ -106,6 +107,7 @@ class LoadMeter:
             "heat": heat,
             "gpus": self._meter.gpus,
             "inFlight": self._meter.in_flight,
+            "others": self._meter.others,
             "heldUnits": round(max(0.0, self._waiting + self._meter.units_in_flight), 4),
         }
         return json.dumps(members).encode()

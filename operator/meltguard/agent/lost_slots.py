@@ -18,6 +18,7 @@ class LostSlots:
 
     def __init__(self) -> None:
         self.mended = 0
+        self.untold = 0  # slots of a proxy's requests, free at the bound: too early or too late
 
     def take_back(self, gate: Gate, at: Seconds) -> None:
         """Free the slots of requests that are gone. There are none, unless something of ours failed."""

@@ -97,6 +97,9 @@ class AgentMetrics(Collector):
         yield _counter("access_log_dropped", "Access log lines not written.", [((), lines.dropped if lines else 0)])
         mended = [((), float(agent.admission.lost_slots.mended))]
         yield _counter("slots_mended", "Slots taken back whose requests were gone without giving them back.", mended)
+        untold = [((), float(agent.admission.lost_slots.untold))]
+        yield _counter("ends_untold", "Slots of a proxy's requests that were free at the bound: nobody told.", untold)
+        yield from self._about_the_server(report)
         yield from self._about_places()
         yield from self._about_callers()
         statuses = [((str(status),), agent.refused_documents[status]) for status in DOCUMENT_STATUSES]
@@ -105,6 +108,18 @@ class AgentMetrics(Collector):
         yield _counter("state_failures", "Writes of the state file that failed.", [((), agent.state_failures)])
         journal = agent.admission.records.journal
         yield _counter("journal_dropped", "Journal lines not written.", [((), journal.dropped if journal else 0)])
+
+    def _about_the_server(self, report: AgentReport) -> Iterator[Metric]:
+        held, waiting, watch = report.server_held, report.server_waiting, self._agent.server_watch
+        told = "Requests in the image server at least, by its own word; no sample while that is unknown."
+        yield _gauge("server_held", told, [] if held is None else [((), held)])
+        told = "Those of them that do not run yet."
+        yield _gauge("server_waiting", told, [] if waiting is None else [((), waiting)])
+        yield _gauge(
+            "others", "Requests in the image server that did not come through this agent.", [((), report.others)]
+        )
+        failures = watch.failures if watch is not None else 0
+        yield _counter("server_look_failures", "Looks at the image server's own queue in vain.", [((), failures)])
 
     def _about_places(self) -> Iterator[Metric]:
         shelf, admission = self._agent.shelf, self._agent.admission

@@ -1,28 +1,24 @@
 """Pure ASGI middleware: each request passes the admission before it reaches the image server's app."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from meltguard.agent.admission import Admission
-from meltguard.agent.asgi import SEEN, Answer, App, Header, Message, Receive, Scope, Send, headers_of, problem
+from meltguard.agent.asgi import SEEN, Answer, App, Header, Message, Receive, Scope, Send, problem
+from meltguard.agent.asking import Asking
 from meltguard.agent.bounded import bounded
-from meltguard.agent.caller import CALLER, Caller
-from meltguard.agent.cost import COST_HEADERS, DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
 from meltguard.agent.intake import READ_AHEAD, Intake
 from meltguard.agent.load import ORCA_HEADER
 from meltguard.agent.outbox import Outbox
 from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import Callers, Pace
-from meltguard.agent.visit import Ask, Result, Visit
+from meltguard.agent.visit import Result, Visit
+from meltguard.agent.websockets import WebSockets
 from meltguard.core.units import Seconds
 
 WAITS: Final = "meltguard.waits"  # in a scope: whom to tell of the place in the line
-KEY_HEADER: Final = "idempotency-key"
-TYPE_HEADER: Final = "content-type"
-LONGEST_KEY: Final = 256
 FLUSH_SPANS: Final = 10  # the connection itself ends a client that stops reading; this ends one that only dawdles
-OPAQUE_BODIES: Final = ("multipart/", "image/", "application/octet-stream")  # nothing in them tells the cost
 OK, REDIRECT = 200, 300
 DIGITS: Final = 7
 
@@ -33,16 +29,15 @@ class AdmissionMiddleware:
     def __init__(self, app: App, admission: Admission, callers: Callers, pace: Pace) -> None:
         self._app, self._admission, self._callers, self._pace = app, admission, callers, pace
         self._made_header = callers.made_header.encode("latin-1")
-        self._read = frozenset(
-            name.lower().encode() for name in (callers.feature_header, *COST_HEADERS, KEY_HEADER, TYPE_HEADER)
-        )
+        self._asking = Asking(callers)
+        self._sockets = WebSockets(app, admission, self._asking, pace.longest_image)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})  # images over it would pass unguarded
-        elif scope["type"] != "http" or scope["path"] in self._callers.open_paths:
+        if scope["type"] not in {"http", "websocket"} or scope["path"] in self._callers.open_paths:
             await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._sockets(scope, receive, send)
         else:
             await self._guard(scope, Intake(receive, scope.get(WAITS)), send)
 
@@ -55,7 +50,7 @@ class AdmissionMiddleware:
         except ConnectionError:
             return
         try:
-            outcome = await self._admission.admit(self._ask(scope, intake), intake)
+            outcome = await self._admission.admit(self._asking.of(scope, intake), intake)
             if isinstance(outcome, Refusal):
                 _note(scope, outcome)
                 await self._admission.answer(outcome).send(send, self._admission.load_headers())
@@ -88,24 +83,6 @@ class AdmissionMiddleware:
 
     def _too_slow(self) -> Answer:
         return problem(408, f"the body did not come within {self._callers.body_within:.0f} s; send it faster")
-
-    def _ask(self, scope: Scope, intake: Intake) -> Ask:
-        """Who asks for what."""
-        headers, callers = headers_of(scope, self._read), self._callers
-        caller: Caller = scope[CALLER]
-        cost = cost_in_headers(headers) if callers.trust_gateway else None
-        key = headers.get(KEY_HEADER, "")[:LONGEST_KEY] or None
-        feature = headers.get(callers.feature_header, "")
-        cost = cost or self._cost_of_body(headers, intake)
-        return Ask(tier=caller.tier, user=caller.user, address=caller.address, cost=cost, key=key, feature=feature)
-
-    def _cost_of_body(self, headers: Mapping[str, str], intake: Intake) -> Cost:
-        if headers.get(TYPE_HEADER, "").lower().startswith(OPAQUE_BODIES):
-            return DEFAULT_COST
-        body = intake.body(self._callers.peek_bytes)
-        if body is None:
-            return UNKNOWN_COST
-        return cost_in_body(body) if body else DEFAULT_COST
 
 
 def _note(scope: Scope, outcome: Visit | Refusal) -> None:

@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from meltguard.agent.asgi import Receive, Scope, Send, problem
+from meltguard.agent.proxy_socket import relayed
 from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput, Unavailable
 
@@ -26,6 +27,7 @@ HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
+HANDSHAKE: Final = b"sec-websocket-"  # of each connection its own
 CHUNK: Final = 65_536
 CONNECT_WITHIN: Final = Seconds(5.0)
 SILENCE_WITHIN: Final = Seconds(600.0)  # an image may take this long without a byte
@@ -64,6 +66,10 @@ class ReverseProxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Relay one request. Ends the upstream's work when the client goes away."""
+        if scope["type"] == "websocket":
+            headers = _forwarded([header for header in scope["headers"] if not header[0].startswith(HANDSHAKE)])
+            await relayed(self._session, self._target(scope), headers, scope, (receive, send))
+            return
         body = RequestBody(receive)
         relay = asyncio.create_task(self._relay(scope, body, send))
         async with _ended(asyncio.create_task(body.client_gone())) as gone, _ended(relay):

@@ -39,6 +39,7 @@ class Reporter:
             units_done=meter.units_done,
             in_flight=meter.in_flight,
             in_flight_units=max(0.0, meter.units_in_flight),
+            others=meter.others,
             quota_store=store_state(admission, quota),
             tiers={name: _tier(admission, name, counts, at) for name, counts in admission.records.tally.tiers.items()},
         )

@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import uvicorn
 from typing_extensions import override
@@ -17,10 +17,13 @@ from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import App
 from meltguard.agent.connections import ConnectionBounds, GuardedProtocol, guarded_protocol
 from meltguard.agent.control import ControlApp
+from meltguard.agent.decisions import Decisions
+from meltguard.agent.door import Door, must_be_closed
 from meltguard.agent.framing import PlainFraming
 from meltguard.agent.identity import IdentityMiddleware
 from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.place_app import PlacesMiddleware
+from meltguard.agent.proxy_socket import MOST_BYTES
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
 from meltguard.agent.settings import Address, AgentSettings
 from meltguard.clock import SystemClock
@@ -56,8 +59,8 @@ class ServingAgent:
 
 
 @asynccontextmanager
-async def serving(settings: AgentSettings, app: App, clock: Clock | None = None) -> AsyncIterator[ServingAgent]:
-    """Run an agent before an image server's app until the block ends.
+async def serving(settings: AgentSettings, app: App | None, clock: Clock | None = None) -> AsyncIterator[ServingAgent]:
+    """Run an agent before an image server's app until the block ends; without an app it decides for a proxy.
 
     On leaving, waiting requests are refused with Retry-After, and images in progress may finish within
     `settings.pace.stop_within`.
@@ -75,16 +78,49 @@ async def serving(settings: AgentSettings, app: App, clock: Clock | None = None)
             stack.push_async_callback(store.close)
         agent = Agent(settings, clock, store)
         work = await stack.enter_async_context(_running(agent))
-        guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
-        places = PlacesMiddleware(guarded, agent.admission, settings, agent.shelf)
-        stack.push_async_callback(places.close)
-        known = IdentityMiddleware(places, agent.identify, settings.callers)
-        logged = known if agent.access_log is None else AccessLog(known, agent.access_log, clock)
-        data = _server(PlainFraming(logged), settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS))
-        control = _server(PlainFraming(ControlApp(agent)), Seconds(1.0), _protocol(settings, CONTROL_CONNECTIONS))
+        asked = _deciding(agent, stack, clock) if app is None else guarding(agent, app, stack, clock)
+        data = _server(asked, settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS), "websockets-sansio")
+        control = _control_server(agent)
         await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
         work.add_done_callback(_tell_of_failure)
         yield ServingAgent(agent, _address(data_socket), _address(control_socket))
+
+
+@asynccontextmanager
+async def control_of(agent: Agent) -> AsyncIterator[Address]:
+    """Run an agent's background work and its control interface until the block ends: all but the users' requests.
+
+    Raises:
+        InvalidInput: the control address cannot be listened on.
+    """
+    with contextlib.closing(_listen(agent.settings.control)) as control_socket:
+        async with _running(agent) as work, _listening(agent, {control_socket: _control_server(agent)}):
+            work.add_done_callback(_tell_of_failure)
+            yield _address(control_socket)
+
+
+def guarding(agent: Agent, app: App, stack: contextlib.AsyncExitStack, clock: Clock) -> App:
+    """All that a request passes on its way to an image server's app; `stack` ends what it leaves behind."""
+    settings = agent.settings
+    guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
+    places = PlacesMiddleware(guarded, agent.admission, settings, agent.shelf)
+    stack.push_async_callback(places.close)
+    return _written(agent, IdentityMiddleware(places, agent.identify, settings.callers), clock)
+
+
+def _deciding(agent: Agent, stack: contextlib.AsyncExitStack, clock: Clock) -> App:
+    """All that a proxy's question passes."""
+    settings = agent.settings
+    must_be_closed(settings.listen.host, settings.decisions)
+    decisions = Decisions(agent.admission, settings)
+    stack.push_async_callback(decisions.close)
+    known = IdentityMiddleware(decisions, agent.identify, settings.callers)
+    return Door(_written(agent, known, clock), decisions, settings.decisions)
+
+
+def _written(agent: Agent, known: App, clock: Clock) -> App:
+    """Before it, the access log if there is one, and who refuses requests that end in two ways."""
+    return PlainFraming(known if agent.access_log is None else AccessLog(known, agent.access_log, clock))
 
 
 @asynccontextmanager
@@ -130,11 +166,19 @@ def _protocol(settings: AgentSettings, most: int) -> type[GuardedProtocol]:
     return guarded_protocol(bounds)
 
 
-def _server(app: App, stop_within: Seconds, protocol: type[GuardedProtocol]) -> EmbeddedServer:
+def _control_server(agent: Agent) -> EmbeddedServer:
+    protocol = _protocol(agent.settings, CONTROL_CONNECTIONS)
+    return _server(PlainFraming(ControlApp(agent)), Seconds(1.0), protocol, "none")
+
+
+def _server(
+    app: App, stop_within: Seconds, protocol: type[GuardedProtocol], sockets: Literal["none", "websockets-sansio"]
+) -> EmbeddedServer:
     config = uvicorn.Config(
         app=app,
         http=protocol,
-        ws="none",
+        ws=sockets,
+        ws_max_size=MOST_BYTES,
         lifespan="off",
         proxy_headers=False,  # a client could name its own address, and be a new user each time
         log_config=None,

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from meltguard.agent.server_words import ServerKind
 from meltguard.agent.token_rules import TokenRules
 from meltguard.api.signed import PublicKeys
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
@@ -142,6 +143,26 @@ class PlaceBounds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLook:
+    """How to read the queue of an image server that knows it."""
+
+    kind: ServerKind
+    url: str
+    every: Seconds = Seconds(1.0)
+    within: Seconds = Seconds(2.0)  # for one answer
+    stale_after: Seconds = Seconds(5.0)  # then it is unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionBounds:
+    """Where a proxy only asks and its requests run elsewhere."""
+
+    held_within: Seconds = Seconds(60.0)  # a slot whose request's end nobody tells
+    assumed_images: int | None = None  # of a request whose body is not seen; None: it is not known
+    secret: str | None = None  # that the proxy must know
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     """One pod's agent."""
 
@@ -160,3 +181,5 @@ class AgentSettings:
     pace: Pace = field(default_factory=Pace)
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     places: PlaceBounds = field(default_factory=PlaceBounds)
+    decisions: DecisionBounds = field(default_factory=DecisionBounds)
+    server: ServerLook | None = None

@@ -72,6 +72,14 @@ class AgentReport(MessageModel):
     in_flight: Count = 0
     in_flight_units: Amount = 0.0
     """Units admitted and not finished."""
+    server_held: Count | None = None
+    """Requests in the image server by its own word, at least; None: it does not say, or not lately."""
+    server_waiting: Count | None = None
+    """Those of them that do not run yet."""
+    server_busy_seconds: Amount | None = None
+    """Seconds that the server worked by its own word, over all its requests; starts anew with the server."""
+    others: Count = 0
+    """Requests in the server that did not come through this agent; they take GPUs from those that do."""
     quota_store: str = "ok"
     """How the store of quotas stands, in a word of `meltguard.api.store_state.StoreState`."""
     tiers: dict[str, TierReport] = Field(default_factory=dict)

@@ -11,13 +11,16 @@ import typer
 
 from meltguard.agent.proxy import proxying
 from meltguard.agent.server import serving
+from meltguard.agent.server_watch import look_at
 from meltguard.agent.settings import (
     Address,
     AgentSettings,
     Callers,
+    DecisionBounds,
     PlaceBounds,
     PolicyKey,
     QuotaSettings,
+    ServerLook,
     StoreAddress,
 )
 from meltguard.agent.token_rules import TokenRules
@@ -39,12 +42,19 @@ TOKENS_HELP = (
 )
 TRUST_HELP = "A gateway sets or removes the tier, user and X-Meltguard-* headers itself; else they are not read."
 
+UPSTREAM_HELP = "URL of the image server. Without it the agent decides for Envoy, NGINX, Traefik or Caddy (ways-in.md)."
+HELD_HELP = "Seconds that a slot is held for a request of a proxy, if nobody tells its end."
+ASSUMED_HELP = "Images that a request asks for at most whose body the proxy does not send; else quotas refuse it."
+PRESET_HELP = "Read the image server's own queue: vllm, triton, ray-serve or comfyui."
+OPEN_HELP = "More paths that make no images, divided by commas: they pass unguarded (ComfyUI: /ws,/queue)."
+WORD_HELP = "What the proxy sends in X-Meltguard-Proxy-Secret; prefer the variable."
+
 
 def agent(
     policy: Annotated[str, typer.Option(help="namespace/name of the ImageServicePolicy to obey.")],
-    upstream: Annotated[str, typer.Option(help="URL of the image server.")],
     pod_uid: Annotated[str, typer.Option(envvar="POD_UID", help="UID of this pod (downward API).")],
     keys: Annotated[str, typer.Option(envvar="MELTGUARD_PUBLIC_KEYS", help=KEYS_HELP)],
+    upstream: Annotated[str | None, typer.Option(help=UPSTREAM_HELP)] = None,
     listen: Annotated[str, typer.Option(help="IP:port for the users' requests.")] = "0.0.0.0:8080",
     control_listen: Annotated[str, typer.Option(help="IP:port for documents and reports.")] = "0.0.0.0:9901",
     gpus: Annotated[int, typer.Option(min=1, help="Requests that may be in the GPU at once.")] = 1,
@@ -66,21 +76,34 @@ def agent(
     quota_store_cert: Annotated[Path | None, typer.Option(help="Our certificate for that store (PEM).")] = None,
     quota_store_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
     quota_budget: Annotated[float, typer.Option(min=0.001, help="Seconds for one answer of that store.")] = 0.05,
+    held_within: Annotated[float, typer.Option(min=0.1, help=HELD_HELP)] = 60.0,
+    assumed_images: Annotated[int | None, typer.Option(min=1, help=ASSUMED_HELP)] = None,
+    server_preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
+    server_url: Annotated[str | None, typer.Option(help="Where that server tells its queue, if not as usual.")] = None,
+    open_paths: Annotated[str, typer.Option(help=OPEN_HELP)] = "",
+    proxy_secret: Annotated[str | None, typer.Option(envvar="MELTGUARD_PROXY_SECRET", help=WORD_HELP)] = None,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
-    settings = AgentSettings(
+    settings = _pod((policy, pod_uid, keys), listen, control_listen, gpus)
+    settings = _with_files(settings, baseline_file, state_file, (journal, journal_names_users), access_log)
+    callers = _known((tier_header, user_header, made_header), default_tier, trust_gateway, tokens, openai_fields)
+    quota = _quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget))
+    settings = replace(settings, callers=_with_open(callers, open_paths), quota=quota, places=_places(async_after))
+    bounds = DecisionBounds(held_within=Seconds(held_within), assumed_images=assumed_images, secret=proxy_secret)
+    asyncio.run(_run(replace(settings, decisions=bounds, server=_look(server_preset, server_url, upstream)), upstream))
+
+
+def _pod(who: tuple[str, str, str], listen: str, control: str, gpus: int) -> AgentSettings:
+    """Which pod's agent it is, where it listens, and whom it obeys."""
+    policy, pod_uid, keys = who
+    return AgentSettings(
         policy=PolicyKey.parse(policy),
         pod_uid=PodUid(pod_uid),
         keys=_trusted(keys),
         listen=Address.parse(listen),
-        control=Address.parse(control_listen),
+        control=Address.parse(control),
         gpus=Gpus(gpus),
-        callers=_known((tier_header, user_header, made_header), default_tier, trust_gateway, tokens, openai_fields),
-        quota=_quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget)),
     )
-    settings = _with_files(settings, baseline_file, state_file, journal, access_log)
-    settings = replace(settings, journal_names_users=journal_names_users, places=_places(async_after))
-    asyncio.run(_run(settings, upstream))
 
 
 def _known(
@@ -99,6 +122,22 @@ def _known(
     )
 
 
+def _with_open(callers: Callers, paths: str) -> Callers:
+    """The same, with more paths that nobody guards.
+
+    Raises:
+        InvalidInput: one of them is no path.
+    """
+    more = frozenset(path.strip() for path in paths.split(",") if path.strip())
+    if wrong := [path for path in more if not path.startswith("/")]:
+        raise InvalidInput(f"open path {wrong[0]!r} is no path: it begins with /")
+    return replace(callers, open_paths=callers.open_paths | more)
+
+
+def _look(preset: str | None, url: str | None, upstream: str | None) -> ServerLook | None:
+    return None if preset is None else look_at(preset, url, upstream)
+
+
 def _quota(url: str | None, tls: tuple[Path | None, Path | None, Path | None], budget: Seconds) -> QuotaSettings:
     ca, cert, key = tls
     store = None if url is None else StoreAddress(url=url, ca_file=ca, cert_file=cert, key_file=key)
@@ -110,9 +149,11 @@ def _places(after: float | None) -> PlaceBounds:
 
 
 def _with_files(
-    settings: AgentSettings, baseline: Path | None, state: Path | None, journal: Path | None, access: Path | None
+    settings: AgentSettings, baseline: Path | None, state: Path | None, told: tuple[Path | None, bool], log: Path | None
 ) -> AgentSettings:
-    return replace(settings, baseline_file=baseline, state_file=state, journal=journal, access_log=access)
+    journal, names = told
+    files = replace(settings, baseline_file=baseline, state_file=state, access_log=log)
+    return replace(files, journal=journal, journal_names_users=names)
 
 
 def _trusted(text: str) -> PublicKeys:
@@ -122,16 +163,17 @@ def _trusted(text: str) -> PublicKeys:
     return keys
 
 
-async def _run(settings: AgentSettings, upstream: str) -> None:
+async def _run(settings: AgentSettings, upstream: str | None) -> None:
     """Serve until told to stop."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(proxying(upstream))
+        proxy = None if upstream is None else await stack.enter_async_context(proxying(upstream))
         running = await stack.enter_async_context(serving(settings, proxy))
+        before = upstream or "a proxy that asks"
         typer.echo(
             f"agent of pod {settings.pod_uid}: requests on {running.data.host}:{running.data.port}, "
-            f"control on {running.control.host}:{running.control.port}, before {upstream}"
+            f"control on {running.control.host}:{running.control.port}, before {before}"
         )
         await stop.wait()
