@@ -109,6 +109,54 @@ async def test_what_changed_since_it_was_read_is_not_written(on: Ground) -> None
     assert (await on.rollouts.read(workload)).view.mark is None
 
 
+def rollouts_crd() -> dict[str, Any]:
+    """As Argo's, as far as we look: what is wanted, whether it waits, and its own status."""
+    kept = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": "v1alpha1",
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": kept, "status": kept}}},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "rollouts.argoproj.io"},
+        "spec": {
+            "group": "argoproj.io",
+            "scope": "Namespaced",
+            "names": {"kind": "Rollout", "plural": "rollouts", "singular": "rollout"},
+            "versions": [version],
+        },
+    }
+
+
+async def test_an_argo_rollout_is_held_and_resumed_like_a_deployment_and_never_tried(on: Ground) -> None:
+    assert not [one for one in await on.rollouts.held() if one.workload.kind == "Rollout"]
+    on.kubectl.apply(rollouts_crd())
+    on.kubectl("wait", "--for=condition=Established", "crd/rollouts.argoproj.io", "--timeout=30s")
+    body = a_deployment("web", strategy={"canary": {"steps": [{"setWeight": 20}]}})
+    body |= {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout"}
+    body["metadata"]["namespace"] = on.namespace
+    on.kubectl.apply(body)
+    workload = WorkloadRef(api_version=body["apiVersion"], kind="Rollout", name="web", namespace=on.namespace)
+    status = json.dumps({"status": {"observedGeneration": "1", "replicas": 2, "updatedReplicas": 2}})
+    on.kubectl(
+        "patch", "rollout.argoproj.io/web", "-n", on.namespace, "--type=merge", "--subresource=status", "-p", status
+    )
+    read = await on.rollouts.read(workload)
+    assert read.view.strategy == ""
+    await on.rollouts.write(read, RolloutWrite.HOLD, MARK)
+    held = await on.rollouts.read(workload)
+    assert (held.view.paused, held.view.mark) == (True, MARK)
+    assert workload in [one.workload for one in await on.rollouts.held()]
+    await on.rollouts.write(held, RolloutWrite.RESUME, MARK)
+    left = on.kubectl.read("rollouts.argoproj.io", "web", "-n", on.namespace)
+    assert left["spec"] == body["spec"]
+    assert ROLLOUT_HELD not in left["metadata"].get("annotations", {})
+
+
 async def test_what_cannot_be_held_says_so(on: Ground) -> None:
     set_of_pods = WorkloadRef(api_version="apps/v1", kind="StatefulSet", name="s", namespace=on.namespace)
     with pytest.raises(InvalidInput, match="updates of a StatefulSet cannot be held"):

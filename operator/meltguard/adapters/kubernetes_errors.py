@@ -29,6 +29,10 @@ class Expired(Unavailable):
     """The API server no longer has that resourceVersion (410): list again."""
 
 
+class NotServed(Unavailable):
+    """The API server serves no such kind: nobody has installed it."""
+
+
 class Cause(msgspec.Struct, frozen=True):
     """One entry of a refusal's details."""
 
@@ -130,7 +134,7 @@ def _missing(refusal: Refusal) -> MeltguardError:
     details = refusal.status.details
     if details is not None and details.name:
         return Missing(f"{refusal.doing}: {refusal.said}")
-    return Unavailable(
+    return NotServed(
         f"{refusal.doing}: the API server does not serve this resource ({refusal.said}); "
         "install the CustomResourceDefinitions, or check its apiVersion and kind"
     )

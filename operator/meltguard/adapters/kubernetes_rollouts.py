@@ -1,5 +1,6 @@
-"""A Deployment's updates: held and resumed with one write each, which the mark on it explains."""
+"""Updates of a Deployment or an Argo Rollout: held and resumed with one write each, which the mark on it explains."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
+from meltguard.adapters.kubernetes_errors import NotServed
 from meltguard.adapters.kubernetes_list import read_all, read_object
 from meltguard.adapters.object_shape import Condition, Metadata
 from meltguard.adapters.scale_shape import WorkloadRef
@@ -19,7 +21,8 @@ from meltguard.core.rollout_state import RolloutWrite
 from meltguard.core.seen import RolloutMark, RolloutView
 from meltguard.errors import InvalidInput
 
-DEPLOYMENTS: Final = "/apis/apps/v1"
+HOLDABLE: Final = {("apps/v1", "Deployment"): "deployments", ("argoproj.io/v1alpha1", "Rollout"): "rollouts"}
+"""What has spec.paused, by API version and kind. A Rollout has its own analysis: no update of one is tried by us."""
 
 
 class RolloutSpec(msgspec.Struct, frozen=True):
@@ -35,7 +38,7 @@ class RolloutStatus(msgspec.Struct, frozen=True, rename="camel"):
 
     replicas: int = 0
     updated_replicas: int = 0
-    observed_generation: int = 0
+    observed_generation: int | str = 0  # Argo writes it as text
     conditions: tuple[Condition, ...] | None = None
 
     @property
@@ -45,7 +48,7 @@ class RolloutStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class DeploymentShape(msgspec.Struct, frozen=True):
-    """As much of a Deployment as rollouts need."""
+    """As much of a Deployment, or of a Rollout, as holding needs."""
 
     metadata: Metadata
     spec: RolloutSpec = RolloutSpec()
@@ -54,7 +57,7 @@ class DeploymentShape(msgspec.Struct, frozen=True):
     @property
     def pending(self) -> bool:
         """Whether its controller has seen a template of which there is no pod."""
-        seen = self.status.observed_generation == self.metadata.generation
+        seen = str(self.status.observed_generation) == str(self.metadata.generation)
         return seen and self.status.replicas > 0 and self.status.updated_replicas == 0
 
     @property
@@ -98,24 +101,27 @@ class KubernetesRollouts:
         Raises:
             InvalidInput: updates of this kind cannot be held, there is no such workload, or its mark cannot be read.
         """
-        if (workload.api_version, workload.kind) != ("apps/v1", "Deployment"):
-            raise InvalidInput(f"updates of a {workload.kind} cannot be held; only those of an apps/v1 Deployment can")
+        if (workload.api_version, workload.kind) not in HOLDABLE:
+            can = " and ".join(f"{version} {kind}" for version, kind in HOLDABLE)
+            raise InvalidInput(f"updates of a {workload.kind} cannot be held; only those of {can} can")
         path = _path(workload)
         body = await self._api.get(path)
         if body is None:
-            raise InvalidInput(f"there is no Deployment {workload.namespace}/{workload.name}; correct workloadRef")
-        return _read(read_object(path, msgspec.Raw(body), _DEPLOYMENTS.decode))
+            raise InvalidInput(f"there is no {workload.kind} {workload.namespace}/{workload.name}; correct workloadRef")
+        return _read(workload, read_object(path, msgspec.Raw(body), _DEPLOYMENTS.decode))
 
     async def held(self) -> Sequence[ReadRollout]:
-        """Every Deployment that bears our label; one whose mark cannot be read is left out: it is a person's matter."""
+        """All that bear our label; one whose mark cannot be read is left out: it is a person's matter."""
         query = {"labelSelector": f"{ROLLOUT_HELD}=true"}
-        found = await read_all(self._api, f"{DEPLOYMENTS}/deployments", _DEPLOYMENTS.decode, query)
         read: list[ReadRollout] = []
-        for shape in found.items:
+        for (version, kind), plural in HOLDABLE.items():
             try:
-                read.append(_read(shape))
-            except InvalidInput:
-                continue
+                found = await read_all(self._api, f"/apis/{version}/{plural}", _DEPLOYMENTS.decode, query)
+            except NotServed:
+                continue  # nobody has installed this kind
+            for shape in found.items:
+                with contextlib.suppress(InvalidInput):
+                    read.append(_read(_named(version, kind, shape), shape))
         return read
 
     async def write(self, read: ReadRollout, write: RolloutWrite, mark: RolloutMark) -> None:
@@ -142,13 +148,15 @@ class KubernetesRollouts:
         await self._api.patch(_path(read.workload), msgspec.json.encode(patch))
 
 
-def _read(shape: DeploymentShape) -> ReadRollout:
+def _named(version: str, kind: str, shape: DeploymentShape) -> WorkloadRef:
+    return WorkloadRef(api_version=version, kind=kind, name=shape.metadata.name, namespace=shape.metadata.namespace)
+
+
+def _read(workload: WorkloadRef, shape: DeploymentShape) -> ReadRollout:
     """The view; InvalidInput where its mark cannot be read."""
     text = (shape.metadata.annotations or {}).get(ROLLOUT_HELD)
     return ReadRollout(
-        workload=WorkloadRef(
-            api_version="apps/v1", kind="Deployment", name=shape.metadata.name, namespace=shape.metadata.namespace
-        ),
+        workload=workload,
         view=RolloutView(
             paused=bool(shape.spec.paused),
             mark=None if text is None else read_mark(text),
@@ -183,4 +191,5 @@ def _text(mark: RolloutMark) -> str:
 
 
 def _path(workload: WorkloadRef) -> str:
-    return f"{DEPLOYMENTS}/namespaces/{workload.namespace}/deployments/{workload.name}"
+    plural = HOLDABLE[workload.api_version, workload.kind]
+    return f"/apis/{workload.api_version}/namespaces/{workload.namespace}/{plural}/{workload.name}"
