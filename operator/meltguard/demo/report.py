@@ -121,7 +121,7 @@ def verdict(found: Findings, facts: RunFacts) -> Verdict:
 def story(found: Findings, facts: RunFacts) -> list[dict[str, Any]]:
     """Each promised step: done or not, and when, in seconds from the start of the surge."""
     times, ladder, acts = found.timeline, found.ladder, facts.acts
-    told = (
+    told: list[tuple[str, Instant | None]] = [
         ("the GPUs cannot keep up: work queues beyond the wait target", times.overload_seen or times.first_limit),
         ("the new feature is slowed", ladder.feature_slowed),
         ("updates of the service are held", ladder.updates_held),
@@ -140,7 +140,9 @@ def story(found: Findings, facts: RunFacts) -> list[dict[str, Any]]:
         ("the new feature is whole again", ladder.feature_restored),
         ("updates go on, and the shipped version runs", ladder.updates_resumed if found.updated else None),
         ("every node is home", times.all_home),
-    )
+    ]
+    if ladder.update_tried is not None:  # whether there is time for it depends on the surge
+        told.append(("it is tried on one pod: does it make images cheaper?", ladder.update_tried))
     return [{"step": step, "done": at is not None, "at": _since(at, facts.surge_at)} for step, at in told]
 
 

@@ -87,6 +87,7 @@ def the_ladder() -> list[Write]:
         measures(11, **held, limits=FREE_DELAYED),
         measures(30, **held, limits=FREE_DELAYED, overrides=word),
         measures(45, **held, limits=FREE_DELAYED),
+        measures(47, features=SLOWED, rollouts={"state": "Trying"}, limits=FREE_DELAYED),
         measures(50, **{**held, "epoch": 2}),
         measures(60, features=WHOLE, epoch=2),
     ]
@@ -170,6 +171,8 @@ def test_the_report_tells_times_from_the_start_of_the_surge() -> None:
     assert told["requests"]["free"]["refused"] == 1
     assert (told["researchReadyMin"], told["maxLoans"]) == (2, 2)
     assert all(step["done"] for step in told["story"])
+    assert steps["it is tried on one pod: does it make images cheaper?"] == 47.0
+    assert steps["updates go on, and the shipped version runs"] == 60.0
 
 
 def test_a_limit_that_leaves_gpus_idle_shows() -> None:

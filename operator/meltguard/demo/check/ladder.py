@@ -22,6 +22,7 @@ class Ladder:
     feature_restored: Instant | None
     updates_held: Instant | None
     updates_resumed: Instant | None
+    update_tried: Instant | None  # on one pod
     first_limits: dict[str, Instant]  # by tier
     override_began: Instant | None
     override_ended: Instant | None
@@ -40,7 +41,8 @@ def ladder(statuses: Sequence[Told], writes: Sequence[Write], who: tuple[str, st
         feature_slowed=slowed,
         feature_restored=_after(slowed, statuses, lambda one: not one.slowed),
         updates_held=held,
-        updates_resumed=_after(held, statuses, lambda one: not _held(one)),
+        updates_resumed=_after(held, statuses, _free),
+        update_tried=first(statuses, lambda one: one.status.rollouts.state == "Trying"),
         first_limits={tier: at for tier, at in limits.items() if at is not None},
         override_began=began,
         override_ended=_after(began, statuses, lambda one: not one.status.overrides),
@@ -55,6 +57,11 @@ def _first_limit(statuses: Sequence[Told], tier: str) -> Instant | None:
 
 def _held(one: Told) -> bool:
     return one.status.rollouts.state == "Held"
+
+
+def _free(one: Told) -> bool:
+    """Not while an update is tried: that is one pod of it."""
+    return one.status.rollouts.state == "Free"
 
 
 def _after(begin: Instant | None, statuses: Sequence[Told], holds: Callable[[Told], bool]) -> Instant | None:
