@@ -129,7 +129,8 @@ async def test_a_tier_that_is_suspended_while_waiting_is_told_at_once(session: a
         assert not first.done()
         assert (told.status, told.body["reason"]) == (503, "tier-suspended")
         assert told.body["type"].endswith("#temporary-reduced-capacity")
-        first.cancel()
+        image_server.held.set()
+        assert (await first).status == 200
 
 
 async def test_delay_spreads_requests_over_time_and_a_lift_ends_the_wait(session: aiohttp.ClientSession) -> None:

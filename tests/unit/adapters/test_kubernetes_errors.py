@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from meltguard.adapters.kubernetes_errors import Expired, Missing, Refusal, Status, error_of, read_status
+from meltguard.adapters.kubernetes_errors import Expired, Missing, NotServed, Refusal, Status, error_of, read_status
 from meltguard.errors import Conflict, Fenced, InvalidInput, MeltguardError, Unavailable
 
 
@@ -21,7 +21,7 @@ OTHER_UID = [{"reason": "FieldValueInvalid", "message": "field is immutable", "f
 
 MEANINGS: dict[str, tuple[MeltguardError, type[MeltguardError]]] = {
     "the object is gone": (refused(404, "not found", name="n1", kind="nodes"), Missing),
-    "the resource is not served": (refused(404, "the server could not find the requested resource"), Unavailable),
+    "the resource is not served": (refused(404, "the server could not find the requested resource"), NotServed),
     "someone else wrote it": (refused(409, "the object has been modified", name="n1"), Conflict),
     "a test of the patch failed": (refused(422, FAILED_TEST), Conflict),
     "another object bears the name": (refused(422, "is invalid", causes=OTHER_UID), Conflict),
