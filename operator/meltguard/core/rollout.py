@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from meltguard.core.policy import Level, Mode, Policy
-from meltguard.core.rollout_state import Rollouts, RolloutState, RolloutWrite
+from meltguard.core.rollout_state import RESUMED, Rollouts, RolloutState, RolloutWrite, left_alone
 from meltguard.core.seen import RolloutView, Snapshot, TrialStage
 from meltguard.core.units import Instant
 from meltguard.core.update_trial import trial_of
@@ -26,7 +26,7 @@ def rollouts(policy: Policy, level: Level, seen: Snapshot, now: Instant) -> Roll
     if view.mark is None:
         return _unheld(policy, level, paused=view.paused, now=now)
     if view.mark.policy_uid != policy.uid:
-        return _left_alone(f"{view.mark.policy} holds it")
+        return left_alone(f"{view.mark.policy} holds it")
     return _held(policy, level, (view, seen), (view.mark.since, now))
 
 
@@ -47,7 +47,7 @@ def _unheld(policy: Policy, level: Level, *, paused: bool, now: Instant) -> Roll
     if not _asks(policy, level):
         return FREE
     if paused:
-        return _left_alone("it was paused already, not by us")
+        return left_alone("it was paused already, not by us")
     cause, lifts = _words(policy, level)
     if policy.mode is not Mode.ENFORCE:
         return replace(FREE, cause=f"{cause}; mode {policy.mode} writes nothing")
@@ -69,14 +69,10 @@ def _held(policy: Policy, level: Level, found: tuple[RolloutView, Snapshot], whe
     if tried is not None:
         return tried
     if not view.paused:
-        return _left_alone("someone resumed it meanwhile; it is held again only after the level has fallen")
+        return left_alone(RESUMED)
     return held
 
 
 def letting_go(view: RolloutView) -> RolloutWrite:
     """The write that ends a hold of ours: where someone has resumed it already, only the mark is left to take off."""
     return RolloutWrite.RESUME if view.paused else RolloutWrite.FORGET
-
-
-def _left_alone(why: str) -> Rollouts:
-    return Rollouts(state=RolloutState.LEFT_ALONE, cause=f"the rollout is left alone: {why}")

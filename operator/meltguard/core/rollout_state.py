@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from meltguard.core.seen import TrialMark
 from meltguard.core.trial import Tally
@@ -45,3 +46,11 @@ class Rollouts:
     trial: TrialMark | None = None  # as it is to be written, or stands written
     replica_set: str = ""  # whose pods are taken back
     counted: Tally | None = None  # of the trial; None: there is none
+
+
+RESUMED: Final = "someone resumed it meanwhile; it is held again only after the level has fallen"
+
+
+def left_alone(why: str) -> Rollouts:
+    """Someone else's word stands above ours."""
+    return Rollouts(state=RolloutState.LEFT_ALONE, cause=f"the rollout is left alone: {why}")

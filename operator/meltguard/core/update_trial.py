@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from meltguard.core.policy import Policy
-from meltguard.core.rollout_state import Rollouts, RolloutState, RolloutWrite
+from meltguard.core.rollout_state import RESUMED, Rollouts, RolloutState, RolloutWrite, left_alone
 from meltguard.core.seen import PodRevision, RolloutView, Snapshot, TrialMark, TrialStage
 from meltguard.core.trial import FEWEST, Tally, Verdict, verdict
 from meltguard.core.units import Instant, Seconds, Share
@@ -95,7 +95,7 @@ def _starting(held: Rollouts, trial: TrialMark, found: Found, when: When) -> Rol
 def _judging(held: Rollouts, trial: TrialMark, found: Found, when: When) -> Rollouts:
     (view, seen), (by, now) = found, when
     if not view.paused:
-        return _left_alone(held, trial)
+        return replace(left_alone(RESUMED), trial=trial)
     if not _new(found, trial):
         return _turned(held, trial, TrialStage.REFUSED, "the update's pod is gone", now)
     if not any(one.ready for one in _new(found, trial)):
@@ -137,7 +137,7 @@ def _promoted(held: Rollouts, trial: TrialMark, found: Found, _: When) -> Rollou
 def _refused(held: Rollouts, trial: TrialMark, found: Found, _: When) -> Rollouts:
     """Its pods go by their ReplicaSet: the template stays what people wrote, so nobody is fought."""
     if not found[0].paused:
-        return _left_alone(held, trial)
+        return replace(left_alone(RESUMED), trial=trial)
     names = sorted({one.replica_set for one in _new(found, trial) if one.replica_set})
     cause = f"{held.cause}; the update was tried and taken back"
     refused = replace(held, cause=cause, trial=trial)
@@ -146,13 +146,8 @@ def _refused(held: Rollouts, trial: TrialMark, found: Found, _: When) -> Rollout
 
 def _equal(held: Rollouts, trial: TrialMark, found: Found, _: When) -> Rollouts:
     if not found[0].paused:
-        return _left_alone(held, trial)
+        return replace(left_alone(RESUMED), trial=trial)
     return replace(held, cause=f"{held.cause}; the update was tried on one pod and makes no difference", trial=trial)
-
-
-def _left_alone(held: Rollouts, trial: TrialMark) -> Rollouts:
-    cause = "the rollout is left alone: someone resumed it meanwhile; it is held again only after the level has fallen"
-    return replace(held, state=RolloutState.LEFT_ALONE, since=None, lifts_when="", cause=cause, trial=trial)
 
 
 _STAGES: Final = {
