@@ -87,7 +87,7 @@ def forged_documents() -> dict[str, tuple[bytes, dict[str, str]]]:
         "too large": b'{"a": "' + b"x" * 3_000_000 + b'"}',
         "the same key twice": json.dumps(good).encode()[:-1] + b', "document": "{}"}',
     }
-    told = {name: (body, {}) for name, body in plain.items()}
+    told: dict[str, tuple[bytes, dict[str, str]]] = {name: (body, {}) for name, body in plain.items()}
     bomb = gzip.compress(b"0" * 50_000_000)
     return {**told, "a gzip bomb": (bomb, {"Content-Encoding": "gzip"})}
 

@@ -95,7 +95,6 @@ def cases(traces: Path | None) -> tuple[Case, ...]:
 
 def a_policy(tiers: tuple[Tier, ...], gpus_per_pod: int, wait_target: float) -> Policy:
     """Without loans of its own: nodes come and go as the case says, for every law alike."""
-    waits = {"calm": wait_target / 4, "target": wait_target, "critical": 3 * wait_target}
     return Policy(
         namespace="serving",
         name="image-gen",
@@ -105,7 +104,14 @@ def a_policy(tiers: tuple[Tier, ...], gpus_per_pod: int, wait_target: float) -> 
         stale_after=Seconds(60.0),
         dwell=Seconds(60.0),
         signals=(
-            Signal(name="wait", kind=SignalKind.AGENT_WAIT, use=SignalUse.DRIVE, **waits),
+            Signal(
+                name="wait",
+                kind=SignalKind.AGENT_WAIT,
+                use=SignalUse.DRIVE,
+                calm=wait_target / 4,
+                target=wait_target,
+                critical=3 * wait_target,
+            ),
             Signal(name="heat", kind=SignalKind.GPU_TEMPERATURE, use=SignalUse.DRIVE, calm=72, target=84, critical=92),
         ),
         tiers=tiers,

@@ -49,7 +49,7 @@ def _busy(axes: Axes, case: Case, laws: Mapping[str, Sequence[Sample]]) -> None:
 
 def _limits(axes: Axes, case: Case, laws: Mapping[str, Sequence[Sample]]) -> None:
     top = 1.3 * case.nominal
-    for law, samples in reversed(laws.items()):  # ours is drawn last, on top
+    for law, samples in reversed(list(laws.items())):  # ours is drawn last, on top
         rates = [min(top, one.rates.get(FREE, top)) for one in samples]
         axes.step(
             [one.at / 60 for one in samples],

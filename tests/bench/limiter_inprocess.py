@@ -24,6 +24,7 @@ from meltguard.agent.cost import DEFAULT_COST
 from meltguard.agent.identity import IdentityMiddleware
 from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.refusal import Refusal
+from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.clock import SystemClock
@@ -59,6 +60,9 @@ class NobodyLeaves:
 
     def watch(self, when_gone: Callable[[], None]) -> None:
         """Never call back."""
+
+    def waits(self, ticket: Ticket) -> None:
+        """Nobody waits in this bench."""
 
 
 async def interleaved(loops: Mapping[str, Loop], rounds: int, times: int) -> dict[str, Cost]:
@@ -200,7 +204,7 @@ def starlette(*, limited: bool) -> App:
             key_func=lambda request: request.headers["x-meltguard-user"], default_limits=["1000000000/minute"]
         )
         app.add_middleware(SlowAPIASGIMiddleware)
-    return app  # type: ignore[return-value] # Starlette's own names for the same types
+    return app
 
 
 def _calls(app: App) -> Loop:

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from typing_extensions import override
+
 from bench.limiter_inprocess import Cost, callers
 from bench.limiter_subjects import Subject
 from meltguard.core.units import Seconds, Share
@@ -49,17 +51,20 @@ class Connection(asyncio.Protocol):
         self._read = b""
         self._transport: asyncio.Transport | None = None
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
+    @override
     def data_received(self, data: bytes) -> None:
         """An answer is whole with its two bytes of body."""
         self._read += data
         if self._answer is not None and self._read.endswith(b"\r\n\r\n{}") and not self._answer.done():
             self._answer.set_result(self._read)
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         """The server closed it."""
         if self._answer is not None and not self._answer.done():

@@ -1,4 +1,7 @@
-"""The servers under load: NGINX, Envoy, uvicorn, each without and with a limiter. All are real programs."""
+"""The servers under load: NGINX, Envoy, uvicorn, each without and with a limiter. All are real programs.
+
+Where a proxy asks our decision endpoint, the cost is the proxy's and the agent's together.
+"""
 
 import json
 import os
@@ -28,6 +31,13 @@ SUBJECT_CORE: Final = 1
 PLENTY: Final = 1_000_000
 LOCAL_LIMIT: Final = "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 GLOBAL_LIMIT: Final = "type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit"
+AUTHORIZATION: Final = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
+NGINX_ZONE: Final = "limit_req_zone $http_x_meltguard_user zone=users:10m rate=100000r/s;"
+NGINX_LIMIT: Final = "limit_req zone=users burst=100000 nodelay;"
+
+
+Config = Mapping[str, Any]
+"""A part of an Envoy configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +53,33 @@ def subjects(folder: Path, progress: Progress) -> Iterator[Mapping[str, Subject]
     """All of them, until the block ends; without envoyproxy/ratelimit where it cannot be built."""
     with ExitStack() as stack:
         valkey = stack.enter_context(valkey_server(folder))
+        deciding = _ours(stack, folder, "deciding")
+        counting = _with(_ours(stack, folder, "deciding", valkey.url), valkey.pid)
         found = {
-            "nginx": _nginx(stack, folder / "nginx", limited=False),
-            "nginx + limit_req": _nginx(stack, folder / "nginx-limited", limited=True),
+            "nginx": _nginx(stack, folder / "nginx"),
+            "nginx + limit_req": _nginx(stack, folder / "nginx-limited", NGINX_ZONE, NGINX_LIMIT),
+            "nginx + meltguard decision": _asking(stack, folder / "nginx-asking", deciding),
             "uvicorn": _ours(stack, folder, "bare"),
             "uvicorn + meltguard": _ours(stack, folder, "meltguard"),
-            "uvicorn + meltguard quota": _with(_ours(stack, folder, "meltguard", valkey.url), valkey),
+            "uvicorn + meltguard quota": _with(_ours(stack, folder, "meltguard", valkey.url), valkey.pid),
             "starlette": _ours(stack, folder, "starlette"),
             "starlette + slowapi": _ours(stack, folder, "slowapi"),
         }
         upstream = found["nginx"].port
-        found["envoy"] = _envoy(stack, folder / "envoy", upstream, [])
+        found["envoy"] = _envoy(stack, folder / "envoy", upstream)
+        for name, agent in {"decision": deciding, "decision quota": counting}.items():
+            asked = _cluster("meltguard", agent.port)
+            asking = _envoy(stack, folder / f"envoy {name}", upstream, [_authorization(agent.port)], [asked])
+            found[f"envoy + meltguard {name}"] = _with(asking, *agent.pids)
         found["envoy + local_ratelimit"] = _envoy(stack, folder / "envoy-local", upstream, [_local_limit()])
         limiter = _ratelimit(stack, folder, valkey, progress)
-        proxy = _envoy(stack, folder / "envoy-global", upstream, [_global_limit()], limiter.port)
-        found["envoy + ratelimit"] = _with(Subject(proxy.port, proxy.pids + limiter.pids), valkey)
+        proxy = _envoy(stack, folder / "envoy-global", upstream, [_global_limit()], [_grpc_cluster(limiter.port)])
+        found["envoy + ratelimit"] = _with(proxy, *limiter.pids, valkey.pid)
         yield found
 
 
-def _with(subject: Subject, valkey: ValkeyServer) -> Subject:
-    return Subject(subject.port, (*subject.pids, valkey.pid))
+def _with(subject: Subject, *pids: int) -> Subject:
+    return Subject(subject.port, (*subject.pids, *pids))
 
 
 def _start(stack: ExitStack, folder: Path, command: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
@@ -81,19 +98,18 @@ def _ours(stack: ExitStack, folder: Path, kind: str, *more: str) -> Subject:
     return Subject(port, (_start(stack, folder, command).pid,))
 
 
-def _nginx(stack: ExitStack, folder: Path, *, limited: bool) -> Subject:
+def _nginx(stack: ExitStack, folder: Path, outside: str = "", inside: str = "") -> Subject:
+    """NGINX that answers with a file; `outside` and `inside` its server block is what limits it."""
     (folder / "logs").mkdir(parents=True)
     port = free_port()
-    zone = "limit_req_zone $http_x_meltguard_user zone=users:10m rate=100000r/s;" if limited else ""
-    limit = "limit_req zone=users burst=100000 nodelay;" if limited else ""
     paths = " ".join(f"{name}_temp_path {folder};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     # `return` answers before limit_req is asked; a file does not.
     (folder / "image").write_text("{}", encoding="utf-8")
     conf = (
         f"daemon off; master_process off; error_log {folder}/error.log; pid {folder}/pid;\n"
         "events { worker_connections 256; }\n"
-        f"http {{ access_log off; {paths} keepalive_requests 10000000; {zone}\n"
-        f"server {{ listen 127.0.0.1:{port}; {limit}\n"
+        f"http {{ access_log off; {paths} keepalive_requests 10000000; {outside}\n"
+        f"server {{ listen 127.0.0.1:{port}; {inside}\n"
         f"location / {{ root {folder}; try_files /image =404; }} }} }}\n"
     )
     (folder / "nginx.conf").write_text(conf, encoding="utf-8")
@@ -102,9 +118,22 @@ def _nginx(stack: ExitStack, folder: Path, *, limited: bool) -> Subject:
     return Subject(port, (_start(stack, folder, command).pid,))
 
 
+def _asking(stack: ExitStack, folder: Path, agent: Subject) -> Subject:
+    """NGINX that asks us, as deploy/ways-in/nginx.conf does."""
+    upstream = f"upstream meltguard {{ server 127.0.0.1:{agent.port}; keepalive 32; }}"
+    ask = (
+        "auth_request /ask; location = /ask { internal; proxy_pass http://meltguard/meltguard/auth-request; "
+        "proxy_pass_request_body off; proxy_http_version 1.1; proxy_set_header Connection ''; "
+        "proxy_set_header Content-Length ''; proxy_set_header X-Forwarded-Method $request_method; "
+        "proxy_set_header X-Forwarded-Uri $request_uri; proxy_set_header X-Forwarded-For $remote_addr; }"
+    )
+    return _with(_nginx(stack, folder, upstream, ask), *agent.pids)
+
+
 def _envoy(
-    stack: ExitStack, folder: Path, upstream: int, filters: Sequence[Mapping[str, Any]], limiter: int | None = None
+    stack: ExitStack, folder: Path, upstream: int, filters: Sequence[Config] = (), asked: Sequence[Config] = ()
 ) -> Subject:
+    """Envoy before NGINX; `asked` are clusters that its filters ask."""
     folder.mkdir()
     port = free_port()
     action = {"request_headers": {"header_name": "x-meltguard-user", "descriptor_key": "user"}}
@@ -116,11 +145,7 @@ def _envoy(
         "route_config": {"virtual_hosts": hosts},
         "http_filters": [*filters, {"name": "router", "typed_config": {"@type": ROUTER}}],
     }
-    clusters = [_cluster("upstream", upstream)]
-    if limiter is not None:
-        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-        http2 = {"@type": f"type.googleapis.com/{options}", "explicit_http_config": {"http2_protocol_options": {}}}
-        clusters.append({**_cluster("ratelimit", limiter), "typed_extension_protocol_options": {options: http2}})
+    clusters = [_cluster("upstream", upstream), *asked]
     listener = {
         "address": socket_address("127.0.0.1", port),
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
@@ -139,6 +164,28 @@ def _cluster(name: str, port: int) -> dict[str, Any]:
         "connect_timeout": "5s",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
+
+
+def _grpc_cluster(port: int) -> dict[str, Any]:
+    options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    http2 = {"@type": f"type.googleapis.com/{options}", "explicit_http_config": {"http2_protocol_options": {}}}
+    return {**_cluster("ratelimit", port), "typed_extension_protocol_options": {options: http2}}
+
+
+def _authorization(port: int) -> dict[str, Any]:
+    """Asks us, as deploy/ways-in/envoy.yaml does."""
+    uri = {"uri": f"http://127.0.0.1:{port}", "cluster": "meltguard", "timeout": "60s"}
+    service = {
+        "path_prefix": "/meltguard/ext-authz",
+        "server_uri": uri,
+        "authorization_response": {"allowed_upstream_headers": {"patterns": [{"prefix": "x-meltguard-"}]}},
+    }
+    config = {
+        "@type": AUTHORIZATION,
+        "allowed_headers": {"patterns": [{"prefix": "x-meltguard-"}]},
+        "http_service": service,
+    }
+    return {"name": "envoy.filters.http.ext_authz", "typed_config": config}
 
 
 def _local_limit() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from meltguard.agent.cost import Cost
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
 from meltguard.agent.refusal import Reason, Refusal
 from meltguard.agent.settings import QuotaSettings, StoreAddress
+from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result, Visit
 from meltguard.api.limit_document import QuotaRule, TierLimit
 from meltguard.clock import SystemClock
@@ -87,6 +88,9 @@ class Patient:
     """A client that does not leave."""
 
     def watch(self, when_gone: Callable[[], None]) -> None:
+        """As the admission asks."""
+
+    def waits(self, ticket: Ticket) -> None:
         """As the admission asks."""
 
 

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ from support.valkey import free_port
 
 ISSUER, AUDIENCE = "https://login.example", "image-gen"
 TIERS = {"gold": "plus", "basic": "free"}
-KINDS = {
+KINDS: dict[str, Callable[[str], Key]] = {
     "RS256": lambda kid: RSAKey.generate_key(2048, {"kid": kid}),
     "ES256": lambda kid: ECKey.generate_key("P-256", {"kid": kid}),
     "Ed25519": lambda kid: OKPKey.generate_key("Ed25519", {"kid": kid}),

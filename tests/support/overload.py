@@ -100,7 +100,8 @@ class Overload:
             await until(lambda at=before: self._decided_after(at), 30.0)  # type: ignore[misc] # bound now
 
     async def _decided_after(self, at: str | None) -> bool:
-        return (await self.status()).get("decision", {}).get("at") != at
+        now: str | None = (await self.status()).get("decision", {}).get("at")
+        return now != at
 
     async def end(self) -> None:
         """Calm, and everything home."""

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -119,10 +120,15 @@ def valkey_server(folder: Path, **options: str | int) -> Iterator[ValkeyServer]:
         server.kill()
 
 
+def _cluster(node: Any, *words: str | int) -> str:
+    """One of CLUSTER's commands; the client leaves their types open."""
+    return str(node.execute_command("CLUSTER", *words))
+
+
 @contextlib.contextmanager
 def valkey_cluster(folder: Path) -> Iterator[tuple[ValkeyServer, ValkeyServer]]:
     """Two primaries that share the slots between them."""
-    options = {"cluster_enabled": "yes", "cluster_node_timeout": 2000}
+    options: dict[str, str | int] = {"cluster_enabled": "yes", "cluster_node_timeout": 2000}
     bus = free_port()  # by default it is the port + 10000, which may be none
     with (
         valkey_server(folder / "low", cluster_port=free_port(), **options) as low,
@@ -130,11 +136,11 @@ def valkey_cluster(folder: Path) -> Iterator[tuple[ValkeyServer, ValkeyServer]]:
         contextlib.closing(low.client()) as first,
         contextlib.closing(high.client()) as second,
     ):
-        first.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
-        second.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
-        first.execute_command("CLUSTER", "MEET", "127.0.0.1", high.port, bus)
+        _cluster(first, "ADDSLOTSRANGE", 0, 8191)
+        _cluster(second, "ADDSLOTSRANGE", 8192, 16383)
+        _cluster(first, "MEET", "127.0.0.1", high.port, bus)
         end = time.monotonic() + START_WITHIN
-        while not all("cluster_state:ok" in str(node.execute_command("CLUSTER", "INFO")) for node in (first, second)):
+        while not all("cluster_state:ok" in _cluster(node, "INFO") for node in (first, second)):
             if time.monotonic() > end:
                 raise TimeoutError(f"the cluster did not form: see {folder}")
             time.sleep(0.05)
