@@ -104,7 +104,7 @@ async def measure_memory(server: ValkeyServer, users: int) -> float:
             settlement = Settlement(
                 account=account, span=answer.span.id, request=request, images=1, ending=Ending.COMMIT
             )
-            await store.settle(settlement)
+            await store.settle([settlement])
 
     with Progress(console=Console(stderr=True)) as progress:
         for first in progress.track(range(0, users, 100), description="memory"):

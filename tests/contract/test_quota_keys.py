@@ -65,9 +65,8 @@ def test_no_key_is_ever_without_an_end(server: ValkeyServer, steps: list[tuple[s
             else:
                 ending = Ending.RELEASE if doing == "release" else Ending.COMMIT
                 span = "another" if doing == "commit of another span" else claim.new_id
-                await store.settle(
-                    Settlement(account=claim.account, span=span, request=f"r{number}", images=1, ending=ending)
-                )
+                settlement = Settlement(account=claim.account, span=span, request=f"r{number}", images=1, ending=ending)
+                await store.settle([settlement])
         await store.close()
 
     asyncio.run(play())
@@ -93,7 +92,7 @@ async def test_a_user_takes_less_than_a_kilobyte(server: ValkeyServer) -> None:
                 images=1,
                 ending=Ending.COMMIT,
             )
-            await store.settle(settlement)
+            await store.settle([settlement])
     await store.close()
     assert len(client.keys("*")) == 2 * users + 1
     assert (client.info("memory")["used_memory"] - before) / users < MOST_BYTES

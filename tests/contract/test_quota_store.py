@@ -81,7 +81,7 @@ async def test_what_is_released_may_be_had_again(store: QuotaStore) -> None:
     first = await store.reserve(claim)
     assert (await store.reserve(a_claim("r2", limit=1))).outcome is Outcome.EXHAUSTED
     for _ in range(2):  # a settlement may be told twice
-        await store.settle(ending_of(claim, first.span, Ending.RELEASE))
+        await store.settle([ending_of(claim, first.span, Ending.RELEASE)])
     answer = await store.reserve(a_claim("r3", limit=1))
     assert (answer.outcome, answer.used) == (Outcome.GRANTED, 1)
 
@@ -90,8 +90,8 @@ async def test_what_is_committed_is_spent_once(store: QuotaStore) -> None:
     claim = a_claim("r1")
     first = await store.reserve(claim)
     for _ in range(3):
-        await store.settle(ending_of(claim, first.span, Ending.COMMIT))
-    await store.settle(ending_of(claim, first.span, Ending.RELEASE))
+        await store.settle([ending_of(claim, first.span, Ending.COMMIT)])
+    await store.settle([ending_of(claim, first.span, Ending.RELEASE)])
     assert (await store.reserve(a_claim("r2"))).used == 2
 
 
@@ -99,7 +99,7 @@ async def test_a_repeated_request_gets_nothing_more(store: QuotaStore) -> None:
     claim = a_claim("r1")
     first = await store.reserve(claim)
     assert (await store.reserve(claim)).outcome is Outcome.IN_PROGRESS
-    await store.settle(ending_of(claim, first.span, Ending.COMMIT))
+    await store.settle([ending_of(claim, first.span, Ending.COMMIT)])
     again = await store.reserve(claim)
     assert (again.outcome, again.used) == (Outcome.DELIVERED, 1)
 
@@ -107,7 +107,7 @@ async def test_a_repeated_request_gets_nothing_more(store: QuotaStore) -> None:
 async def test_a_failed_request_may_be_repeated_with_its_key(store: QuotaStore) -> None:
     claim = a_claim("r1")
     first = await store.reserve(claim)
-    await store.settle(ending_of(claim, first.span, Ending.RELEASE))
+    await store.settle([ending_of(claim, first.span, Ending.RELEASE)])
     again = await store.reserve(claim)
     assert (again.outcome, again.used) == (Outcome.GRANTED, 1)
 
@@ -124,7 +124,7 @@ async def test_images_delivered_after_their_hold_ran_out_are_spent_all_the_same(
     await asyncio.sleep(0.08)
     assert (await store.reserve(a_claim("r2"))).used == 1
     for _ in range(2):
-        await store.settle(ending_of(claim, first.span, Ending.COMMIT))
+        await store.settle([ending_of(claim, first.span, Ending.COMMIT)])
     assert (await store.reserve(a_claim("r3"))).used == 3
 
 
@@ -178,8 +178,8 @@ async def test_a_settlement_of_another_day_changes_nothing(store: QuotaStore) ->
     claim = a_claim("r1")
     await store.reserve(claim)
     other = SpanSeen(id="another", end=Instant(0.0))
-    await store.settle(ending_of(claim, other, Ending.RELEASE))
-    await store.settle(ending_of(a_claim("r9"), other, Ending.COMMIT))
+    await store.settle([ending_of(claim, other, Ending.RELEASE)])
+    await store.settle([ending_of(a_claim("r9"), other, Ending.COMMIT)])
     assert (await store.reserve(a_claim("r2"))).used == 2
 
 
@@ -203,7 +203,7 @@ async def test_what_was_not_made_is_given_back_at_the_commit(store: QuotaStore) 
     claim = a_claim("r1", images=3)
     first = await store.reserve(claim)
     for _ in range(2):
-        await store.settle(replace(ending_of(claim, first.span, Ending.COMMIT), images=2))
+        await store.settle([replace(ending_of(claim, first.span, Ending.COMMIT), images=2)])
     answer = await store.reserve(a_claim("r2", images=2))
     assert (answer.outcome, answer.used, answer.held) == (Outcome.EXHAUSTED, 2, 0)
     assert (await store.reserve(a_claim("r3"))).outcome is Outcome.GRANTED
@@ -212,7 +212,7 @@ async def test_what_was_not_made_is_given_back_at_the_commit(store: QuotaStore) 
 async def test_an_exhausted_account_tells_what_it_holds_and_its_requests(store: QuotaStore) -> None:
     spent = a_claim("r1")
     first = await store.reserve(spent)
-    await store.settle(ending_of(spent, first.span, Ending.COMMIT))
+    await store.settle([ending_of(spent, first.span, Ending.COMMIT)])
     await store.reserve(a_claim("r2", images=2))
     answer = await store.reserve(a_claim("r3"))
     assert (answer.outcome, answer.used, answer.held) == (Outcome.EXHAUSTED, 3, 2)
@@ -232,7 +232,7 @@ async def test_every_key_ends_with_the_day(server: ValkeyServer) -> None:
     claim = a_claim("r1")
     first = await real.reserve(claim)
     await real.reserve(a_claim("r2"))
-    await real.settle(ending_of(claim, first.span, Ending.COMMIT))
+    await real.settle([ending_of(claim, first.span, Ending.COMMIT)])
     await real.close()
     keys = client.keys("*")
     assert len(keys) == 4  # the span, the account, its holds, its delivered requests
@@ -267,7 +267,7 @@ def test_both_stores_answer_alike(server: ValkeyServer, steps: list[tuple[str, i
                 for store, span in ((real, day), (memory, other)):
                     settlement = ending_of(claim, span, ending)
                     images = 1 if doing == "partly" else settlement.images
-                    await store.settle(replace(settlement, images=images))
+                    await store.settle([replace(settlement, images=images)])
         await real.close()
 
     asyncio.run(both())

@@ -210,11 +210,11 @@ def test_a_node_that_is_deleted_in_the_middle_takes_its_loan_with_it(lab: Lab) -
     lab.claim("lost", replace(EVICTION, notice=Seconds(15.0)))
     lab.await_step("lost", "Notified")
 
-    def policy() -> Any:
-        return lab.kubectl.read("isp", "image-gen", "-n", SERVING)["status"]
+    def told(of: str) -> Any:
+        return lab.kubectl.read("isp", "image-gen", "-n", SERVING)["status"].get(of, [])
 
     def on_loan() -> bool:
-        return any(one["node"] == "lost" for one in policy().get("loans", []))
+        return any(one["node"] == "lost" for one in told("loans"))
 
     # The mover may be a step ahead of the policy's pass: a loan that no pass saw, no pass can tell as over.
     until(on_loan, 30.0)
@@ -222,11 +222,8 @@ def test_a_node_that_is_deleted_in_the_middle_takes_its_loan_with_it(lab: Lab) -
     lab.kubectl("create", "-f", "-", stdin=json.dumps(a_gpu_node("lost", "research")))
     lab.kubectl("wait", "node/lost", "--for=condition=Ready", "--timeout=60s")
 
-    def told_as_over() -> bool:
-        return any(one["reason"] == "LoanEnded" and "lost" in one["text"] for one in policy()["history"])
-
-    until(lambda: told_as_over() and not on_loan(), 30.0)
-    until(told_as_over, 30.0)
+    over = "the loan of lost by research is over"
+    until(lambda: not on_loan() and any(one["text"] == over for one in told("history")), 30.0)
     assert lab.view("lost").claim is None
     assert not lab.read("lost")["spec"].get("unschedulable")
 

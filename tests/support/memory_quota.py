@@ -1,5 +1,6 @@
 """A quota store in memory, by the arithmetic of core.quota: what the real one is compared with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from meltguard.agent.quota_store import (
@@ -65,9 +66,13 @@ class MemoryQuotaStore:
             requests=_requests(account) if outcome is Outcome.EXHAUSTED else None,
         )
 
-    async def settle(self, settlement: Settlement) -> None:
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
         """As the port says."""
         self._answer()
+        for one in settlements:
+            self._settle(one)
+
+    def _settle(self, settlement: Settlement) -> None:
         day = self._days.get((settlement.account.policy, settlement.account.book))
         if day is None or day.seen.id != settlement.span or day.seen.end <= self._clock.now():
             return

@@ -1,31 +1,41 @@
 #!lua flags=allow-oom
--- Ends one reservation: commit keeps the images that were delivered spent and gives the rest back, release gives all
--- back. Atomic, safe to repeat, and done by a full server too: refusing it would free nothing.
--- KEYS: 1 the tier's running span, 2 the user's account, 3 its holds, 4 its delivered requests
--- ARGV: 1 request, 2 images delivered, 3 span id, 4 'commit' or 'release', 5 how long a delivered request is known (s)
-local span = redis.call('HMGET', KEYS[1], 'id', 'end')
-if span[1] ~= ARGV[3] then return 0 end
-local hold = redis.call('HGET', KEYS[3], ARGV[1])
-local change = 0
-if hold then
-  change = -tonumber(string.match(hold, '^%d+'))
-  redis.call('HDEL', KEYS[3], ARGV[1])
-end
-if ARGV[4] == 'commit' and redis.call('HEXISTS', KEYS[4], ARGV[1]) == 0 then
-  change = change + tonumber(ARGV[2])  -- also where its hold was forgotten meanwhile: the images were still had
-  local seconds = tonumber(redis.call('TIME')[1])
-  redis.call('HSET', KEYS[4], ARGV[1], seconds)
-  redis.call('PEXPIREAT', KEYS[4], span[2])
-  if redis.call('HLEN', KEYS[4]) % 64 == 0 then
-    local marks = redis.call('HGETALL', KEYS[4])
-    for i = 1, #marks, 2 do
-      if tonumber(marks[i + 1]) < seconds - tonumber(ARGV[5]) then redis.call('HDEL', KEYS[4], marks[i]) end
-    end
+-- Ends reservations of one policy: commit keeps the images that were delivered spent and gives the rest back, release
+-- gives all back. Atomic, safe to repeat, and done by a full server too: refusing it would free nothing.
+-- KEYS: for each reservation 1 the tier's running span, 2 the user's account, 3 its holds, 4 its delivered requests
+-- ARGV: how long a delivered request is known (s); then for each 1 request, 2 images delivered, 3 span id,
+--       4 'commit' or 'release'
+local known_for, seconds = tonumber(ARGV[1]), tonumber(redis.call('TIME')[1])
+
+local function forget_old(marks_key)
+  local marks = redis.call('HGETALL', marks_key)
+  for i = 1, #marks, 2 do
+    if tonumber(marks[i + 1]) < seconds - known_for then redis.call('HDEL', marks_key, marks[i]) end
   end
 end
-if change ~= 0 then
-  redis.call('HSET', KEYS[2], 'day', ARGV[3])
-  redis.call('HINCRBY', KEYS[2], 'used', change)
-  redis.call('PEXPIREAT', KEYS[2], span[2])
+
+local function settle(span_key, account, holds, delivered, request, images, id, ending)
+  local span = redis.call('HMGET', span_key, 'id', 'end')
+  if span[1] ~= id then return end
+  local hold = redis.call('HGET', holds, request)
+  local change = 0
+  if hold then
+    change = -tonumber(string.match(hold, '^%d+'))
+    redis.call('HDEL', holds, request)
+  end
+  -- Also where its hold was forgotten meanwhile: the images were still had.
+  if ending == 'commit' and redis.call('HSET', delivered, request, seconds) == 1 then
+    change = change + tonumber(images)
+    redis.call('PEXPIREAT', delivered, span[2])
+    if redis.call('HLEN', delivered) % 64 == 0 then forget_old(delivered) end
+  end
+  if change ~= 0 then
+    redis.call('HSET', account, 'day', id)
+    redis.call('HINCRBY', account, 'used', change)
+    redis.call('PEXPIREAT', account, span[2])
+  end
 end
-return 1
+
+for i = 1, #KEYS, 4 do
+  settle(KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+end
+return #KEYS / 4

@@ -6,7 +6,7 @@ and a store that does not know it has forgotten what was spent. It then grants n
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -115,8 +115,8 @@ class QuotaStore(Protocol):
         """
         ...
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Commit or release. Raises as `reserve`."""
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Commit or release some of one policy, in their order. Raises as `reserve`."""
         ...
 
     async def probe(self, policy: str) -> None:

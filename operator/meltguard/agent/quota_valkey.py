@@ -80,17 +80,14 @@ class ValkeyQuotaStore:
             requests=None if requests is None else dict(zip(requests[::2], map(Outcome, requests[1::2]), strict=True)),
         )
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Commit or release. Raises StoreTrouble."""
-        arguments = (
-            settlement.request,
-            settlement.images,
-            settlement.span,
-            settlement.ending.value,
-            DELIVERED_KNOWN_FOR,
-        )
-        with self._trouble("settle a reservation"):
-            await self._run(self._settle, _keys(settlement.account), arguments)
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Commit or release those of one policy. Raises StoreTrouble."""
+        keys = [key for one in settlements for key in _keys(one.account)]
+        arguments: list[str | int] = [DELIVERED_KNOWN_FOR]
+        for one in settlements:
+            arguments += (one.request, one.images, one.span, one.ending.value)
+        with self._trouble("settle reservations"):
+            await self._run(self._settle, keys, arguments)
 
     async def probe(self, policy: str) -> None:
         """Whether a reservation could be made now. Raises StoreTrouble."""
