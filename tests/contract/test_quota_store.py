@@ -95,6 +95,28 @@ async def test_what_is_committed_is_spent_once(store: QuotaStore) -> None:
     assert (await store.reserve(a_claim("r2"))).used == 2
 
 
+async def test_settled_together_is_settled_one_by_one(store: QuotaStore) -> None:
+    bob = replace(ANN, user="bob", period=Period.WEEK)
+    asked = [a_claim("r1"), a_claim("r2"), a_claim("r3"), a_claim("w1", bob)]
+    first, second, third, weekly = [(await store.reserve(claim)).span for claim in asked]
+    elsewhere = SpanSeen(id="another", end=Instant(0.0))
+    kept = ending_of(asked[0], first, Ending.COMMIT)
+    await store.settle(
+        [
+            kept,
+            ending_of(asked[1], second, Ending.RELEASE),
+            ending_of(asked[2], elsewhere, Ending.RELEASE),
+            ending_of(asked[3], weekly, Ending.COMMIT),
+            kept,
+        ]
+    )
+    assert third == second
+    answers = [await store.reserve(claim) for claim in (*asked, a_claim("r4"))]
+    outcomes = [Outcome.DELIVERED, Outcome.GRANTED, Outcome.IN_PROGRESS, Outcome.DELIVERED, Outcome.EXHAUSTED]
+    assert [answer.outcome for answer in answers] == outcomes
+    assert [answer.used for answer in answers] == [2, 3, 3, 1, 3]
+
+
 async def test_a_repeated_request_gets_nothing_more(store: QuotaStore) -> None:
     claim = a_claim("r1")
     first = await store.reserve(claim)

@@ -8,7 +8,7 @@ import pytest
 
 from meltguard.agent.fields import of_allowance, rate_limit_fields
 from meltguard.agent.news import News
-from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk, Reservation
+from meltguard.agent.quota_desk import MOST_TOGETHER, Denial, QuotaAsk, QuotaDesk, Reservation
 from meltguard.agent.quota_store import AccountKey, hashed
 from meltguard.agent.refusal import Reason
 from meltguard.agent.statefile import StateFile
@@ -142,6 +142,33 @@ async def test_what_could_not_be_settled_is_settled_later() -> None:
             while pair.store.used(ANN) != 1:  # noqa: ASYNC110 - the store has no event for it
                 await asyncio.sleep(0.005)
     assert reason(await pair.ask(key="a")) is Reason.DUPLICATE
+
+
+async def test_delivered_images_are_told_together() -> None:
+    pair, count = Pair(), MOST_TOGETHER + 10
+    rule = QuotaRule(images=count)
+    outcomes = [await pair.ask(key=str(number), rule=rule) for number in range(count)]
+    asked = pair.store.calls
+    async with pair.working():
+        for outcome in outcomes:
+            assert isinstance(outcome, Reservation)
+            pair.desk.commit(outcome)
+        async with asyncio.timeout(2):
+            while pair.store.account(ANN).spent != count:  # noqa: ASYNC110 - the store has no event for it
+                await asyncio.sleep(0.005)
+    assert pair.store.calls == asked + 2
+
+
+async def test_images_given_back_wait_for_nobody() -> None:
+    pair = Pair()
+    outcomes = [await pair.ask(key=key) for key in ("a", "b")]
+    async with pair.working():
+        for outcome, settle in zip(outcomes, (pair.desk.commit, pair.desk.release), strict=True):
+            assert isinstance(outcome, Reservation)
+            settle(outcome)
+        for _ in range(20):  # turns of the loop: no timer needs to end
+            await asyncio.sleep(0)
+        assert (pair.store.used(ANN), pair.store.account(ANN).spent) == (1, 1)
 
 
 async def test_an_agent_that_starts_anew_still_knows_the_day(tmp_path: Path) -> None:
