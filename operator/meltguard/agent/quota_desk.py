@@ -147,7 +147,8 @@ class QuotaDesk:
                 await self._work.wait()
             await self._gathered()
             try:
-                await self._catch_up(self._store)
+                await self._tell_some(self._store)
+                await self._look_again(self._store)
             except StoreTrouble as exc:
                 self._failed(exc)
                 await asyncio.sleep(probe_every)
@@ -157,7 +158,8 @@ class QuotaDesk:
         if self._store is not None and self._unsettled:
             with contextlib.suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(within):
-                    await self._catch_up(self._store)
+                    while self._unsettled:
+                        await self._tell_some(self._store)
 
     def _what_is_known(self, ask: QuotaAsk, account: AccountKey, keyed: str | None) -> Denial | None:
         """The store's answer, where it is known without asking."""
@@ -246,18 +248,22 @@ class QuotaDesk:
 
     async def _gathered(self) -> None:
         """Others end meanwhile."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TOGETHER_WITHIN):
-                await self._hurry.wait()
+        if len(self._unsettled) < MOST_TOGETHER:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TOGETHER_WITHIN):
+                    await self._hurry.wait()
         self._hurry.clear()
 
-    async def _catch_up(self, store: QuotaStore) -> None:
-        while self._unsettled:
-            together = tuple(itertools.islice(self._unsettled, MOST_TOGETHER))
-            await store.settle(together)
-            for settlement in together:  # the oldest may have been pushed out meanwhile
-                if self._unsettled and self._unsettled[0] is settlement:
-                    self._unsettled.popleft()
+    async def _tell_some(self, store: QuotaStore) -> None:
+        together = tuple(itertools.islice(self._unsettled, MOST_TOGETHER))
+        if not together:
+            return
+        await store.settle(together)
+        for settlement in together:  # the oldest may have been pushed out meanwhile
+            if self._unsettled and self._unsettled[0] is settlement:
+                self._unsettled.popleft()
+
+    async def _look_again(self, store: QuotaStore) -> None:
         if self.health.failures:  # a full store settles, and yet reserves nothing
             await store.probe(self._policy)
         self.health.answered(self._clock.elapsed())
