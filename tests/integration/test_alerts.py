@@ -25,6 +25,7 @@ GOOD: Final = {
     f'meltguard_loans{{{POLICY},step="Draining"}}': "0",
     'meltguard_pool_nodes{pool="research",kind="ready"}': "5",
     'meltguard_pool_nodes{pool="research",kind="floor"}': "4",
+    'meltguard_provider_blocked{pool="cloud"}': "0",
     f"meltguard_quota_store_down_pods{{{POLICY}}}": "0",
     'meltguard_agent_token_key_fetches_total{namespace="serving",result="failed"}': "0",
     'meltguard_agent_slots_mended_total{namespace="serving"}': "0",
@@ -42,6 +43,7 @@ ILL: Final = {
     "MeltguardLoanOverdue": (f"meltguard_loans_overdue{{{POLICY}}}", "1"),
     "MeltguardMoveStuck": (f'meltguard_loans{{{POLICY},step="Draining"}}', "1"),
     "MeltguardPoolBelowFloor": ('meltguard_pool_nodes{pool="research",kind="ready"}', "3"),
+    "MeltguardProviderBlocked": ('meltguard_provider_blocked{pool="cloud"}', "1"),
     "MeltguardQuotaStoreDown": (f"meltguard_quota_store_down_pods{{{POLICY}}}", "8"),
     "MeltguardTokenKeysNotFetched": (
         'meltguard_agent_token_key_fetches_total{namespace="serving",result="failed"}',

@@ -15,7 +15,7 @@ from meltguard.adapters.kubernetes_list import read_all, read_object
 from meltguard.adapters.object_shape import Condition, Metadata
 from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.api.rollout_mark import ROLLOUT_HELD, RolloutMarkText, TrialMarkText, read_mark, write_mark
-from meltguard.api.rollout_patch import Found, forget, go_on, hold, let_start, resume, step, stop
+from meltguard.api.rollout_patch import Found, forget, go_on, hold, is_ours, let_start, resume, step, stop
 from meltguard.clock import rfc3339
 from meltguard.core.rollout_state import RolloutWrite
 from meltguard.core.seen import RolloutMark, RolloutView
@@ -164,6 +164,7 @@ def _read(workload: WorkloadRef, shape: DeploymentShape) -> ReadRollout:
             template=shape.template,
             strategy=shape.strategy,
             pending=shape.pending,
+            our_strategy=is_ours(shape.strategy),
         ),
         found=Found(
             uid=shape.metadata.uid,

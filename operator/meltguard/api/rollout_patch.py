@@ -34,6 +34,11 @@ GOING_ON: Final[Strategy] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurg
 """A cheaper update that goes on in a surge: a tenth of the pods at a time (one at least), each in another's place."""
 
 
+def is_ours(strategy: str) -> bool:
+    """Whether a strategy, as JSON, is one that a trial writes."""
+    return bool(strategy) and json.loads(strategy) in (TRYING, GOING_ON)
+
+
 def step(found: Found, mark: str, *then: Op) -> list[Op]:
     """The mark says something new, and what follows from it is done in the same write."""
     return [*_as_read(found), *_added("annotations", found.annotations, mark), *then]
@@ -58,7 +63,7 @@ def go_on(found: Found) -> list[Op]:
 def own_strategy(found: Found, mark: RolloutMark | None) -> list[Op]:
     """The strategy as its owner wrote it, where ours stands."""
     trial = mark.trial if mark is not None else None
-    if trial is None or not found.strategy or json.loads(found.strategy) not in (TRYING, GOING_ON):
+    if trial is None or not is_ours(found.strategy):
         return []
     return [{"op": "replace", "path": "/spec/strategy", "value": json.loads(trial.strategy)}]
 

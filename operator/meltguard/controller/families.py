@@ -44,6 +44,12 @@ FAMILIES: Final = (
     ),
     Family(name="feature_share_ratio", text="Share of users who have a feature.", labels=(*SERVICE, "feature")),
     Family(name="rollout_held", text="1 while updates of the service wait.", labels=SERVICE),
+    Family(name="update_trial", text="1 for the stage of an update's trial.", labels=(*SERVICE, "stage")),
+    Family(
+        name="pod_start_seconds",
+        text="Learned: from a serving pod's start until its agent answers; NaN while none was seen.",
+        labels=SERVICE,
+    ),
     Family(name="overrides", text="Overrides in force.", labels=SERVICE),
     Family(name="serving_pods", text="Ready serving pods.", labels=SERVICE),
     Family(name="acknowledged_pods", text="Serving pods that enforce the limits in force.", labels=SERVICE),

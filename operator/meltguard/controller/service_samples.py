@@ -14,7 +14,7 @@ from meltguard.core.decision import Decision
 from meltguard.core.fleet import MoveStep
 from meltguard.core.policy import Mode, Policy, TierState
 from meltguard.core.rollout_state import RolloutState
-from meltguard.core.seen import Snapshot
+from meltguard.core.seen import Snapshot, TrialStage
 
 UNKNOWN = float("nan")
 OPEN = float("inf")
@@ -41,8 +41,7 @@ def add(to: Samples, this: Pass) -> None:
     to.one_of("mode", service, str(this.policy.mode), [str(mode) for mode in Mode])
     to.add("capacity_units_per_second", service, decision.capacity or 0.0)
     to.add("overrides", service, len(decision.overrides))
-    held = decision.rollouts is not None and decision.rollouts.state is RolloutState.HELD
-    to.add("rollout_held", service, float(held))
+    _updates(to, this, service)
     for feature in decision.features:
         to.add("feature_share_ratio", (*service, feature.name), feature.share / 100.0)
     for signal in decision.signals:
@@ -53,6 +52,15 @@ def add(to: Samples, this: Pass) -> None:
     _pods(to, this, service)
     _loans(to, this, service)
     _said(to, this, service)
+
+
+def _updates(to: Samples, this: Pass, service: tuple[str, str]) -> None:
+    rollouts, usual = this.decision.rollouts, this.decision.memory.loading.usual
+    held = rollouts is not None and rollouts.state is RolloutState.HELD
+    to.add("rollout_held", service, float(held))
+    trial = rollouts.trial if rollouts is not None else None
+    to.one_of("update_trial", service, "" if trial is None else trial.stage.value, [one.value for one in TrialStage])
+    to.add("pod_start_seconds", service, UNKNOWN if usual is None else usual)
 
 
 def _tiers(to: Samples, this: Pass, service: tuple[str, str]) -> None:

@@ -94,6 +94,7 @@ class RolloutView:
     template: str = ""  # digest of the pod template that is wanted; "" where revisions cannot be tried
     strategy: str = ""  # how pods are replaced, as JSON; "" where that is all at once
     pending: bool = False  # the template is newer than every pod's
+    our_strategy: bool = False  # it is one that a trial writes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,7 @@ def _begun(held: Rollouts, found: Found, before: TrialMark | None, now: Instant)
     if not view.paused or not view.pending or not spare or any(not one.ready for one in seen.revisions.values()):
         return _waiting(held, view)
     revisions = tuple(sorted({one.revision for one in ready}))
-    strategy = before.strategy if before is not None else view.strategy
+    strategy = before.strategy if before is not None and view.our_strategy else view.strategy
     trial = TrialMark(stage=TrialStage.STARTING, template=view.template, before=revisions, since=now, strategy=strategy)
     return _turned(held, trial, TrialStage.STARTING, "an update waits; it is tried on one pod", now)
 
@@ -89,6 +89,9 @@ def _starting(held: Rollouts, trial: TrialMark, found: Found, when: When) -> Rol
         return _turned(held, trial, TrialStage.REFUSED, f"no pod of the update came in {START_LIMIT:.0f} s", now)
     if found[0].paused:
         return _turned(held, trial, TrialStage.REFUSED, "someone paused the update while it started", now)
+    if not found[0].our_strategy:
+        why = "someone wrote the strategy anew: more than one pod of the update could start"
+        return _turned(held, trial, TrialStage.REFUSED, why, now)
     return replace(held, state=RolloutState.TRYING, cause=f"{held.cause}; the update starts on one pod", trial=trial)
 
 
@@ -130,7 +133,8 @@ def _in_words(counted: Tally) -> str:
 def _promoted(held: Rollouts, trial: TrialMark, found: Found, _: When) -> Rollouts:
     if found[0].paused:
         return replace(held, cause=f"{held.cause}; someone paused the update that was let go on", trial=trial)
-    cause = f"{held.cause}; this update goes on: it makes images cheaper"
+    way = "" if found[0].our_strategy else ", in the way that someone wrote meanwhile"
+    cause = f"{held.cause}; this update goes on{way}: it makes images cheaper"
     return replace(held, state=RolloutState.PROMOTED, since=trial.since, cause=cause, trial=trial)
 
 

@@ -102,6 +102,14 @@ ALERTS: Final = (
         step="Lent nodes come home by themselves after a minute; otherwise nodes are broken: kubectl get nodes.",
     ),
     Alert(
+        name="MeltguardProviderBlocked",
+        query="max(meltguard_provider_blocked) by (pool) == 1 and on () max(meltguard_level) >= 1",
+        lasting="15m",
+        severity="warning",
+        summary="Nothing can be ordered of the provider of pool {{ $labels.pool }}, while a service is pressed.",
+        step="kubectl get gpool POOL -o yaml, status.provider: a spend cap that is reached, or no capacity there.",
+    ),
+    Alert(
         name="MeltguardQuotaStoreDown",
         query="max(meltguard_quota_store_down_pods) by (namespace, policy) > 0",
         lasting="2m",

@@ -114,10 +114,11 @@ ROWS: Final = (
             ),
             Panel(
                 title="Features, updates, overrides",
-                text="Share of users who have a feature; 1 while updates wait; overrides in force.",
+                text="Share of users who have a feature; 1 while updates wait, and for a trial's stage; overrides.",
                 queries=(
                     (f"meltguard_feature_share_ratio{{{OURS}}}", "{{feature}}"),
                     (f"meltguard_rollout_held{{{OURS}}}", "updates held"),
+                    (f"meltguard_update_trial{{{OURS}}}", "trial {{stage}}"),
                     (f"meltguard_overrides{{{OURS}}}", "overrides"),
                 ),
             ),

@@ -1,5 +1,6 @@
 """Series begin at zero when a policy appears, and end with it."""
 
+import math
 from dataclasses import replace
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,8 +11,10 @@ from meltguard.controller.enforcer import Enforcement
 from meltguard.controller.events import Reason
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.decide import decide
+from meltguard.core.loading import Loading
 from meltguard.core.policy import Feature, Level, Policy
-from meltguard.core.seen import Memory
+from meltguard.core.rollout_state import Rollouts, RolloutState
+from meltguard.core.seen import Memory, TrialMark, TrialStage
 from meltguard.core.units import Instant, Percent, Revision, Seconds
 from support.core_values import FREE, a_policy, a_snapshot
 from support.statuses import AT
@@ -51,6 +54,20 @@ def test_a_service_is_shown_from_its_first_pass_with_zeros_for_what_has_not_happ
     assert {value(telemetry, "events_total", **SERVICE, reason=reason.value) for reason in Reason} == {0.0}
     assert value(telemetry, "move_steps_total", step="Released") == 0.0
     assert value(telemetry, "loop_failures_total", loop="moves") == 0.0
+    assert {value(telemetry, "update_trial", **SERVICE, stage=stage.value) for stage in TrialStage} == {0.0}
+    assert math.isnan(value(telemetry, "pod_start_seconds", **SERVICE) or 0.0)
+
+
+def test_a_trial_shows_its_stage() -> None:
+    telemetry, seen = Telemetry(), a_snapshot({FREE: 4.0})
+    decision = decide(POLICY, Memory(loading=Loading(usual=Seconds(42.0), starts=1)), seen, Instant(1000.0))
+    stage = TrialStage.JUDGING
+    trial = TrialMark(stage=stage, template="v2", before=("old",), since=Instant(900.0), strategy="{}")
+    rollouts = Rollouts(state=RolloutState.TRYING, trial=trial)
+    telemetry.decided(POLICY, replace(decision, rollouts=rollouts), seen, enforced())
+    shown = {one: value(telemetry, "update_trial", **SERVICE, stage=one.value) for one in TrialStage}
+    assert shown == {one: float(one is stage) for one in TrialStage}
+    assert value(telemetry, "pod_start_seconds", **SERVICE) == 42.0
 
 
 def test_what_was_told_and_what_conditions_say_is_counted() -> None:

@@ -47,7 +47,8 @@ def at(stage: TrialStage | None, level: Level = Level.CRITICAL, policy: Any = PO
         "revisions": changes.pop("revisions", pods(old=4)),
         "trial": changes.pop("counted", Tally()),
     }
-    view = replace(HELD, mark=mark, **{"paused": not on_the_way, "pending": stage is None, **changes})
+    ours = {"paused": not on_the_way, "pending": stage is None, "our_strategy": stage is not None}
+    view = replace(HELD, mark=mark, **{**ours, **changes})
     snapshot: Snapshot = replace(a_snapshot({FREE: 4.0}), rollout=view, **seen)
     found = rollouts(policy, level, snapshot, NOW)
     assert found is not None
@@ -73,6 +74,26 @@ def test_what_waits_is_tried_on_one_pod() -> None:
 def test_otherwise_it_just_waits(changes: dict[str, Any]) -> None:
     found = at(None, **changes)
     assert (found.state, found.write) == (RolloutState.HELD, None)
+
+
+def test_who_writes_the_strategy_anew_is_not_fought() -> None:
+    """A GitOps tool puts its own back: more pods than one could start, so none does; what it wrote stays."""
+    found = at(TrialStage.STARTING, our_strategy=False)
+    assert (found.write, found.trial and found.trial.stage) == (RolloutWrite.REFUSE, TrialStage.REFUSED)
+    assert "someone wrote the strategy anew" in found.cause
+    going_on = at(TrialStage.PROMOTED, our_strategy=False)
+    assert (going_on.state, going_on.write) == (RolloutState.PROMOTED, None)
+    assert "in the way that someone wrote meanwhile" in going_on.cause
+
+
+def test_the_next_trial_remembers_the_strategy_that_its_owner_wrote_last() -> None:
+    newer = {"template": "v3", "pending": True, "paused": True}
+    theirs = at(TrialStage.REFUSED, our_strategy=False, strategy='{"type":"RollingUpdate","rollingUpdate":{}}', **newer)
+    assert theirs.trial is not None
+    assert theirs.trial.strategy == '{"type":"RollingUpdate","rollingUpdate":{}}'
+    ours = at(TrialStage.REFUSED, strategy='{"what":"ours"}', **newer)
+    assert ours.trial is not None
+    assert ours.trial.strategy == TRIAL.strategy
 
 
 def test_once_a_pod_of_it_is_there_no_other_follows() -> None:
