@@ -217,7 +217,8 @@ async def attacked(victim: Victim, seconds: float, pace: float) -> Deeds:
     slow: dict[str, Attack] = {"slow head": slow_head, "slow body": slow_body, "slow control": slow_control}
     ends = asyncio.get_running_loop().time() + seconds
 
-    async def until_the_end(name: str, attack: Attack, rest: float) -> None:
+    async def until_the_end(name: str, attack: Attack, rest: float, late: float = 0.0) -> None:
+        await asyncio.sleep(late)
         while asyncio.get_running_loop().time() < ends:
             deeds.tried[name] += 1
             with suppress(OSError):
@@ -225,12 +226,12 @@ async def attacked(victim: Victim, seconds: float, pace: float) -> Deeds:
             await asyncio.sleep(rest)
 
     async with asyncio.TaskGroup() as tasks:
-        for name, attack in quick.items():
-            tasks.create_task(until_the_end(name, attack, pace))
+        for number, (name, attack) in enumerate(quick.items()):
+            tasks.create_task(until_the_end(name, attack, pace, pace * number / len(quick)))
         tasks.create_task(until_the_end("slow upload", slow_upload, pace))
         for name, attack in slow.items():
-            for _ in range(SLOW_CLIENTS):
-                tasks.create_task(until_the_end(name, attack, 0.0))
+            for number in range(SLOW_CLIENTS):  # from as many places, so each in its own time
+                tasks.create_task(until_the_end(name, attack, 0.0, number / SLOW_CLIENTS))
     return deeds
 
 

@@ -35,7 +35,10 @@ log = logging.getLogger(__name__)
 
 CONTROL_CONNECTIONS: Final = 256
 DATA_CONNECTIONS: Final = 4_096
-BACKLOG: Final = 2_048
+BACKLOG: Final = 2_048  # connections that the kernel holds until they are accepted
+ACCEPTED_AT_ONCE: Final = 16
+"""Connections accepted in one turn of the event loop: whoever opens a thousand at once keeps nobody else waiting."""
+
 SETTLE_WITHIN: Final = Seconds(2.0)
 START_WITHIN: Final = Seconds(10.0)
 
@@ -145,6 +148,8 @@ async def _listening(agent: Agent, servers: Mapping[socket.socket, EmbeddedServe
             while not all(server.started for server in servers.values()):
                 await _raise_what_failed(tasks)
                 await asyncio.sleep(0.005)
+        for sock in servers:
+            sock.listen(BACKLOG)  # asyncio took ACCEPTED_AT_ONCE for both
         yield
     finally:
         agent.stop()
@@ -185,7 +190,7 @@ def _server(
         access_log=False,
         server_header=False,
         date_header=False,
-        backlog=BACKLOG,
+        backlog=ACCEPTED_AT_ONCE,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(stop_within)),
     )
