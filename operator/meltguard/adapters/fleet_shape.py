@@ -69,6 +69,7 @@ def read_node(raw: msgspec.Raw | bytes, pods: Sequence[PodView] = ()) -> NodeVie
         claim_problem=problem,
         pods=tuple(pods),
         created=parse_instant(node.metadata.creation_timestamp) if node.metadata.creation_timestamp else Instant(0.0),
+        deleting=node.metadata.deletion_timestamp is not None,
     )
 
 

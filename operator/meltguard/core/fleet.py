@@ -144,6 +144,12 @@ class PodView:
 
 DRIVER_UPGRADE_LABEL = "nvidia.com/gpu-driver-upgrade-state"
 DRIVER_UPGRADE_OVER = frozenset({"", "upgrade-done"})
+TAKEN_AWAY_BY = {
+    "karpenter.sh/disrupted": "Karpenter",
+    "karpenter.sh/disruption": "Karpenter",  # before its version 1
+    "ToBeDeletedByClusterAutoscaler": "the Cluster Autoscaler",
+}
+"""Taints by which other owners say that a node goes. A mere candidate of theirs may be lent: our marks keep it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +168,7 @@ class NodeView:
     claim_problem: str  # an annotation that is no claim of ours: hands off; "" where all is well
     pods: tuple[PodView, ...]
     created: Instant = Instant(0.0)
+    deleting: bool = False  # someone deleted it, and a finalizer holds it
 
     @property
     def managed(self) -> bool:
@@ -173,6 +180,14 @@ class NodeView:
         """The state of a driver upgrade under way; "" while there is none."""
         state = self.labels.get(DRIVER_UPGRADE_LABEL, "")
         return "" if state in DRIVER_UPGRADE_OVER else state
+
+    @property
+    def goes(self) -> str:
+        """Who takes the node away, as the end of a sentence that begins with it; "" while nobody does."""
+        if self.deleting:
+            return "is being deleted"
+        taken = (taint.key for taint in self.taints if taint.key in TAKEN_AWAY_BY)
+        return next((f"is being taken away by {TAKEN_AWAY_BY[key]} (taint {key})" for key in taken), "")
 
     @property
     def movable_pods(self) -> tuple[PodView, ...]:

@@ -112,6 +112,10 @@ def _is_upgraded(node: NodeView, _: Claim, __: Scene) -> str:
     return f"it is under driver upgrade ({node.driver_upgrade})" if node.driver_upgrade else ""
 
 
+def _is_taken_away(node: NodeView, _: Claim, __: Scene) -> str:
+    return f"it {node.goes}" if node.goes else ""
+
+
 def _was_uncordoned(node: NodeView, claim: Claim, _: Scene) -> str:
     opened = claim.step is not MoveStep.CLAIMED and not node.unschedulable
     return "someone uncordoned the node in the middle of its move" if opened else ""
@@ -138,6 +142,7 @@ TROUBLES_WHILE_LENT: Final[tuple[Trouble, ...]] = (
 TROUBLES: Final[tuple[Trouble, ...]] = (
     *TROUBLES_WHILE_LENT,
     _is_upgraded,  # someone else is at work there
+    _is_taken_away,
     _was_uncordoned,  # an administrator's word
     _took_too_long,  # every wait has an end
     _must_keep_a_pod,  # its owner's word

@@ -34,6 +34,10 @@ def _under_upgrade(node: NodeView) -> str:
     return f"is under driver upgrade ({node.driver_upgrade})" if node.driver_upgrade else ""
 
 
+def _goes(node: NodeView) -> str:
+    return node.goes
+
+
 def _without_gpus(node: NodeView) -> str:
     return "" if node.gpus > 0 else "shows no GPU to allocate"
 
@@ -45,6 +49,7 @@ NODE_RULES: Final[tuple[NodeRule, ...]] = (
     _cordoned,  # someone is at work there
     _opted_out,
     _under_upgrade,
+    _goes,  # a loan of it would end before it serves
     _without_gpus,
 )
 

@@ -30,8 +30,8 @@ class PoolView:
 
     @property
     def at_home(self) -> tuple[NodeView, ...]:
-        """Ready, schedulable, unclaimed members: what the floor counts."""
-        return tuple(n for n in self.members if n.claim is None and n.ready and not n.unschedulable)
+        """Ready, schedulable, unclaimed members that nobody takes away: what the floor counts."""
+        return tuple(n for n in self.members if n.claim is None and n.ready and not n.unschedulable and not n.goes)
 
 
 def assign(pools: Sequence[Pool], nodes: Sequence[NodeView]) -> dict[PoolName, PoolView]:

@@ -50,6 +50,11 @@ def test_a_node_is_read_as_it_stands() -> None:
     assert (node.ready, node.gpus, node.unschedulable) == (True, 8, True)
 
 
+def test_a_node_that_is_deleted_and_held_by_a_finalizer_is_known() -> None:
+    assert a_node({"deletionTimestamp": "2026-11-23T10:00:00Z"}).deleting
+    assert not a_node().deleting
+
+
 @pytest.mark.parametrize("status", ["False", "Unknown"])
 def test_only_a_true_ready_condition_is_ready(status: str) -> None:
     assert not a_node(status={"conditions": [{"type": "Ready", "status": status}]}).ready

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.core.fleet import DRIVER_UPGRADE_LABEL, OPT_OUT_ANNOTATION, MoveStep
-from meltguard.core.policy import OnDeadline
+from meltguard.core.policy import OnDeadline, Taint
 from meltguard.core.units import Instant, PodUid
 from support.core_values import a_node, a_pod
 from support.drain_world import DEADLINE, EVICTION, NOTICE, START, World, a_budget
@@ -112,6 +112,8 @@ def test_an_owner_may_object_until_the_last_moment(step: MoveStep) -> None:
 INTERRUPTIONS: dict[str, dict[str, Any]] = {
     "someone uncordons": {"unschedulable": False},
     "the driver is upgraded": {"labels": {**a_node().labels, DRIVER_UPGRADE_LABEL: "drain-required"}},
+    "Karpenter takes the node": {"taints": (Taint(key="karpenter.sh/disrupted", value="", effect="NoSchedule"),)},
+    "the node is deleted": {"deleting": True},
     "the node is opted out": {"annotations": {OPT_OUT_ANNOTATION: "true"}},
 }
 
