@@ -66,6 +66,15 @@ def gpus_in(quantities: Quantities | None) -> Gpus:
     return Gpus(sum(_whole(count) for name, count in (quantities or {}).items() if _is_gpu(name)))
 
 
+def gpu_kinds(quantities: Quantities | None) -> frozenset[str]:
+    """The resources of them that are GPUs, or parts of one, and not zero.
+
+    >>> sorted(gpu_kinds({"cpu": "64", "nvidia.com/gpu": "0", "nvidia.com/mig-1g.10gb": "7"}))
+    ['nvidia.com/mig-1g.10gb']
+    """
+    return frozenset(name for name, count in (quantities or {}).items() if _is_gpu(name) and _whole(count) > 0)
+
+
 def _is_gpu(resource: str) -> bool:
     return resource in GPU_RESOURCES or resource.startswith(GPU_SLICES)
 

@@ -7,7 +7,7 @@ import msgspec
 
 from meltguard.adapters.gangs import gang_of
 from meltguard.adapters.keeping import asked_to_keep
-from meltguard.adapters.object_shape import Condition, Metadata, Owner, Quantities, gpus_in, holds
+from meltguard.adapters.object_shape import Condition, Metadata, Owner, Quantities, gpu_kinds, gpus_in, holds
 from meltguard.clock import parse_rfc3339
 from meltguard.core.fleet import (
     ASKED_AT_ANNOTATION,
@@ -154,6 +154,7 @@ def read_pod(raw: msgspec.Raw | bytes) -> PodView:
         evict_after=_moment(annotations.get(EVICT_AFTER_ANNOTATION, "")),
         saved_at=_moment(annotations.get(SAVED_AT_ANNOTATION, "")),
         stuck_since=_stuck_since(status),
+        gpu_kinds=_pod_gpu_kinds(pod.spec),
     )
 
 
@@ -212,4 +213,13 @@ def _pod_gpus(spec: PodSpec) -> Gpus:
 
 
 def _asked(container: Container) -> Gpus:
-    return gpus_in(container.resources.requests or container.resources.limits)
+    return gpus_in(_resources(container))
+
+
+def _pod_gpu_kinds(spec: PodSpec) -> frozenset[str]:
+    every = (*spec.containers, *(spec.init_containers or ()))
+    return frozenset().union(*(gpu_kinds(_resources(container)) for container in every))
+
+
+def _resources(container: Container) -> Quantities | None:
+    return container.resources.requests or container.resources.limits

@@ -32,6 +32,7 @@ class MemoryText(MessageModel):
     agents_at: float | None = None
     units_per_gpu: float | None = Field(default=None, gt=0)
     evidence: float = Field(default=SOME_EVIDENCE, ge=0)
+    speeds: dict[str, tuple[float, float]] = Field(default_factory=dict)
     load: float | None = Field(default=None, gt=0)
     loads: int = Field(default=0, ge=0)
     trim: float = Field(default=1.0, ge=0.5, le=2.0)
@@ -80,6 +81,7 @@ def read_memory(text: str | None) -> Memory:
         agents_at=_instant(read.agents_at),
         units_per_gpu=None if read.units_per_gpu is None else UnitsPerSecond(read.units_per_gpu),
         evidence=Units(read.evidence),
+        speeds={name: (UnitsPerSecond(rate), Units(of)) for name, (rate, of) in read.speeds.items() if rate > 0},
         loading=Loading(usual=None if read.load is None else Seconds(read.load), starts=read.loads),
         trim=read.trim,
         heat=Share(read.heat),
@@ -111,6 +113,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         agents_at=_rounded_or_none(memory.agents_at),
         units_per_gpu=memory.units_per_gpu,
         evidence=round(memory.evidence, 1),
+        speeds={name: (round(rate, 6), round(of, 1)) for name, (rate, of) in memory.speeds.items()},
         load=None if memory.loading.usual is None else round(memory.loading.usual, 2),
         loads=memory.loading.starts,
         trim=round(memory.trim, 4),

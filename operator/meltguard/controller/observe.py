@@ -1,8 +1,8 @@
 """Gathers what one pass over a service must know."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from meltguard.adapters.kubernetes_autoscalers import KubernetesAutoscalers
@@ -19,10 +19,11 @@ from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
+from meltguard.core.models import model_of
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
 from meltguard.core.seen import GpuClock, Hours, PodRevision, Reading, Snapshot, Workload
-from meltguard.core.units import Instant, NodeName, PodUid, PoolName, Seconds
+from meltguard.core.units import Instant, NodeName, PoolName, Seconds
 from meltguard.errors import MeltguardError
 from meltguard.ports import Clock, Metrics, Target
 
@@ -63,17 +64,20 @@ class Observer:
         pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
         return tuple(pod for pod in pods if pod.node and pod.ip and pod.ready and not pod.terminating)
 
-    def _revisions(self, found: PolicyObject) -> Mapping[PodUid, PodRevision]:
-        pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
-        return {
-            pod.uid: PodRevision(revision=pod.labels[TEMPLATE_HASH], replica_set=pod.owner_name, ready=pod.ready)
-            for pod in pods
-            if TEMPLATE_HASH in pod.labels and not (pod.terminating or pod.finished)
-        }
-
-    def _started(self, found: PolicyObject) -> Mapping[PodUid, Instant]:
-        pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
-        return {pod.uid: pod.started_at for pod in pods if pod.started_at is not None and not pod.terminating}
+    def _with_its_pods(self, seen: Snapshot, found: PolicyObject) -> Snapshot:
+        """What the service's own pods say, Ready or not."""
+        every = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
+        pods = [pod for pod in every if not pod.terminating]
+        return replace(
+            seen,
+            started={pod.uid: pod.started_at for pod in pods if pod.started_at is not None},
+            gpu_kinds=frozenset().union(*(pod.gpu_kinds for pod in pods)),
+            revisions={
+                pod.uid: PodRevision(revision=pod.labels[TEMPLATE_HASH], replica_set=pod.owner_name, ready=pod.ready)
+                for pod in pods
+                if TEMPLATE_HASH in pod.labels
+            },
+        )
 
     def loans(self, found: PolicyObject) -> tuple[NodeView, ...]:
         """The nodes that are claimed for the service."""
@@ -115,14 +119,13 @@ class Observer:
             on_order=ordered_for(policy.uid, found_pools),
             on_offer=on_offer(found_pools),
             lent_lately=lent_by(found_pools, now),
-            started=self._started(found),
+            models={node.name: model_of(node.labels) for node in every if node.name in nodes},
             priority=max((pod.priority for pod in pods), default=0),
             hours=self._hours(found_pools, now),
             rollout=rollout.view,
             rollout_problem=rollout.problem,
-            revisions=self._revisions(found),
         )
-        return seen, rollout
+        return self._with_its_pods(seen, found), rollout
 
     def _hours(self, pools: Iterable[PoolObject], now: Instant) -> dict[PoolName, Hours]:
         """When each lender lends."""

@@ -157,6 +157,7 @@ def _remembered(memory: Memory, measured: Measured, level: LevelState, now: Inst
         agents_at=now if measured.answers else memory.agents_at,
         units_per_gpu=measured.pace.rate,
         evidence=measured.pace.evidence,
+        speeds=measured.speeds,
         heat=measured.heat,
         demand=measured.demand,
     )

@@ -135,6 +135,7 @@ class PodView:
     evict_after: Instant | None
     saved_at: Instant | None  # when the workload last saved its work, as it says
     stuck_since: Instant | None = None  # the scheduler found no node for it; None: it has one, or gets one
+    gpu_kinds: frozenset[str] = frozenset()  # resources, such as nvidia.com/gpu
 
     @property
     def stays(self) -> bool:
@@ -169,6 +170,7 @@ class NodeView:
     pods: tuple[PodView, ...]
     created: Instant = Instant(0.0)
     deleting: bool = False  # someone deleted it, and a finalizer holds it
+    gpu_kinds: frozenset[str] = frozenset()  # the resources that `gpus` counts
 
     @property
     def managed(self) -> bool:

@@ -270,7 +270,9 @@ def resting(short: Shortage, node: NodeView) -> str:
     return f"came home lately and rests {left:.0f} s more" if left > 0 else ""
 
 
-def too_small(short: Shortage, node: NodeView) -> str:
+def unsuitable(short: Shortage, node: NodeView) -> str:
     """Why no serving pod would fit on the node; "" where one does."""
-    wanted = short.policy.gpus_per_pod
+    wanted, asked = short.policy.gpus_per_pod, short.seen.gpu_kinds
+    if asked and node.gpu_kinds and not asked & node.gpu_kinds:
+        return f"offers {', '.join(sorted(node.gpu_kinds))}, serving pods ask for {', '.join(sorted(asked))}"
     return f"has {node.gpus} GPUs, a serving pod needs {wanted}" if node.gpus < wanted else ""

@@ -16,7 +16,7 @@ from meltguard.core.loan_rules import (
     room_for,
     room_of,
     shortage_lasts,
-    too_small,
+    unsuitable,
 )
 from meltguard.core.loan_words import refusals_in_words, still_missing, taken_in_words
 from meltguard.core.node_rules import unfit
@@ -104,7 +104,7 @@ def _places(short: Shortage, lenders: Sequence[PoolView]) -> tuple[list[Place], 
     refused: dict[NodeName, Refusal] = {}
     for turn, lender in enumerate(lenders):
         for node in sorted(lender.members, key=_by_name):
-            if why := unfit(node) or resting(short, node) or too_small(short, node):
+            if why := unfit(node) or resting(short, node) or unsuitable(short, node):
                 refused[node.name] = Refusal(text=why)
             else:
                 places.append(_place(short, lender, node, turn))

@@ -7,6 +7,7 @@ from meltguard.core.decision import SignalPressure
 from meltguard.core.demand import TICK, Pace, ServiceLoad, demand_after, learned, total_load
 from meltguard.core.heat import heat_of
 from meltguard.core.limits import steps
+from meltguard.core.models import Speeds, rate_of_mix, speeds_after
 from meltguard.core.policy import Policy, SignalKind
 from meltguard.core.pressure import assess, demand_pressure, predicted_wait
 from meltguard.core.seen import Memory, Reading, Snapshot
@@ -20,7 +21,8 @@ class Measured:
     load: ServiceLoad
     demand: Mapping[TierName, UnitsPerSecond]
     per_gpu: UnitsPerSecond | None
-    pace: Pace  # the same before it is trusted
+    pace: Pace  # of all together, before it is trusted
+    speeds: Speeds  # of each model for itself
     capacity: UnitsPerSecond | None  # of the GPUs that answered, derated
     backlog: Units  # that waits for a GPU, not for its tier's rate
     heat: Share
@@ -39,7 +41,8 @@ def measure(
     guess = policy.capacity.units_per_gpu if policy.capacity else None
     heat = heat_of(policy, platform, seen, memory.heat)
     pace = learned(_pace(memory), total_load(heat.cool, policy.tiers), elapsed, guess)
-    per_gpu = pace.trusted
+    speeds = speeds_after(memory.speeds, heat.cool, seen.models, (elapsed, pace))
+    per_gpu = rate_of_mix(speeds, seen.loads, seen.models, pace.trusted)
     capacity = UnitsPerSecond(per_gpu * load.gpus * heat.share) if per_gpu and load.gpus else None
     demand = _demand(memory, load, capacity, span) if answers else dict(memory.demand)
     return Measured(
@@ -47,6 +50,7 @@ def measure(
         demand=demand,
         per_gpu=per_gpu,
         pace=pace,
+        speeds=speeds,
         capacity=capacity,
         backlog=_gpu_backlog(policy, memory, load),
         heat=heat.share,

@@ -30,8 +30,12 @@ class PoolView:
 
     @property
     def at_home(self) -> tuple[NodeView, ...]:
-        """Ready, schedulable, unclaimed members that nobody takes away: what the floor counts."""
-        return tuple(n for n in self.members if n.claim is None and n.ready and not n.unschedulable and not n.goes)
+        """What the floor counts: unclaimed members that work could be put on, and go on being so."""
+        return tuple(node for node in self.members if node.claim is None and _is_of_use(node))
+
+
+def _is_of_use(node: NodeView) -> bool:
+    return node.ready and not node.unschedulable and node.gpus > 0 and not node.goes
 
 
 def assign(pools: Sequence[Pool], nodes: Sequence[NodeView]) -> dict[PoolName, PoolView]:

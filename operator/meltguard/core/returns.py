@@ -53,11 +53,24 @@ def stays_calm_without(ebb: Ebb, gpus: Gpus) -> bool:
     return ebb.demand <= SHADOW_SHARE * UTILIZATION * ebb.per_gpu * max(0, ebb.gpus - gpus)
 
 
+def _serving_on(seen: Snapshot, node: NodeView) -> Gpus:
+    """GPUs that the service would lose with a node: none where nothing of it serves there yet.
+
+    A Ready pod whose agent is silent serves, as far as anybody knows.
+    """
+    namespace = node.claim.policy.partition("/")[0] if node.claim else ""
+    ready = (pod.gpus for pod in node.movable_pods if pod.namespace == namespace and pod.ready)
+    answering = (load.gpus for load in seen.loads if load.node == node.name)
+    return Gpus(max(sum(ready), sum(answering)))
+
+
 def spare_since(ebb: Ebb) -> Instant | None:
     """Since when one loan could have gone; None while none could."""
     lent = [node for node in ebb.seen.loans if node.claim and node.claim.step is MoveStep.LENT]
     leaving = any(n.claim and n.claim.step in HOMEWARD for n in ebb.seen.loans)
-    if not lent or leaving or _is_updating(ebb.seen) or not stays_calm_without(ebb, max(node.gpus for node in lent)):
+    if not lent or leaving or _is_updating(ebb.seen):
+        return None
+    if not stays_calm_without(ebb, max(_serving_on(ebb.seen, node) for node in lent)):
         return None
     return ebb.memory.spare_since if ebb.memory.spare_since is not None else ebb.now
 

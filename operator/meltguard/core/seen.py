@@ -161,6 +161,8 @@ class Snapshot:
     pending: tuple[PodView, ...] = ()  # pods that no node runs yet, of any namespace
     started: Mapping[PodUid, Instant] = field(default_factory=dict)  # the service's own pods, Ready or not
     priority: int = 0  # of the service's own pods, the highest
+    models: Mapping[NodeName, str] = field(default_factory=dict)  # of GPU, on the nodes that serve
+    gpu_kinds: frozenset[str] = frozenset()  # resources that the service's own pods ask for; empty: not known
     hours: Mapping[PoolName, Hours] = field(default_factory=dict)  # a pool that is not named is always open
     recalls: Mapping[PoolName, RecallOrder] = field(default_factory=dict)
     lent_lately: Mapping[PoolName, GpuHours] = field(default_factory=dict)  # to anybody, faded; see core/ledger.py
@@ -210,6 +212,7 @@ class Memory:
     agents_at: Instant | None = None  # when an agent last answered
     units_per_gpu: UnitsPerSecond | None = None  # learned: units a busy GPU completes in a second
     evidence: Units = SOME_EVIDENCE  # that it was learned from
+    speeds: Mapping[str, tuple[UnitsPerSecond, Units]] = field(default_factory=dict)  # the same by model of GPU
     trim: float = 1.0
     loading: Loading = field(default_factory=Loading)  # how long new pods take; the pods being timed are not kept
     heat: Share = Share(1.0)  # derating by temperature; held while the temperature is unknown

@@ -50,6 +50,11 @@ def test_a_node_is_read_as_it_stands() -> None:
     assert (node.ready, node.gpus, node.unschedulable) == (True, 8, True)
 
 
+def test_kinds_of_gpus_are_those_that_are_there() -> None:
+    allocatable = {"nvidia.com/gpu": "0", "nvidia.com/mig-1g.10gb": "7", "cpu": "8"}
+    assert a_node(status={"allocatable": allocatable}).gpu_kinds == {"nvidia.com/mig-1g.10gb"}
+
+
 def test_a_node_that_is_deleted_and_held_by_a_finalizer_is_known() -> None:
     assert a_node({"deletionTimestamp": "2026-11-23T10:00:00Z"}).deleting
     assert not a_node().deleting

@@ -170,6 +170,26 @@ def test_a_node_on_which_no_serving_pod_fits_is_refused() -> None:
     assert any("a serving pod needs 2" in outcome.text for outcome in decision.rules)
 
 
+@pytest.mark.parametrize(
+    ("asked", "offered", "lent"),
+    [
+        ({"nvidia.com/gpu"}, {"amd.com/gpu"}, False),
+        ({"nvidia.com/gpu"}, {"nvidia.com/mig-1g.10gb"}, False),
+        ({"nvidia.com/gpu"}, {"nvidia.com/gpu", "nvidia.com/mig-1g.10gb"}, True),
+        ({"nvidia.com/gpu", "amd.com/gpu"}, {"amd.com/gpu"}, True),  # a service of two Deployments
+        (set(), {"amd.com/gpu"}, True),  # no pod of it was seen yet: its number of GPUs alone is asked
+    ],
+)
+def test_a_node_of_a_kind_that_serving_pods_do_not_ask_for_is_refused(
+    asked: set[str], offered: set[str], *, lent: bool
+) -> None:
+    nodes = [replace(a_node("gpu-4"), gpu_kinds=frozenset(offered))]
+    seen = a_snapshot(SURGE, QUEUE, pools=assign([a_pool("inference"), gentle()], nodes), gpu_kinds=frozenset(asked))
+    decision = decide(a_policy(), Memory(short_since=Instant(900.0)), seen, Instant(1000.0))
+    assert bool(decision.borrow) is lent
+    assert lent or any("serving pods ask for nvidia.com/gpu" in outcome.text for outcome in decision.rules)
+
+
 @pytest.mark.parametrize("mode", [Mode.SHADOW, Mode.PAUSED])
 def test_the_plan_shows_whatever_the_mode_and_only_its_taking_is_cut(mode: Mode) -> None:
     nodes = [busy("gpu-4", training("train-0", 1.0)), busy("gpu-5", training("train-1", 0.5, gang="Job lab/eval"))]

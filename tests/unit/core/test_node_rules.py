@@ -47,7 +47,7 @@ def test_a_node_is_fit_or_it_is_said_why_not(changes: dict[str, Any], why: str) 
     assert unfit(replace(NODE, **changes)) == why
 
 
-def test_the_floor_counts_no_node_that_someone_takes_away() -> None:
-    nodes = [a_node("stays"), replace(a_node("goes"), deleting=True)]
+def test_the_floor_counts_only_nodes_that_work_can_be_put_on() -> None:
+    nodes = [a_node("stays"), replace(a_node("goes"), deleting=True), a_node("rebooted", gpus=Gpus(0))]
     (pool,) = assign([a_pool()], nodes).values()
     assert [node.name for node in pool.at_home] == ["stays"]

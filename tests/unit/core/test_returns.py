@@ -56,6 +56,20 @@ def an_order(*nodes: str, before: float = NOW) -> dict[PoolName, RecallOrder]:
 LOANS = (a_loan("old", 1000.0), a_loan("young", 2000.0))
 
 
+def test_a_node_on_which_nothing_serves_is_given_back_whatever_its_size() -> None:
+    """Counted as if it served, a large one would never be spared: it would stay until its loan is due."""
+    large = replace(a_loan("large", 1000.0), gpus=Gpus(1000))
+    assert decided(seen(large, offered=CALM)).memory.spare_since == NOW
+
+
+def test_a_ready_pod_whose_agent_is_silent_serves_as_far_as_anybody_knows() -> None:
+    pod = a_pod("server", namespace="serving", owner_kind="ReplicaSet", gpus=Gpus(1000))
+    large = replace(a_loan("large", 1000.0), gpus=Gpus(1000), pods=(pod,))
+    assert decided(seen(large, offered=CALM)).memory.spare_since is None
+    starting = replace(large, pods=(replace(pod, ready=False),))
+    assert decided(seen(starting, offered=CALM)).memory.spare_since == NOW
+
+
 def test_an_order_calls_all_loans_of_its_pool_in_the_middle_of_a_surge() -> None:
     assert set(homeward(decided(seen(*LOANS, recalls=an_order())))) == {"old", "young"}
 
