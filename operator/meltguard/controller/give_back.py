@@ -21,7 +21,7 @@ from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.adapters.lease_shape import LeaseRecord, Term
 from meltguard.adapters.pod_shape import read_pod
 from meltguard.api.signed import SigningKey
-from meltguard.api.to_core import PolicyObject, read_policy
+from meltguard.api.to_core import PolicyObject, PoolObject, read_policy, read_pool
 from meltguard.clock import SystemClock
 from meltguard.controller.leavers import WITHDRAWN
 from meltguard.controller.observe import workload_ref
@@ -102,11 +102,21 @@ class GiveBack:
             for found, _ in await self._policies():
                 await self._release_agents(found, key)
         await self._resume_rollouts()
+        await self._tell_of_bought()
         began = quiet_since = self.clock.elapsed()
         while self.clock.elapsed() - quiet_since < STAYS_OFF and self.clock.elapsed() - began < self.limit:
             if await self._drop_finalizers():
                 quiet_since = self.clock.elapsed()
             await asyncio.sleep(LOOK_AGAIN)
+
+    async def _tell_of_bought(self) -> None:
+        for body in (await read_all(self.api, POOLS, _decoded)).items:
+            try:
+                told = stays_bought(read_pool(body))
+            except InvalidInput as exc:
+                told = f"a pool could not be read, so what was bought for it is not known: {exc}"
+            if told:
+                self.say(told)
 
     async def _drop_finalizers(self) -> bool:
         """Whether any was there."""
@@ -239,6 +249,19 @@ class GiveBack:
         except Conflict:
             self.say(f"{path} was changed meanwhile; looking again")
         return True
+
+
+def stays_bought(found: PoolObject) -> str:
+    """What nobody gives back once the operator is gone; "" where nothing was bought."""
+    scaling, status = found.pool.scaling, found.status.provider
+    count = status.on_order + status.here if status is not None else 0
+    if scaling is None or count == 0:
+        return ""
+    where = f" -n {scaling.namespace}" if scaling.namespace else ""
+    return (
+        f"pool {found.pool.name}: {count} bought nodes stay and cost on, for only the operator gives them back; scale "
+        f"{scaling.kind} {scaling.name}{where} down by {count}, or delete the GPUPool before the operator goes"
+    )
 
 
 def _policy_path(found: PolicyObject) -> str:
