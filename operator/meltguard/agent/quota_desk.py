@@ -130,6 +130,7 @@ class QuotaDesk:
         made = given.images if images is None else min(images, given.images)
         if made < given.images:
             self._known.forget((given.account.book, given.account.user))
+            self._hurry.set()
         self._settle(replace(given, images=made, ending=Ending.COMMIT) if made > 0 else given)
 
     def release(self, reservation: Reservation) -> None:

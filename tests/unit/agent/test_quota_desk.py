@@ -171,6 +171,18 @@ async def test_images_given_back_wait_for_nobody() -> None:
         assert (pair.store.used(ANN), pair.store.account(ANN).spent) == (1, 1)
 
 
+async def test_so_does_what_a_delivery_gives_back() -> None:
+    """One of two images was blocked: its user may ask for another at once."""
+    pair = Pair()
+    outcome = await pair.ask(images=2)
+    assert isinstance(outcome, Reservation)
+    async with pair.working():
+        pair.desk.commit(outcome, 1)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (pair.store.used(ANN), pair.store.account(ANN).spent) == (1, 1)
+
+
 async def test_an_agent_that_starts_anew_still_knows_the_day(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     first = Pair(path)
