@@ -44,8 +44,8 @@ from meltguard.localcluster.plane import Plane, running_plane
 from meltguard.localcluster.progress import progress_on
 from meltguard.sim.recorded import recording, traces_beside_checkout
 
-PEAK: Final = 2.0
-"""Offered GPU time at the peak, as a multiple of what the service's own nodes give; six nodes give 2."""
+PEAK: Final = 2.3
+"""Offered GPU time at the peak, as a multiple of what the service's own nodes give; at 2 loans alone may suffice."""
 
 LEAD_IN, LENGTH, TAIL = Seconds(120.0), Seconds(1440.0), Seconds(600.0)
 """Of the load, in the recorded service's time: quiet, the flash crowd, quiet again."""
