@@ -30,7 +30,7 @@ def asked_with_extras(name: str, extras: set[str]) -> list[Requirement]:
 
 
 def test_the_lock_names_every_extra_that_a_locked_package_asks_for() -> None:
-    """Pip looks for `x[extra]` apart from `x`: a lock without the extra gets the newest release, whose hash it lacks."""
+    """Pip looks for `x[extra]` apart from `x`: without it comes the newest release, whose hash is not there."""
     entries = locked()
     lacking = [
         f"{name} needs {one.name}{sorted(one.extras)}"
