@@ -111,7 +111,7 @@ class ServiceLoop:
         counted = self._trials.counted(seen, heat)
         seen = replace(seen, peers=means.board.others(found.policy.uid, now), trial=counted)
         memory = replace(self._memory, rested=dict(means.board.rested))
-        decision = self._paused(decide(found.policy, memory, seen, now))
+        decision = decide(found.policy, memory, seen, now)
         self._memory = decision.memory
         calm = decision.level is Level.NORMAL and not _limited(decision)
         self._book.calm = calm and found.policy.wait_target >= LONG_POLL_WORTH
@@ -135,13 +135,6 @@ class ServiceLoop:
         self._before = decision
         service = (found.policy.namespace, found.policy.name)
         means.telemetry.pass_seconds.labels(*service).observe(means.clock.elapsed() - started)
-
-    def _paused(self, decision: Decision) -> Decision:
-        """A paused policy renews the limits that held when it was paused."""
-        if self.found.policy.mode is not Mode.PAUSED or self._before is None:
-            return decision
-        held = replace(decision.memory, limits=self._before.memory.limits)
-        return replace(decision, limits=self._before.limits, features=self._before.features, memory=held)
 
     def vanish(self) -> None:
         """The policy is not there any more: let go of everything that was done for it."""

@@ -19,12 +19,13 @@ from meltguard.api.policy_status import (
 from meltguard.clock import rfc3339
 from meltguard.controller.conditions import Pass, conditions
 from meltguard.core.decision import FeatureShare, SignalPressure, TierLimit
-from meltguard.core.explain import per_minute, signal_text
+from meltguard.core.explain import signal_text
 from meltguard.core.fleet import NodeView
 from meltguard.core.policy import Override
 from meltguard.core.rollout_state import Rollouts
 from meltguard.core.trial import FEWEST
 from meltguard.core.units import Epoch, Instant
+from meltguard.core.wording import per_minute
 
 
 def policy_status(this: Pass, before: PolicyStatus, epoch: Epoch, last_change: Instant) -> PolicyStatus:

@@ -5,12 +5,12 @@ from typing import Final
 
 from meltguard.controller.events import Reason
 from meltguard.core.decision import Decision
-from meltguard.core.explain import per_minute
 from meltguard.core.fleet import Claim, MoveStep
 from meltguard.core.loan_words import claimed_words, lent_words, over_words, recalled_words
 from meltguard.core.policy import TierState
 from meltguard.core.rollout_state import RolloutState
 from meltguard.core.units import NodeName
+from meltguard.core.wording import per_minute, when
 
 Said = tuple[Reason, str]
 
@@ -18,7 +18,8 @@ Said = tuple[Reason, str]
 def changes(before: Decision | None, now: Decision) -> Iterator[Said]:
     """Level, features, updates, tiers and overrides: what is not as it was; with its cause, and when it lifts."""
     if before is not None and before.level is not now.level:
-        yield Reason.LEVEL_CHANGED, f"{before.level.label} to {now.level.label}: {now.why}"
+        lifts = f"; it lifts when {now.level_lifts}" if now.level_lifts else ""
+        yield Reason.LEVEL_CHANGED, f"{before.level.label} to {now.level.label}: {now.why}{lifts}"
     yield from _overrides(before, now)
     yield from _features(before, now)
     yield from _updates(before, now)
@@ -50,7 +51,7 @@ def _overrides(before: Decision | None, now: Decision) -> Iterator[Said]:
         return  # who set them was told before this process began
     for one in now.overrides:
         if one not in before.overrides:
-            yield Reason.OVERRIDE_BEGUN, f"{one.sets}; {one.said}"
+            yield Reason.OVERRIDE_BEGUN, f"{one.sets} until {when(one.until)}; {one.said}"
     for one in before.overrides:
         if one not in now.overrides:
             why = "its time is over" if one.until <= now.at else "it was taken away"
