@@ -6,7 +6,7 @@ from typing import Final
 
 from meltguard.agent.settings import Pace
 from meltguard.api.agent_report import LimitSource
-from meltguard.api.limit_document import LimitDocument, PolicyRef, TierLimit, TierState
+from meltguard.api.limit_document import LimitDocument, PolicyRef, SlowedFeature, TierLimit, TierState
 from meltguard.core.units import Seconds, Share, TierName
 
 RAMP_STEP: Final = Seconds(1.0)  # how often a ramp is computed anew
@@ -23,6 +23,7 @@ class Standing:
     epoch: int = 0
     revision: int = 0
     features: Mapping[str, int] = field(default_factory=dict)  # percentage of users who have each
+    slowed: Mapping[str, SlowedFeature] = field(default_factory=dict)  # those that fewer have than usual, and why
     level: str = ""
     heat: Share = Share(1.0)  # what it leaves of the GPUs, as far as the operator knows
     observing: bool = False  # count what would be refused, refuse nothing

@@ -78,6 +78,8 @@ def grant_for(
         pods=pods,
         tiers=tuple(_lease(tier, by_tier[tier.name], rates.get(tier.name), pace) for tier in policy.tiers),
         features={one.name: one.share for one in decision.features},
+        slowed=tuple(one for one in decision.features if one.cause),
+        lifts_when=decision.level_lifts,
         heat=Share(max(1, round(decision.heat.get(uid, 1.0) * HEAT_STEPS)) / HEAT_STEPS),
     )
 
@@ -100,6 +102,8 @@ def _lease(tier: Tier, limit: TierLimit, rate: UnitsPerSecond | None, pace: Pace
         why=limit.cause,
         since=limit.since,
         safe_rate=None,
+        lifts_when=limit.lifts_when,
+        until=limit.until,
     )
 
 

@@ -105,7 +105,19 @@ def finish_push(plan: PushPlan, held: Mapping[PodUid, Rates]) -> Mapping[PodUid,
 def content(grant: Grant) -> tuple[object, ...]:
     """What makes one grant differ from the next for the agent: all but stamps, rates and words."""
     tiers = tuple(
-        (t.name, t.priority, t.state, t.rate is None, t.max_wait, t.shed_status, t.max_rate, t.quota, t.message)
+        (
+            t.name,
+            t.priority,
+            t.state,
+            t.rate is None,
+            t.max_wait,
+            t.shed_status,
+            t.max_rate,
+            t.quota,
+            t.message,
+            t.until,
+        )
         for t in grant.tiers
     )
-    return (grant.kind, grant.level, grant.heat, tuple(sorted(grant.features.items())), tiers)
+    ends = tuple((one.name, one.until) for one in grant.slowed)
+    return (grant.kind, grant.level, grant.heat, tuple(sorted(grant.features.items())), ends, tiers)
