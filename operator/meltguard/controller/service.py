@@ -214,7 +214,7 @@ class ServiceLoop:
     def _loan_changes(self, seen: Snapshot) -> tuple[Said, ...]:
         now = {node.name: node.claim for node in seen.loans if node.claim is not None}
         before, self._claims = self._claims, now
-        return () if before is None else tuple(loan_changes(before, now))
+        return () if before is None else tuple(loan_changes(before, now, self._means.board.rested))
 
     def _remember(self, at: Instant, told: tuple[Said, ...]) -> None:
         """Into the history, the newest first, and counted."""
@@ -263,4 +263,14 @@ def _limited(decision: Decision) -> bool:
 
 def _optional_keys() -> tuple[str, ...]:
     """Keys of the status that a pass may leave out: a merge patch must clear them."""
-    return ("replicasFound", "decision", "memory", "laggards", "overrides", "loans", "features", "rollouts")
+    return (
+        "replicasFound",
+        "levelLiftsWhen",
+        "decision",
+        "memory",
+        "laggards",
+        "overrides",
+        "loans",
+        "features",
+        "rollouts",
+    )

@@ -6,10 +6,10 @@ from typing import Final
 from meltguard.controller.events import Reason
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import Claim, MoveStep
-from meltguard.core.loan_words import claimed_words, lent_words, over_words, recalled_words
+from meltguard.core.loan_words import borrowed_words, gone_words, home_words, lent_words, recalled_words
 from meltguard.core.policy import TierState
 from meltguard.core.rollout_state import RolloutState
-from meltguard.core.units import NodeName
+from meltguard.core.units import Instant, NodeName
 from meltguard.core.wording import per_minute, when
 
 Said = tuple[Reason, str]
@@ -29,6 +29,7 @@ CHANGES: Final = (
     Reason.NODE_BORROWED,
     Reason.NODE_LENT,
     Reason.NODE_RECALLED,
+    Reason.NODE_RETURNED,
     Reason.LOAN_ENDED,
 )
 """What a decision can change; each is told below, and nothing else is."""
@@ -45,21 +46,33 @@ def changes(before: Decision | None, now: Decision) -> Iterator[Said]:
     yield from _tiers(before, now)
 
 
-def loan_changes(before: Mapping[NodeName, Claim], now: Mapping[NodeName, Claim]) -> Iterator[Said]:
-    """What became of the policy's loans between two passes; the mover tells the nodes' own Events."""
+def loan_changes(
+    before: Mapping[NodeName, Claim], now: Mapping[NodeName, Claim], came_home: Mapping[str, Instant]
+) -> Iterator[Said]:
+    """What became of the policy's loans between two passes; the mover tells the nodes' own Events, in the same words.
+
+    `came_home` is when nodes last did.
+    """
     for node, claim in now.items():
-        earlier = before.get(node)
-        if earlier is None or earlier.move_id != claim.move_id:
-            yield Reason.NODE_BORROWED, claimed_words(node, claim)
-        if earlier is not None and earlier.step is claim.step:
-            continue
-        if claim.step is MoveStep.LENT:
-            yield Reason.NODE_LENT, lent_words(node, claim)
-        elif claim.step is MoveStep.RECALLED:
-            yield Reason.NODE_RECALLED, recalled_words(node, claim)
+        yield from _step(node, before.get(node), claim)
     for node, claim in before.items():
-        if node not in now:
-            yield Reason.LOAN_ENDED, over_words(node, claim.home)
+        if node in now:
+            continue
+        if came_home.get(node, claim.since) > claim.since:
+            yield Reason.NODE_RETURNED, home_words(node, claim.home)
+        else:
+            yield Reason.LOAN_ENDED, gone_words(node, claim.home)
+
+
+def _step(node: NodeName, before: Claim | None, claim: Claim) -> Iterator[Said]:
+    if before is None or before.move_id != claim.move_id:
+        yield Reason.NODE_BORROWED, borrowed_words(node, claim)
+    if before is not None and before.step is claim.step:
+        return
+    if claim.step is MoveStep.LENT:
+        yield Reason.NODE_LENT, lent_words(node, claim)
+    elif claim.step is MoveStep.RECALLED:
+        yield Reason.NODE_RECALLED, recalled_words(node, claim)
 
 
 _WAITING: Final = frozenset({RolloutState.HELD, RolloutState.TRYING, RolloutState.PROMOTED})

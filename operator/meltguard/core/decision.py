@@ -87,6 +87,7 @@ class Borrow:
     work_lost: GpuHours = NO_WORK  # unsaved work that its evictions would cost, beyond what is broken off already
     victims: tuple[str, ...] = ()  # the work that they would break off: a gang's name, or `Pod namespace/name`
     gang_elsewhere: tuple[str, ...] = ()  # `namespace/name on node`: pods of that work that stop with it
+    cause: str = ""  # what the service lacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

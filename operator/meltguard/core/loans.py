@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
 from meltguard.core.fleet import HOMEWARD, NodeView
@@ -18,7 +19,7 @@ from meltguard.core.loan_rules import (
     shortage_lasts,
     unsuitable,
 )
-from meltguard.core.loan_words import refusals_in_words, still_missing, taken_in_words
+from meltguard.core.loan_words import refusals_in_words, shortage_in_words, still_missing, taken_in_words
 from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Mode
 from meltguard.core.pools import PoolView
@@ -94,7 +95,8 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
         names = ", ".join(lender.pool.name for lender in lenders)
         text = f"pool {names}: {refusals_in_words(refused)}"
         return (), choice.left, Outcome(rule="a node fits", holds=False, text=text, reason=first)
-    plan, words = _told(choice, short.capacity.pool)
+    bare, words = _told(choice, short.capacity.pool)
+    plan = tuple(replace(borrow, cause=shortage_in_words(short)) for borrow in bare)
     text = "; ".join(words) + still_missing(choice.left, refused)
     return plan, choice.left, Outcome(rule="a node fits", holds=True, text=text)
 
