@@ -1,7 +1,9 @@
 """Who calls: found out once for each request, whatever way it comes in."""
 
 from collections.abc import Awaitable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
+
+import msgspec
 
 from meltguard.agent.asgi import Answer, Scope
 from meltguard.agent.settings import Callers
@@ -10,7 +12,7 @@ from meltguard.core.units import TierName
 CALLER: Final = "meltguard.caller"  # in a scope: its Caller
 
 
-class Caller(NamedTuple):
+class Caller(msgspec.Struct, frozen=True):
     """Who sent a request."""
 
     tier: TierName  # perhaps one that the document does not know

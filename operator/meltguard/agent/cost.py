@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -21,24 +21,24 @@ STEPS_HEADER: Final = "x-meltguard-steps"
 COST_HEADERS: Final = (IMAGES_HEADER, SIZE_HEADER, STEPS_HEADER)
 
 
-class Cost(NamedTuple):
-    """A request's size."""
+class Cost(msgspec.Struct, frozen=True):
+    """A request's size.
+
+    >>> Cost(images=2, width=512, height=1024, steps=60).units
+    2.0
+    """
 
     images: int = 1
     width: int = 1024
     height: int = 1024
     steps: int = REFERENCE_STEPS
     known: bool = True  # else the body was too large to read what it asks for
+    units: Units = Units(0.0)  # image units, of the others
 
-    @property
-    def units(self) -> Units:
-        """Image units.
-
-        >>> Cost(images=2, width=512, height=1024, steps=60).units
-        2.0
-        """
+    def __post_init__(self) -> None:
         pixels = self.width * self.height / REFERENCE_PIXELS
-        return Units(max(LEAST_UNITS, self.images * pixels * self.steps / REFERENCE_STEPS))
+        units = max(LEAST_UNITS, self.images * pixels * self.steps / REFERENCE_STEPS)
+        msgspec.structs.force_setattr(self, "units", Units(units))
 
 
 DEFAULT_COST: Final = Cost()

@@ -45,7 +45,7 @@ class AdmissionMiddleware:
         try:
             await intake.fill(READ_AHEAD, self._callers.body_within)
         except TimeoutError:
-            await self._too_slow().send(send, self._admission.load_headers())
+            await self._too_slow().send(send, self._admission.telling.load_headers())
             return
         except ConnectionError:
             return
@@ -53,7 +53,7 @@ class AdmissionMiddleware:
             outcome = await self._admission.admit(self._asking.of(scope, intake), intake)
             if isinstance(outcome, Refusal):
                 _note(scope, outcome)
-                await self._admission.answer(outcome).send(send, self._admission.load_headers())
+                await self._admission.telling.answer(outcome).send(send, self._admission.telling.load_headers())
             else:
                 await self._serve(outcome, scope, intake, send)
         finally:
@@ -108,7 +108,7 @@ class Delivery:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = [header for header in message.get("headers", ()) if header[0].lower() != ORCA_HEADER]
-            message = {**message, "headers": [*own, *self._admission.load_headers(), *self._limits(own)]}
+            message = {**message, "headers": [*own, *self._admission.telling.load_headers(), *self._limits(own)]}
         elif message["type"] == "http.response.body":
             if not self._intake.gone:
                 self._body_bytes += len(message.get("body", b""))
@@ -119,7 +119,7 @@ class Delivery:
 
     def _limits(self, given: list[Header]) -> list[Header]:
         """What the tier and the user have left after this answer."""
-        told = self._admission.fields(self._visit.rule, self._allowance(given))
+        told = self._admission.telling.fields(self._visit.rule, self._allowance(given))
         return [(name.encode(), value.encode()) for name, value in told.items()]
 
     def _allowance(self, given: list[Header]) -> Allowance | None:

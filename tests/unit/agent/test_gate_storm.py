@@ -11,7 +11,8 @@ from random import Random
 
 import pytest
 
-from meltguard.agent.gate import Gate, Hindrance, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Wish
+from meltguard.agent.lane import Slot
 from meltguard.agent.refusal import Refusal, retry_after
 from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Ticket

@@ -1,6 +1,7 @@
 """A gate's line between users: whose turn is next, and who gives way where the line is full."""
 
-from meltguard.agent.gate import Gate, Hindrance, Placed, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Placed, Wish
+from meltguard.agent.lane import Slot
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Ticket
