@@ -7,6 +7,7 @@ from meltguard.agent.gate import Hindrance
 from meltguard.agent.quota_desk import Denial
 from meltguard.agent.refusal import EXHAUSTED_BY, Reason, Refusal, status_of
 from meltguard.agent.visit import Visit
+from meltguard.api.limit_document import TierLimit
 from meltguard.core.units import Instant, Seconds
 
 LIMITED: Final = frozenset(
@@ -27,6 +28,7 @@ class Told(NamedTuple):
 
     fields: Mapping[str, str]
     spent_for: Seconds  # no limit among them is used up after this
+    rule: TierLimit  # of its tier, as it is now: another one may have come while it waited
 
 
 class Cause(NamedTuple):
@@ -40,7 +42,7 @@ class Cause(NamedTuple):
 
 def refusal_of(visit: Visit, hindrance: Hindrance, denial: Denial | None, told: Told) -> Refusal:
     """What to tell a client whose request was hindered, or denied by its own allowance."""
-    rule, wait, cause = visit.rule, hindrance.wait, _cause(visit, hindrance.reason)
+    rule, wait, cause = visit.rule, hindrance.wait, _cause(visit, hindrance.reason, told.rule)
     return Refusal(
         reason=hindrance.reason,
         tier=visit.tier,
@@ -57,10 +59,9 @@ def refusal_of(visit: Visit, hindrance: Hindrance, denial: Denial | None, told: 
     )
 
 
-def _cause(visit: Visit, reason: Reason) -> Cause:
+def _cause(visit: Visit, reason: Reason, rule: TierLimit) -> Cause:
     if reason is Reason.FEATURE_SLOWED:
         return _of_feature(visit)
-    rule = visit.rule
     if reason not in LIMITED or not rule.why:
         return Cause()
     return Cause(rule.why, _instant(rule.since), rule.lifts_when, _instant(rule.until))

@@ -1,12 +1,11 @@
 """What a refused client is told: the operator's own words for the limit that it met, and when it ends."""
 
-from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from meltguard.agent.cost import Cost
-from meltguard.agent.gate import Hindrance
+from meltguard.agent.gate import Gate, Hindrance
 from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.quota_desk import Denial
 from meltguard.agent.refusal import Reason, Refusal
@@ -16,7 +15,7 @@ from meltguard.agent.visit import Ask, Visit
 from meltguard.api.agent_report import LimitSource
 from meltguard.api.limit_document import SlowedFeature, TierLimit
 from meltguard.core.quota import Period
-from meltguard.core.units import Instant, Seconds, TierName
+from meltguard.core.units import Gpus, Instant, Seconds, TierName
 
 NOW = Instant(1_800_000_000.0)
 RULE = TierLimit(
@@ -30,23 +29,15 @@ RULE = TierLimit(
 SLOWED = SlowedFeature(share=5, cause="level Overloaded leaves 5%", since=NOW - 30, lifts_when="the level falls")
 
 
-@dataclass
-class Met:
-    """As much of a visit as a refusal looks at."""
-
-    ask: Ask
-    standing: Standing
-    rule: TierLimit = RULE
-    tier: TierName = TierName("free")
-    images: int = 1
-
-
-
-def refused(reason: Reason, denial: Denial | None = None, images: int = 1, **standing: Any) -> Refusal:
+def refused(
+    reason: Reason, denial: Denial | None = None, images: int = 1, now: TierLimit = RULE, **standing: Any
+) -> Refusal:
     ask = Ask(tier=TierName("free"), user="ann", cost=Cost(images=images), feature="edit")
-    stands = Standing(source=LimitSource.LEASE, tiers={}, fallback=RULE, features={"edit": 5}, **standing)
-    visit = cast("Visit", Met(ask=ask, standing=stands, images=images))
-    return refusal_of(visit, Hindrance(reason, Seconds(2.0)), denial, Told({}, Seconds(0.0)))
+    held = Standing(source=LimitSource.LEASE, tiers={"free": RULE}, fallback=RULE, features={"edit": 5}, **standing)
+    at = Seconds(0.0)
+    lane = Gate(Gpus(1), 10, held, at).fallback
+    visit = Visit(lane.counts, ask.cost.units, at, ask, lane, at)
+    return refusal_of(visit, Hindrance(reason, Seconds(2.0)), denial, Told({}, Seconds(0.0), now))
 
 
 @pytest.mark.parametrize("reason", sorted(LIMITED))
@@ -60,6 +51,12 @@ def test_who_meets_a_limit_is_told_its_cause_since_when_and_what_lifts_it(reason
 def test_what_is_no_matter_of_capacity_is_not_blamed_on_the_limit(reason: Reason) -> None:
     told = refused(reason)
     assert (told.why, told.since, told.lifts_when, told.until) == ("", None, "", None)
+
+
+def test_who_waited_as_the_limit_changed_is_told_of_the_one_that_is_in_force() -> None:
+    word = RULE.model_copy(update={"why": "override: launch day (ann)", "until": NOW + 60})
+    told = refused(Reason.TIER_SUSPENDED, now=word)
+    assert (told.why, told.until) == (word.why, word.until)
 
 
 def test_a_slowed_feature_has_the_cause_that_the_operator_decided() -> None:
