@@ -114,7 +114,9 @@ class ServiceLoop:
             wish = Wish(policy=found.policy, plan=decision.borrow, shortage=decision.shortage)
             means.board.wanted[found.policy.uid] = wish
         enforcement = (
-            self._enforcer.waiting() if decision.learning else await self._enforcer.enforce(found.policy, decision)
+            self._enforcer.waiting()
+            if decision.learning
+            else await self._enforcer.enforce(found.policy, decision, self._baseline.grant)
         )
         means.telemetry.decided(found.policy, decision, seen, enforcement)
         await self._apply(decision, seen)

@@ -7,6 +7,7 @@ from typing import Final
 
 from meltguard.core.decision import Decision, TierLimit
 from meltguard.core.grant import Grant, GrantKind, TierGrant
+from meltguard.core.lapsed import rate_after
 from meltguard.core.policy import Level, Mode, Policy, Tier, TierState
 from meltguard.core.units import Epoch, Instant, PodUid, Revision, Seconds, Share, TierName, UnitsPerSecond
 
@@ -185,6 +186,17 @@ def _baseline(policy: Policy, tier: Tier, capacity: UnitsPerSecond | None, pods:
         since=None,
         safe_rate=safe,
     )
+
+
+def lapsed_rates(baseline: Grant, waited: Seconds) -> dict[TierName, UnitsPerSecond]:
+    """What a pod may admit `waited` seconds after its lease ended; a tier that is not there has no rate."""
+    found: dict[TierName, UnitsPerSecond] = {}
+    for tier in baseline.tiers:
+        most = None if tier.max_rate is None else UnitsPerSecond(tier.max_rate / baseline.pods)
+        rate = rate_after(tier.safe_rate, most, waited)
+        if rate is not None:
+            found[tier.name] = rate
+    return found
 
 
 def released(policy: Policy, pod: PodUid, stamp: Stamp) -> Grant:
