@@ -16,6 +16,7 @@ from meltguard.localcluster.plane import Plane
 from support.overload import an_overload, until
 
 pytestmark = pytest.mark.plane
+ADMIN = "meltguard-local-admin"
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ async def test_an_override_shows_holds_and_ends_by_itself(lone_plane: Plane, dir
         await until(overload.status, 60.0)
         until_when = SystemClock().now() + 8.0
         text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until_when))
-        override = {"tier": "free", "state": "Suspend", "until": text, "reason": "launch day", "by": "ada"}
+        override = {"tier": "free", "state": "Suspend", "until": text, "reason": "launch day", "by": ADMIN}
         overload.ground.agents.ask(CALM)
         overload.ground.agents.waiting = 0.0
         await overload.apply(overrides=[override])

@@ -34,7 +34,7 @@ BETWEEN: Final = Seconds(5.0)
 """From one act's end to the next, so that a reader can tell them apart."""
 
 DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{scene.SERVING}/deployments/{scene.SERVICE}"
-WHO, WHY = "ann@example.com", "the keynote is live, paid users first"
+WHO, WHY = "meltguard-local-admin", "the keynote is live, paid users first"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
