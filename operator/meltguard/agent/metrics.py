@@ -98,7 +98,11 @@ class AgentMetrics(Collector):
         mended = [((), float(agent.admission.lost_slots.mended))]
         yield _counter("slots_mended", "Slots taken back whose requests were gone without giving them back.", mended)
         untold = [((), float(agent.admission.lost_slots.untold))]
-        yield _counter("ends_untold", "Slots of a proxy's requests that were free at the bound: nobody told.", untold)
+        yield _counter(
+            "ends_untold",
+            "Slots of a proxy's requests whose end nobody told: free at the bound, or once the server had them not.",
+            untold,
+        )
         yield from self._about_the_server(report)
         yield from self._about_places()
         yield from self._about_callers()
