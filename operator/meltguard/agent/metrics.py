@@ -160,6 +160,8 @@ class AgentMetrics(Collector):
         yield _gauge("quota_store_state", "1 for how the store of quotas stands.", states, ("state",))
         failed = [((each.value,), float(count)) for each, count in quota.health.all_failures().items()]
         yield _counter("quota_store_failures", "Calls of the store that failed.", failed, ("state",))
+        fell = [((), float(quota.told.fell_back.total()))]
+        yield _counter("quota_store_fell_back", "Fail-overs of the store that lost writes; they were told again.", fell)
         asked = [((who,), float(quota.answers[who])) for who in ANSWERED_BY]
         told = "Claims on a quota that the store answered, or that were known to be in vain without asking it."
         yield _counter("quota_claims", told, asked, ("answered_by",))
