@@ -113,6 +113,10 @@ class Admission:
         self.records.admitted(visit, self._clock.elapsed())
         return visit
 
+    def hand_over(self, visit: Visit, holder: Holder) -> None:
+        """Another than who asked gives an admitted request's slot back."""
+        self.gate.hand_over(visit, visit, holder)
+
     def finish(self, visit: Visit, result: Result) -> None:
         """An admitted request has left the GPU."""
         at = self._elapsed()
