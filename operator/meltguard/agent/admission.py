@@ -152,6 +152,8 @@ class Admission:
 
     def _begin(self, ask: Ask) -> Visit:
         at = self._elapsed()
+        if at >= self._look_again:
+            self._goes_on()
         lane = self.gate.lanes.get(ask.tier, self.gate.fallback)
         visit = Visit(lane.counts, ask.cost.units, at, ask, lane, at)
         self.records.came(visit)
