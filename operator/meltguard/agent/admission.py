@@ -123,7 +123,7 @@ class Admission:
         if not self.gate.finish(visit, at):
             return
         if result.finished:
-            self.gate.meter.done(visit.units, Seconds(at - visit.since))
+            self.gate.meter.done(visit.units, visit.since, at)
         if visit.reservation is not None:
             if result.delivered:
                 self._quota.commit(visit.reservation, result.images)
