@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from random import Random
 from statistics import median
@@ -19,11 +20,9 @@ from starlette.routing import Route
 from meltguard.agent.admission import Admission
 from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import App, Message, Receive, Scope, Send
-from meltguard.agent.caller import identify_of
 from meltguard.agent.cost import DEFAULT_COST
-from meltguard.agent.identity import IdentityMiddleware
-from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.refusal import Refusal
+from meltguard.agent.server import guarding
 from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result
 from meltguard.api.limit_document import TierLimit, TierState
@@ -186,14 +185,10 @@ async def bare(_scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def middlewares() -> dict[str, Loop]:
-    """One whole ASGI call each, with and without a limiter before the same app."""
-    agent = an_agent()
-    callers_ = agent.settings.callers
-    guarded = AdmissionMiddleware(bare, agent.admission, callers_, agent.settings.pace)
-    ours = IdentityMiddleware(guarded, identify_of(callers_), callers_)
+    """One whole ASGI call each, with and without a limiter before the same app; ours with all that an agent stacks."""
     return {
         "bare app": _calls(bare),
-        "bare app + meltguard": _calls(ours),
+        "bare app + meltguard": _calls(guarding(an_agent(), bare, AsyncExitStack(), SystemClock())),
         "starlette": _calls(starlette(limited=False)),
         "starlette + slowapi": _calls(starlette(limited=True)),
     }

@@ -113,13 +113,17 @@ class Admission:
         self.records.admitted(visit, self._clock.elapsed())
         return visit
 
+    def hand_over(self, visit: Visit, holder: Holder) -> None:
+        """Another than who asked gives an admitted request's slot back."""
+        self.gate.hand_over(visit, visit, holder)
+
     def finish(self, visit: Visit, result: Result) -> None:
         """An admitted request has left the GPU."""
         at = self._elapsed()
         if not self.gate.finish(visit, at):
             return
         if result.finished:
-            self.gate.meter.done(visit.units, Seconds(at - visit.since))
+            self.gate.meter.done(visit.units, visit.since, at)
         if visit.reservation is not None:
             if result.delivered:
                 self._quota.commit(visit.reservation, result.images)
@@ -148,6 +152,8 @@ class Admission:
 
     def _begin(self, ask: Ask) -> Visit:
         at = self._elapsed()
+        if at >= self._look_again:
+            self._goes_on()
         lane = self.gate.lanes.get(ask.tier, self.gate.fallback)
         visit = Visit(lane.counts, ask.cost.units, at, ask, lane, at)
         self.records.came(visit)

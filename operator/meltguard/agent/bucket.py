@@ -43,6 +43,10 @@ class Bucket:
             return Seconds(0.0)
         return Seconds(missing / self.rate) if self.rate > 0 else NEVER
 
+    def is_full(self, at: Seconds) -> bool:
+        """Whether all of it may pass at this moment."""
+        return self._full_at <= at
+
     def room(self, at: Seconds) -> Units:
         """Image units that may pass at this moment; 0 in debt."""
         return Units(max(0.0, self._level(at)))

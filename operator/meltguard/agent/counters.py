@@ -199,11 +199,11 @@ class GpuMeter:
         self.in_flight -= 1
         self.units_in_flight = self.units_in_flight - units if self.in_flight else 0.0
 
-    def done(self, units: Units, took: Seconds) -> None:
-        """A request's images are finished; `took` seconds of one GPU."""
+    def done(self, units: Units, since: Seconds, at: Seconds) -> None:
+        """A request's images are finished; they took one GPU from then to now."""
         self.units_done += units
         self._learned_units = self._learned_units * LEARNING + units
-        self._learned_seconds = self._learned_seconds * LEARNING + took
+        self._learned_seconds = self._learned_seconds * LEARNING + (at - since)
         self._learned_requests = self._learned_requests * LEARNING + 1.0
 
     def see_others(self, requests: int) -> None:

@@ -39,7 +39,8 @@ class Decisions:
             return
         intake = Intake(receive)
         try:
-            await intake.fill(MOST_READ, self._callers.body_within)
+            if not intake.fill_at_once():
+                await intake.fill(MOST_READ, self._callers.body_within)
             await (await self._decide(scope, intake)).send(send, self._admission.telling.load_headers())
         except TimeoutError:
             await problem(408, "the proxy did not send the request's body in time").send(send)
@@ -90,7 +91,7 @@ class Decisions:
 
     async def close(self) -> None:
         """End what runs."""
-        await self.grants.close()
+        self.grants.close()
 
 
 def _whole(told: Mapping[str, list[str]], name: str) -> int | None:

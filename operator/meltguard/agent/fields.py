@@ -16,7 +16,8 @@ from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.core.units import Seconds, Units
 
 RATE, MAXIMUM = "images-rate", "images-maximum"
-POLICY_FIELD, LEFT_FIELD = b"ratelimit-policy", b"ratelimit"
+LEFT_FIELD: Final = b"ratelimit"
+FOR_EVER: Final = Seconds(math.inf)
 LEFT: Final = '"{}";r={};t={}'
 WINDOWS: Final = (60, 3_600, 86_400)  # the first in which a whole image fits
 LONGEST_RESET: Final = 30  # as no Retry-After of a limit is longer, and none may be shorter than the reset
@@ -65,16 +66,18 @@ class ToldLimits:
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._limits = limits
-        now = [limit.allotment(Seconds(0.0)) for limit in limits]
-        self._policy: Header = (POLICY_FIELD, policy_of(now).encode())
+        full = [limit.allotment(FOR_EVER) for limit in limits]
+        fields = rate_limit_fields(full) if full else {}
+        self._of_full = [(name.encode(), value.encode()) for name, value in fields.items()]
         self._left = ", ".join(LEFT.format(limit.name, "%d", "%d") for limit in limits).encode()
 
     def headers(self, at: Seconds) -> list[Header]:
         """The two structured fields; none where nothing limits the tier."""
-        if not self._limits:
-            return []
-        numbers = tuple(number for limit in self._limits for number in limit.left(at))
-        return [self._policy, (LEFT_FIELD, self._left % numbers)]
+        for limit in self._limits:
+            if not limit.bucket.is_full(at):
+                numbers = tuple(number for limit in self._limits for number in limit.left(at))
+                return [self._of_full[0], (LEFT_FIELD, self._left % numbers)]
+        return self._of_full
 
 
 def limits_of(rate: Bucket | None, maximum: Bucket | None) -> list[Limit]:
@@ -114,12 +117,8 @@ def rate_limit_fields(found: Sequence[Allotment]) -> dict[str, str]:
     {'ratelimit-policy': '"images-rate";q=30;w=60', 'ratelimit': '"images-rate";r=2;t=4'}
     """
     left = ", ".join(LEFT.format(each.name, each.left, each.reset) for each in found)
-    return {POLICY_FIELD.decode(): policy_of(found), LEFT_FIELD.decode(): left}
-
-
-def policy_of(found: Sequence[Allotment]) -> str:
-    """What stays while the limits do."""
-    return ", ".join(f'"{each.name}";q={each.limit};w={each.window}' for each in found)
+    policy = ", ".join(f'"{each.name}";q={each.limit};w={each.window}' for each in found)
+    return {"ratelimit-policy": policy, LEFT_FIELD.decode(): left}
 
 
 def openai_fields(found: Sequence[Allotment]) -> dict[str, str]:

@@ -91,7 +91,7 @@ class RehearsedDoor:
         """A request's images are done."""
         slot = self._slots.pop(number)
         self._gate.finish(slot, at)
-        self._gate.meter.done(slot.units, took)
+        self._gate.meter.done(slot.units, Seconds(0.0), took)
 
     def waiting(self) -> Sequence[int]:
         """Who waits."""

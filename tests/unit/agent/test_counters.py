@@ -21,16 +21,16 @@ def test_busy_seconds_include_requests_in_progress() -> None:
 def test_the_drain_rate_is_that_of_full_gpus() -> None:
     meter = GpuMeter(Gpus(4), Seconds(0.0))
     assert meter.drain_rate is None
-    meter.done(Units(2.0), Seconds(4.0))
+    meter.done(Units(2.0), Seconds(0.0), Seconds(4.0))
     assert meter.drain_rate == 2.0
 
 
 def test_the_drain_rate_follows_what_happens_now() -> None:
     meter = GpuMeter(Gpus(1), Seconds(0.0))
     for _ in range(100):
-        meter.done(ONE, Seconds(1.0))
+        meter.done(ONE, Seconds(0.0), Seconds(1.0))
     for _ in range(100):
-        meter.done(ONE, Seconds(2.0))
+        meter.done(ONE, Seconds(0.0), Seconds(2.0))
     assert meter.drain_rate == pytest.approx(0.5, rel=0.02)
 
 

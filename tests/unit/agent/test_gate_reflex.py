@@ -25,7 +25,7 @@ def a_gate(gpus: int = 1) -> Gate:
     first = gate.place(Wish(TierName("free"), Units(1.0)), Seconds(-SECONDS))
     assert isinstance(first, Slot)
     gate.finish(first, START)
-    gate.meter.done(Units(1.0), Seconds(SECONDS))
+    gate.meter.done(Units(1.0), Seconds(-SECONDS), START)
     for _ in range(gpus):
         assert isinstance(ask(gate, "free"), Slot)
     return gate

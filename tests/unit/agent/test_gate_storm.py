@@ -94,7 +94,7 @@ class Storm:
 
     def _finish(self, slot: Slot, ask: Callable[[float], None], at: float) -> None:
         self.gate.finish(slot, Seconds(at))
-        self.gate.meter.done(slot.units, Seconds(SERVICE))
+        self.gate.meter.done(slot.units, Seconds(0.0), Seconds(SERVICE))
         self.done.append(at)
         self._later(at + self.chance.expovariate(1 / 5.0), ask)
         for ticket, entered in self.gate.advance(Seconds(at)):
