@@ -101,8 +101,14 @@ class LevelNow:
     @property
     def lifts_when(self) -> str:
         """What must come about for a milder level; "" where there is none."""
-        lawful_calm = self.forced is None and self.level is Level.NORMAL
-        return "" if lawful_calm else self.falls_below(self.level)
+        if self.forced is not None:
+            return self.falls_below(self.level)
+        if self.level is Level.NORMAL:
+            return ""
+        if self.paused:
+            return "the policy is resumed"
+        milder = Level(self.level - 1).label
+        return f"{pressure_to_leave(self.level)} lasts for {self.dwell:.0f} s: {milder} then"
 
     def falls_below(self, level: Level) -> str:
         """What must come about for a level milder than this one."""
