@@ -134,7 +134,7 @@ class Delivery:
             return None
         self._made = made_of(given, self._made_header)
         asked = self._visit.images
-        kept = asked if self._made is None else min(self._made, asked)
+        kept = asked if self._made is None else self._made
         return reservation.allowance.refunded(asked - kept if OK <= self.status < REDIRECT else asked)
 
     def client_left(self) -> None:
