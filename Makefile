@@ -92,7 +92,7 @@ generate: setup
 	@$(BIN)/python -m meltguard.cli.render
 
 lock: setup
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-header --no-annotate \
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-strip-extras --no-header --no-annotate \
 		--no-emit-index-url --output-file requirements.lock pyproject.toml
 	@$(MAKE) --no-print-directory generate
 

@@ -40,6 +40,7 @@ class Grants:
         self._admission, self._bound = admission, bound
         self._running: dict[str, Grant] = {}
         self._bounds: dict[str, asyncio.TimerHandle] = {}
+        self._ran: frozenset[str] = frozenset()  # at the last look at the image server
 
     async def ask(self, ask: Ask, intake: Intake) -> Grant | Refusal:
         """Wait for a request's turn."""
@@ -61,6 +62,17 @@ class Grants:
         grant.ended = True  # first: if what follows fails, the slot is lost, and found
         self._admission.finish(grant.visit, result)
         return True
+
+    def looked(self, missing: int) -> None:
+        """The image server was looked at, and so many of our requests are not in it: the oldest are over, untold.
+
+        Only those that ran at the look before: a younger one may be on its way there.
+        """
+        gone = [grant_id for grant_id in self._running if grant_id in self._ran][:missing]
+        for grant_id in gone:
+            self.end(grant_id, UNTOLD)
+        self._admission.lost_slots.untold += len(gone)
+        self._ran = frozenset(self._running)
 
     def close(self) -> None:
         """End all grants: their images are paid for."""
