@@ -55,3 +55,14 @@ def test_any_body_has_a_bounded_cost(body: bytes) -> None:
     cost = cost_in_body(body)
     assert 1 <= cost.images <= MAX_IMAGES
     assert 0 < cost.units < 1e9
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["n", "size", "width", "height", "steps", "prompt"]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.lists(st.integers()),
+    )
+)
+def test_both_parsers_price_alike(members: dict[str, object]) -> None:
+    body = json.dumps(members)
+    assert cost_in_body(body.encode()) == cost_in_body(body.encode("utf-16"))
