@@ -88,15 +88,14 @@ def agent(
     settings = _with_files(settings, baseline_file, state_file, (journal, journal_names_users), access_log)
     known = _known((tier_header, user_header, made_header), default_tier, trust_gateway, tokens, openai_fields)
     quota = _quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget))
-    bounds = DecisionBounds(held_within=Seconds(held_within), secret=proxy_secret)
-    settings = replace(
-        settings,
-        callers=_beyond(known, open_paths, assumed_images),
-        quota=quota,
-        places=_places(async_after),
-        decisions=bounds,
-    )
-    asyncio.run(_run(replace(settings, server=_look(server_preset, server_url, upstream)), upstream))
+    settings = replace(settings, callers=_beyond(known, open_paths, assumed_images), quota=quota)
+    settings = replace(settings, places=_places(async_after), server=_look(server_preset, server_url, upstream))
+    asyncio.run(_run(_asked(settings, held_within, proxy_secret), upstream))
+
+
+def _asked(settings: AgentSettings, held_within: float, secret: str | None) -> AgentSettings:
+    """The same, with what holds for a proxy's questions."""
+    return replace(settings, decisions=DecisionBounds(held_within=Seconds(held_within), secret=secret))
 
 
 def _pod(who: tuple[str, str, str], listen: str, control: str, gpus: int) -> AgentSettings:

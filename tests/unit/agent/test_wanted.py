@@ -96,3 +96,9 @@ def test_any_request_names_bounded_numbers(body: bytes, content_type: str, query
     assert all(0 <= number <= 100 * MOST * MOST for number in wanted)
     assert max(wanted.width, wanted.height) <= MAX_SIDE
     assert wanted.steps <= MAX_STEPS
+
+
+@given(st.dictionaries(names, anything))
+def test_both_parsers_read_alike(members: dict[str, object]) -> None:
+    body = json.dumps(members)
+    assert wanted_in(body.encode(), JSON) == wanted_in(body.encode("utf-16"), JSON)
