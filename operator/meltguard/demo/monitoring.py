@@ -70,12 +70,30 @@ async def unanswered(prometheus_url: str, span: tuple[Instant, Instant]) -> tupl
 async def _has_data(session: aiohttp.ClientSession, ask: tuple[str, str], span: tuple[Instant, Instant]) -> bool:
     url, query = ask
     params = {"query": query, "start": f"{span[0]:.3f}", "end": f"{span[1]:.3f}", "step": f"{STEP:g}"}
+    return has_numbers(await _answer(session, f"{url}/api/v1/query_range", params))
+
+
+async def _answer(session: aiohttp.ClientSession, url: str, params: Mapping[str, str]) -> dict[str, Any]:
     try:
-        async with session.get(f"{url}/api/v1/query_range", params=params) as answer:
+        async with session.get(url, params=params) as answer:
             body: dict[str, Any] = await answer.json()
     except (aiohttp.ClientError, TimeoutError) as exc:
-        raise Unavailable(f"Prometheus at {url} does not answer: {exc!r}; see its log") from exc
-    return has_numbers(body)
+        raise Unavailable(f"Prometheus does not answer {url}: {exc!r}; see its log") from exc
+    return body
+
+
+async def pod_on(prometheus_url: str, card: tuple[str, int], at: Instant) -> str:
+    """The pod that had a GPU (node, index) at a moment, as the node's exporter told; empty where it told none.
+
+    Raises:
+        Unavailable: Prometheus does not answer.
+    """
+    node, index = card
+    params = {"query": f'DCGM_FI_DEV_GPU_TEMP{{Hostname="{node}",gpu="{index}",pod!=""}}', "time": f"{at:.3f}"}
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN)) as session:
+        body = await _answer(session, f"{prometheus_url}/api/v1/query", params)
+    pods = [series["metric"].get("pod", "") for series in body.get("data", {}).get("result", ())]
+    return next(iter(pods), "")
 
 
 def has_numbers(body: Mapping[str, Any]) -> bool:
