@@ -27,6 +27,18 @@ UPDATE_WORDS: Final = {
 }
 LENDING: Final = {"arriving": QUIET, "lent": "#f4a582", "going home": "#92c5de"}
 PEOPLE: Final = "people, accidents"
+OTHER: Final = "other news"
+"""Such as a metric that is not known for long: drawn only where there is some."""
+
+LANES: Final = {
+    "LevelChanged": "level",
+    "Feature": "feature",
+    "Rollout": "updates",
+    "UpdateTried": "updates",
+    "Override": PEOPLE,
+}
+"""By how an Event's reason begins."""
+
 ACTS: Final = {"ships": "ships", "killed": "operator killed"}
 """What is marked beside decisions; an override is a decision itself."""
 
@@ -108,12 +120,9 @@ def lane_of(one: Decided) -> str:
         return f"{words[1]} tier"
     if one.reason == "LoanEnded":
         return words[3]  # the loan of NODE by POOL is over
-    if one.reason.startswith("Node"):
+    if one.reason in {"NodeBorrowed", "NodeLent", "NodeRecalled"}:
         return words[0]
-    if one.reason.startswith("Override"):
-        return PEOPLE
-    known = {"LevelChanged": "level", "FeatureSlowed": "feature", "FeatureRestored": "feature"}
-    return known.get(one.reason, "updates")
+    return next((name for kind, name in LANES.items() if one.reason.startswith(kind)), OTHER)
 
 
 def short(one: Decided) -> str:
@@ -141,6 +150,8 @@ def _lanes(found: Findings, start: Instant, until: float) -> Iterator[Lane]:
     yield lane("updates", _updates, lambda label: UPDATES.get(label, QUIET))
     for tier in ("free", "plus", "pro"):
         yield lane(f"{tier} tier", _state_of(tier), lambda label: STATES.get(label, QUIET))
+    if any(lane_of(one) == OTHER for one in found.decisions):
+        yield Lane(name=OTHER, spans=())
     for node in dict.fromkeys(move.node for move in found.moves):
         spans = [span for move in found.moves if move.node == node for span in _loan(move, start, until)]
         yield Lane(name=node, spans=tuple(spans))

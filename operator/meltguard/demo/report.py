@@ -16,6 +16,9 @@ from meltguard.demo.story import since, story
 LAG_GOAL: Final = Seconds(0.05)
 ACK_GOAL: Final = Seconds(1.0)
 LIMIT_GOAL: Final = Seconds(5.0)
+CLAIM_GOAL: Final = Seconds(5.0)
+"""A shortage lasts two seconds of real time before a node is claimed; a crowd at this speed may be faster."""
+
 OPENING_GOAL: Final = Seconds(15.0)
 DRAIN_GOAL: Final = Seconds(25.0)
 """The notice (10 s at the default speed), a grace of 5 s, and 10 s."""
@@ -64,6 +67,7 @@ def rows(found: Findings, facts: RunFacts) -> tuple[Row, ...]:
     return (
         _at_most("limitAckP99Seconds", facts.ack_p99, ACK_GOAL),
         _at_most("firstLimitAfterOverloadSeconds", after_overload, LIMIT_GOAL),
+        _at_most("firstClaimAfterLimitSeconds", _first_claim_after_limit(found), CLAIM_GOAL),
         _at_most("claimToSchedulableSecondsMax", found.slowest_opening, OPENING_GOAL),
         _at_most("claimToSchedulableBusySecondsMax", found.slowest_drain, DRAIN_GOAL),
         *counted,
@@ -119,6 +123,12 @@ def _first_limit_after_overload(found: Findings) -> Seconds | None:
     if limit is None:
         return None
     return Seconds(max(0.0, limit - overload) if overload is not None else 0.0)
+
+
+def _first_claim_after_limit(found: Findings) -> Seconds | None:
+    """0 where the first node was claimed before the first limit; None where there was no claim or no limit."""
+    limit, claim = found.timeline.first_limit, found.timeline.first_claim
+    return None if limit is None or claim is None else Seconds(max(0.0, claim - limit))
 
 
 def verdict(found: Findings, facts: RunFacts) -> Verdict:

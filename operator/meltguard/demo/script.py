@@ -91,11 +91,7 @@ class Script:
         await self._patch(DEPLOYMENT, PatchKind.JSON, [{"op": "replace", "path": path, "value": scene.VERSIONS[1]}])
 
     async def _override(self) -> None:
-        lasts = OVERRIDE_FOR / self.stage.options.speed
-        await self.shell.types(
-            f"kubectl meltguard override {scene.SERVICE} -n {scene.SERVING} --tier {FREE} --state Suspend "
-            f"--for {lasts:.0f}s --reason '{WHY}' --as {PERSON}"
-        )
+        await self.shell.types(override(self.stage.options.speed))
 
     async def _kill(self) -> None:
         for pid in operator_pids(self.stage.plane.directory).values():
@@ -103,6 +99,14 @@ class Script:
 
     async def _patch(self, path: str, kind: PatchKind, body: object) -> None:
         await self.stage.api.patch(path, json.dumps(body).encode(), kind)
+
+
+def override(speed: float) -> str:
+    """What the person types."""
+    return (
+        f"kubectl meltguard override {scene.SERVICE} -n {scene.SERVING} --tier {FREE} --state Suspend "
+        f"--for {OVERRIDE_FOR / speed:.0f}s --reason '{WHY}' --as {PERSON}"
+    )
 
 
 def _updates_are_held(status: PolicyStatus) -> bool:

@@ -199,6 +199,16 @@ def test_a_limit_that_came_late_is_not_met() -> None:
     assert [row.met for row in rows(found, facts(evidence)) if row.name == "firstLimitAfterOverloadSeconds"] == [False]
 
 
+def test_how_long_after_the_first_limit_a_node_was_claimed_is_shown() -> None:
+    run = a_good_run()
+    later = replace(run, writes=tuple(write for write in run.writes if write.ref.name != "c"))
+    told = {row.name: row.value for row in rows(check(run), facts(run))}
+    late = {row.name: row.value for row in rows(check(later), facts(later))}
+
+    assert told["firstClaimAfterLimitSeconds"] == 0.0
+    assert late["firstClaimAfterLimitSeconds"] == 16.0
+
+
 def test_turns_of_the_limit_are_read_from_what_the_api_server_was_told() -> None:
     statuses = [a_status(float(i), rate) for i, rate in enumerate(("10/s", "5/s", "8/s", "4/s", "none"))]
     evidence = replace(a_good_run(), writes=(*loan(), *statuses))

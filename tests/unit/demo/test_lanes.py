@@ -1,5 +1,6 @@
 """Lanes, numbers and key, from a whole made-up run."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from meltguard.core.units import Instant
 from meltguard.demo.check.decisions import Decided
 from meltguard.demo.checker import check
-from meltguard.demo.lanes import PEOPLE, Lane, decisions_of, key, lane_of, short, spread
+from meltguard.demo.lanes import OTHER, PEOPLE, Lane, decisions_of, key, lane_of, short, spread
 from support.demo_runs import TOLD_SO, a_good_run, facts
 
 RUN = a_good_run()
@@ -54,6 +55,14 @@ def test_lanes_say_what_held_when() -> None:
     assert "free: Suspend" in [span.label for span in lane(PEOPLE).spans]
 
 
+def test_other_news_has_a_lane_where_there_is_some() -> None:
+    found = check(RUN)
+    more = replace(found, decisions=(*found.decisions, decided("MetricsUnknown", "temperature is unknown")))
+
+    assert OTHER not in {lane.name for lane in MADE.lanes}
+    assert OTHER in {lane.name for lane in decisions_of(more, facts(RUN), until=95.0).lanes}
+
+
 def test_a_loan_is_on_its_nodes_lane_from_the_claim_to_the_release() -> None:
     told = [(span.label, span.begin, span.end) for span in lane("c").spans]
 
@@ -73,6 +82,8 @@ def test_a_loan_is_on_its_nodes_lane_from_the_claim_to_the_release() -> None:
         ("NodeBorrowed", "gpu-10 is claimed from research for a/b", "gpu-10"),
         ("NodeRecalled", "gpu-10 goes home to research: calm", "gpu-10"),
         ("LoanEnded", "the loan of gpu-10 by research is over", "gpu-10"),
+        ("MetricsUnknown", "temperature is unknown", OTHER),
+        ("NodesOrdered", "2 nodes are ordered", OTHER),
     ],
 )
 def test_a_decision_is_on_the_lane_of_what_it_is_about(reason: str, text: str, name: str) -> None:
