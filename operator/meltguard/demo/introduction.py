@@ -71,7 +71,7 @@ def introduction(speed: float, source: str) -> str:
         fill(BEFORE, WIDE),
         "\n".join(("Who is who", *who)),
         "\n".join(("What will happen, in about five minutes", fill(WILL.format(**known), WIDE))),
-        "\n".join(("What is real", fill(REAL.format(**known), WIDE))),
+        "\n".join(("What is real, and what is simulated", fill(REAL.format(**known), WIDE))),
     )
     return "\n\n".join(parts)
 

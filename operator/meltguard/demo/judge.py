@@ -25,12 +25,12 @@ from meltguard.demo.monitoring import METRICS_PORT, pod_on, unanswered
 from meltguard.demo.records import first_line
 from meltguard.demo.report import report, rows, write
 from meltguard.demo.scene import INFERENCE
-from meltguard.demo.script import DEPLOYMENT
 from meltguard.demo.stage import Stage
 from meltguard.demo.watch import Picture
 from meltguard.errors import Unavailable
 
 BENCH: Final = Path("build/bench/demo.json")
+DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{scene.SERVING}/deployments/{scene.SERVICE}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ operator dies.
 """
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -13,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from meltguard.adapters.kubernetes_client import PatchKind
 from meltguard.api.policy_status import PolicyStatus
 from meltguard.clock import SystemClock
 from meltguard.core.policy import TierState
@@ -21,6 +19,7 @@ from meltguard.core.rollout_state import RolloutState
 from meltguard.core.units import Seconds
 from meltguard.demo import scene
 from meltguard.demo.facts import Mark
+from meltguard.demo.node_host import SERVER
 from meltguard.demo.people import PERSON
 from meltguard.demo.plan import FREE
 from meltguard.demo.shell import Shell
@@ -37,7 +36,9 @@ LAW_ALONE: Final = Seconds(10.0)
 BETWEEN: Final = Seconds(5.0)
 """From one act's end to the next, so that a reader can tell them apart."""
 
-DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{scene.SERVING}/deployments/{scene.SERVICE}"
+SHIPS: Final = f"kubectl set image deployment/{scene.SERVICE} -n {scene.SERVING} {SERVER}={scene.VERSIONS[1]}"
+"""What the developer types."""
+
 LOOKS: Final = (
     f"kubectl get isp -n {scene.SERVING}",
     f"kubectl meltguard why {scene.SERVICE} -n {scene.SERVING}",
@@ -87,18 +88,15 @@ class Script:
         self.marks.append(Mark(at=self._clock.now(), name=name, text=text))
 
     async def _ship(self) -> None:
-        path = "/spec/template/spec/containers/0/image"
-        await self._patch(DEPLOYMENT, PatchKind.JSON, [{"op": "replace", "path": path, "value": scene.VERSIONS[1]}])
+        await self.shell.types(SHIPS)
 
     async def _override(self) -> None:
         await self.shell.types(override(self.stage.options.speed))
 
     async def _kill(self) -> None:
+        self.shell.say("  * the operator is killed")
         for pid in operator_pids(self.stage.plane.directory).values():
             os.kill(pid, signal.SIGKILL)
-
-    async def _patch(self, path: str, kind: PatchKind, body: object) -> None:
-        await self.stage.api.patch(path, json.dumps(body).encode(), kind)
 
 
 def override(speed: float) -> str:

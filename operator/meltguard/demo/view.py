@@ -70,6 +70,12 @@ class News:
         return words
 
 
+LEGEND: Final = """
+Seconds count from the start of the surge. [...] is how things stand, > a decision of the operator's in its own words,
+$ what a person types, * an accident.
+"""
+
+
 class PlainView:
     """Lines for a log."""
 
@@ -81,6 +87,8 @@ class PlainView:
 
     def show(self, phase: str, elapsed: Seconds, picture: Picture) -> None:
         """What was decided, and one line if the last is old enough or the phase is new."""
+        if self._told is None:
+            self.say(LEGEND)
         for words in self._news.look(picture.policy):
             self.say(f"  > {words}")
         if phase == self._phase and self._told is not None and elapsed - self._told < PLAIN_EVERY:
@@ -124,18 +132,18 @@ def plain_line(phase: str, elapsed: Seconds, picture: Picture) -> str:
     status = picture.policy
     serving = (node.hottest for node in picture.nodes if node.serving)
     hottest = max((degrees for degrees in serving if degrees is not None), default=None)
-    limits = " ".join(f"{limit.tier}={limit.state}:{limit.rate}" for limit in status.limits)
-    lent = " ".join(f"{node.name}:{node.step}" for node in picture.nodes if node.step)
-    waits = " ".join(f"{tier.tier}:{tier.wait_p99:.1f}s" for tier in picture.tiers)
+    limits = ", ".join(f"{limit.tier} {limit.state} {limit.rate}" for limit in status.limits if limit.state != "Open")
+    lent = ", ".join(f"{node.name} {node.step}" for node in picture.nodes if node.step)
+    waits = ", ".join(f"{tier.tier} {tier.wait_p99:.1f} s" for tier in picture.tiers)
     parts = (
         f"[{elapsed:6.1f} s] {phase}",
-        f"level {status.level or '?'} (pressure {status.pressure or '?'})",
-        f"hottest {hottest:.0f} C" if hottest is not None else "hottest ?",
-        f"limits {limits or '?'}, acknowledged {status.acknowledged or '?'}",
+        f"level {status.level or '?'}, pressure {status.pressure or '?'}",
+        f"hottest GPU {hottest:.0f} C" if hottest is not None else "hottest GPU ?",
+        f"limits: {limits or 'none'}, acknowledged by {status.acknowledged or '?'} pods",
         *_measures(status),
-        f"wait p99 {waits or '-'}",
-        f"loans {picture.loans}{f' ({lent})' if lent else ''}",
-        f"why: {status.why or '?'}",
+        f"waits p99: {waits or '-'}",
+        f"loans: {lent or 'none'}",
+        f"why: {(status.why or '?').split(';')[0]}",
     )
     return " | ".join(parts)
 

@@ -7,13 +7,17 @@ import pytest
 from typer.testing import CliRunner
 
 from meltguard.cli.plugin import app
-from meltguard.demo.script import LOOKS, override
+from meltguard.demo.script import LOOKS, SHIPS, override
 
 TYPED = [override(12.0), *(look for look in LOOKS if look.startswith("kubectl meltguard "))]
 
 
 def test_a_person_looks_at_the_policy_asks_why_and_what_is_lent() -> None:
     assert [look.split()[1:3] for look in LOOKS] == [["get", "isp"], ["meltguard", "why"], ["meltguard", "loans"]]
+
+
+def test_a_developer_ships_the_next_version_as_developers_do() -> None:
+    assert SHIPS == "kubectl set image deployment/image-gen -n serving image-server=registry.example.com/image-gen:3.3"
 
 
 def test_the_override_lasts_as_long_as_the_speed_leaves_it() -> None:
