@@ -25,6 +25,9 @@ AGENTS: Final = 8
 """Agents that the demo's Prometheus reads, once a second each: enough for every query, and little work."""
 
 STEP: Final = Seconds(2.0)
+LOOK_BACK: Final = Seconds(60.0)
+"""A busy machine may miss scrapes; who had a card a minute before the surge has it when it begins."""
+
 ANSWER_WITHIN: Final = Seconds(15.0)
 
 
@@ -89,7 +92,8 @@ async def pod_on(prometheus_url: str, card: tuple[str, int], at: Instant) -> str
         Unavailable: Prometheus does not answer.
     """
     node, index = card
-    params = {"query": f'DCGM_FI_DEV_GPU_TEMP{{Hostname="{node}",gpu="{index}",pod!=""}}', "time": f"{at:.3f}"}
+    series = f'DCGM_FI_DEV_GPU_TEMP{{Hostname="{node}",gpu="{index}",pod!=""}}'
+    params = {"query": f"last_over_time({series}[{LOOK_BACK:.0f}s])", "time": f"{at:.3f}"}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN)) as session:
         body = await _answer(session, f"{prometheus_url}/api/v1/query", params)
     pods = [series["metric"].get("pod", "") for series in body.get("data", {}).get("result", ())]
