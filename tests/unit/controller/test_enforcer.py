@@ -171,8 +171,9 @@ def test_what_pods_may_use_fits_the_limit_however_long_some_are_silent(
             before = sum(map(sink.uses, PODS))
             await enforcer.enforce(MOST, a_decision(rate), BASELINE)
             assert sum(map(sink.uses, PODS)) <= max(before, last / 0.95, rate / 0.95) + 1e-6
-            clock.advance(2.0)
-            await enforcer.enforce(MOST, a_decision(rate), BASELINE)
+            for _ in range(4):  # each pass may find out that one more does not answer
+                clock.advance(2.0)
+                await enforcer.enforce(MOST, a_decision(rate), BASELINE)
             quiet = sum(sink.uses(pod) for pod in PODS if not enforcer.sent[pod].acknowledged)
             assert sum(map(sink.uses, PODS)) <= max(quiet, rate / 0.95) + 1e-6
             last = rate
