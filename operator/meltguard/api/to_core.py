@@ -209,7 +209,7 @@ def _tier(spec: TierSpec) -> Tier:
 
 
 def _quota(spec: QuotaSpec) -> Quota:
-    return Quota(images=spec.images, per=spec.per, time_zone=spec.time_zone)
+    return Quota(images=spec.images, per=spec.per, time_zone=spec.time_zone, when_uncounted=spec.when_uncounted)
 
 
 def _on_level(spec: OnLevel) -> dict[Level, TierState]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
-from meltguard.core.quota import Period
+from meltguard.core.quota import Period, WhenUncounted
 from meltguard.core.scaling import Scaling
 from meltguard.core.units import Gpus, Instant, Percent, PoolName, Pressure, Seconds, Share, TierName, UnitsPerSecond
 
@@ -83,6 +83,7 @@ class Quota:
     images: int
     time_zone: str
     per: Period = Period.DAY
+    when_uncounted: WhenUncounted = WhenUncounted.REFUSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
