@@ -5,10 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from meltguard.adapters.kubernetes_autoscalers import KubernetesAutoscalers
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
-from meltguard.adapters.kubernetes_objects import KubernetesObjects
-from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.api.to_core import PolicyObject, PoolObject
 from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
@@ -17,14 +14,14 @@ from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.purchases_seen import on_offer, ordered_for, recalls_of
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
+from meltguard.controller.workloads import Workloads, workload_ref
 from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
 from meltguard.core.models import model_of
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import GpuClock, Hours, PodRevision, Reading, Snapshot, Workload
+from meltguard.core.seen import GpuClock, Hours, PodRevision, Reading, Snapshot
 from meltguard.core.units import Instant, NodeName, PoolName, Seconds
-from meltguard.errors import MeltguardError
 from meltguard.ports import Clock, Metrics, Target
 
 TEMPLATE_HASH: Final = "pod-template-hash"
@@ -43,8 +40,7 @@ class Surroundings:
     """What is asked for one service, beyond what is mirrored."""
 
     metrics: Metrics
-    objects: KubernetesObjects
-    autoscalers: KubernetesAutoscalers
+    workloads: Workloads
     rollouts: RolloutKeeper
     clock: Clock
     lost: LostClaims
@@ -97,12 +93,10 @@ class Observer:
         found_pools = [one for one in self._resources.pools() if not one.deleting]
         now = self._outside.clock.now()
         nodes = frozenset(pod.node for pod in pods)
-        readings, clocks, workload, rollout = await asyncio.gather(
-            self._readings(found, nodes),
-            self._clocks(found, nodes),
-            self._workload(found, needed=bool(loans) or found.status.replicas_found is not None),
-            self._rollout(found),
+        readings, clocks, rollout = await asyncio.gather(
+            self._readings(found, nodes), self._clocks(found, nodes), self._rollout(found)
         )
+        follows = bool(loans) or found.status.replicas_found is not None
         seen = Snapshot(
             ready_pods=len(pods),
             loads=book.loads(),
@@ -111,7 +105,7 @@ class Observer:
             pools=assign([one.pool for one in found_pools], every),
             loans=loans,
             namespace_labels=self._resources.namespace_labels(policy.namespace),
-            workload=workload,
+            workload=await self._outside.workloads.lately(found) if follows else None,
             fleet_age=view.age,
             guards=view.guards,
             pending=tuple(pod for pod in view.pending if pod.gpus > 0 and not pod.finished and not pod.terminating),
@@ -149,29 +143,10 @@ class Observer:
         answer = await self._outside.metrics.read(found.service.metric_source, CLOCKS)
         return () if answer.problem else clocks_of(answer.samples, nodes, found.policy.stale_after)
 
-    async def _workload(self, found: PolicyObject, *, needed: bool) -> Workload | None:
-        reference = workload_ref(found)
-        if reference is None or not needed:
-            return None
-        try:
-            scale = await self._outside.objects.read_scale(reference)
-            scaled_by = await self._outside.autoscalers.of(reference)
-        except MeltguardError:
-            return None  # unknown replicas, or writers, are never fought
-        return Workload(replicas=scale.wanted, scaled_by=scaled_by) if scale else None
-
     async def _rollout(self, found: PolicyObject) -> SeenRollout:
         if found.policy.hold_at is None:
             return SeenRollout(read=None)
         return await self._outside.rollouts.look(workload_ref(found))
-
-
-def workload_ref(found: PolicyObject) -> WorkloadRef | None:
-    """The workload whose replicas follow the capacity."""
-    name = found.service.workload
-    if name is None:
-        return None
-    return WorkloadRef(api_version=name.api_version, kind=name.kind, name=name.name, namespace=found.policy.namespace)
 
 
 def _target(pod: PodView, port: int) -> Target:
