@@ -11,7 +11,7 @@ from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
 from meltguard.controller.books import lent_by
 from meltguard.controller.lost_claims import LostClaims
-from meltguard.controller.purchases_seen import on_offer, ordered_for, recalls_of
+from meltguard.controller.purchases_seen import no_offer, on_offer, ordered_for, recalls_of
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.controller.workloads import Workloads, workload_ref
@@ -112,6 +112,7 @@ class Observer:
             recalls=recalls_of(found_pools, now),
             on_order=ordered_for(policy.uid, found_pools),
             on_offer=on_offer(found_pools),
+            no_offer=no_offer(found_pools, now),
             lent_lately=lent_by(found_pools, now),
             models={node.name: model_of(node.labels) for node in every if node.name in nodes},
             priority=max((pod.priority for pod in pods), default=0),

@@ -55,9 +55,19 @@ def choose_capacity(short: Shortage) -> CapacityChoice:
     want = _want(short, choice, sellers)
     if want is None:
         return choice
-    names = ", ".join(sorted(want.pools))
-    told = Outcome(rule="providers are asked", holds=True, text=f"{want.missing} GPUs more are asked of {names}")
-    return replace(choice, want=want, rules=(*choice.rules, told))
+    return replace(choice, want=want, rules=(*choice.rules, _asked(short, want)))
+
+
+def _asked(short: Shortage, want: Want) -> Outcome:
+    """That providers are asked; where none of them can deliver now, why not, and from when on one may be able to."""
+    asked = f"{want.missing} GPUs more are asked of {', '.join(sorted(want.pools))}"
+    refused = {name: short.seen.no_offer[name] for name in sorted(want.pools) if name in short.seen.no_offer}
+    if len(refused) < len(want.pools):
+        return Outcome(rule="providers are asked", holds=True, text=asked)
+    text = "; ".join(f"{name}: {one.why}" for name, one in refused.items())
+    until = min((one.until for one in refused.values() if one.until is not None), default=None)
+    rule = "a provider delivers"
+    return Outcome(rule=rule, holds=False, text=text, reason="NothingOnOffer", until=until, way=rule)
 
 
 def _loans(short: Shortage) -> CapacityChoice:

@@ -6,6 +6,7 @@ from typing import Final
 from meltguard.core.decision import FeatureShare, Outcome, SignalPressure, TierLimit
 from meltguard.core.fleet import HOMEWARD, MoveStep
 from meltguard.core.level import ENTER, LEAVE, LevelState
+from meltguard.core.next_move import next_move
 from meltguard.core.policy import Level, Mode, Override, Policy, TierState
 from meltguard.core.rollout_state import Rollouts, RolloutState
 from meltguard.core.seen import Snapshot
@@ -108,9 +109,9 @@ def next_change(
         said.append(f"{level.level.label} steps down once {below_text}")
     if any(limit.state is not TierState.OPEN for limit in tiers):
         said.append("limits lift as demand falls below capacity")
-    refused = [outcome for outcome in rules if not outcome.holds]
-    if refused and level.level is not Level.NORMAL:
-        said.append(f"no loan now: {refused[0].text}")
+    waits_for = next_move(rules).waits_for
+    if waits_for and level.level is not Level.NORMAL:
+        said.append(f"no loan now: {waits_for}")
     if spare is not None and policy.capacity is not None:
         left = max(0.0, policy.capacity.return_after - (now - spare))
         said.append(f"a node goes home in {left:.0f} s if it stays calm")

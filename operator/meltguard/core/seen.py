@@ -116,6 +116,14 @@ class Hours:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoOffer:
+    """Nothing can be ordered at a provider now."""
+
+    why: str
+    until: Instant | None  # it rests until then; None: no clock tells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecallOrder:
     """A person's word, written on the lending pool: bring these loans home."""
 
@@ -168,6 +176,7 @@ class Snapshot:
     lent_lately: Mapping[PoolName, GpuHours] = field(default_factory=dict)  # to anybody, faded; see core/ledger.py
     on_order: Gpus = NO_GPUS  # at providers, for this policy
     on_offer: Mapping[PoolName, int] = field(default_factory=dict)  # nodes that a provider would sell now
+    no_offer: Mapping[PoolName, NoOffer] = field(default_factory=dict)  # providers that would sell none
     clocks: tuple[GpuClock, ...] = ()  # of the service's GPUs; none where nobody tells
     rollout: RolloutView | None = None  # of the workload; None: not known
     rollout_problem: str = ""  # why it is not
