@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
+from meltguard.api.bookings import plan_of
 from meltguard.api.to_core import PolicyObject, PoolObject
 from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
@@ -20,7 +21,7 @@ from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
 from meltguard.core.models import model_of
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import GpuClock, Hours, PodRevision, Reading, Snapshot
+from meltguard.core.seen import NO_PLAN, GpuClock, Hours, PodRevision, Reading, Snapshot
 from meltguard.core.units import Instant, NodeName, PoolName, Seconds
 from meltguard.ports import Clock, Metrics, Target
 
@@ -117,6 +118,7 @@ class Observer:
             models={node.name: model_of(node.labels) for node in every if node.name in nodes},
             priority=max((pod.priority for pod in pods), default=0),
             hours=self._hours(found_pools, now),
+            plan=plan_of(policy.capacity.calendar, self._timetable, now) if policy.capacity else NO_PLAN,
             rollout=rollout.view,
             rollout_problem=rollout.problem,
         )

@@ -103,6 +103,7 @@ class Shortage:
     busy: Share  # of the time, of the GPUs that answered
     missing: Gpus  # beyond the GPUs that serve and those on their way
     now: Instant
+    planned: bool = False  # the calendar asks for it, whatever the demand
 
     @property
     def taker(self) -> Peer:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from meltguard.core.calendar_rules import rules_of
 from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
 from meltguard.core.fleet import HOMEWARD, NodeView
 from meltguard.core.harm import Stakes, elsewhere, losses, lost_hours, survey
@@ -12,7 +13,6 @@ from meltguard.core.ledger import NOTHING, burden, gpus_of
 from meltguard.core.loan_rules import (
     BOUNDED,
     LENDER_RULES,
-    LOAN_RULES,
     mode_allows_moves,
     resting,
     rests_until,
@@ -50,7 +50,7 @@ def choose_loans(short: Shortage) -> Found:
 
     The plan is made whatever the policy's mode; the mode only decides whether it is carried out.
     """
-    answers = [rule(short) for rule in LOAN_RULES]
+    answers = [rule(short) for rule in rules_of(short)]
     if not all(answer.holds for answer in answers):
         return (), tuple(answers)
     plan, said = _plan(short)
@@ -177,14 +177,14 @@ def waits_for(short: Shortage, plan: Sequence[Borrow]) -> frozenset[PoolName]:
 
     From the first sample on, so that of two that begin at the same time neither takes the other's share.
     """
-    asked = (rule(short).holds for rule in LOAN_RULES if rule is not shortage_lasts)
+    asked = (rule(short).holds for rule in rules_of(short) if rule is not shortage_lasts)
     if short.policy.mode is not Mode.ENFORCE or not all(asked):
         return frozenset()
     named = (short.seen.pools[name] for name in short.capacity.borrow_from if name in short.seen.pools)
     willing = [
         lender for lender in named if all(rule(short, lender).holds for rule in LENDER_RULES if rule not in BOUNDED)
     ]
-    early = not shortage_lasts(short).holds
+    early = not (short.planned or shortage_lasts(short).holds)
     queued = {lender.pool.name for lender in willing if early or room_of(lender) <= 0 or room_for(short, lender) <= 0}
     return frozenset(queued | {borrow.home for borrow in plan})
 

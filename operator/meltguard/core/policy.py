@@ -149,6 +149,31 @@ class Source(StrEnum):
     BUY = "Buy"  # nodes that a provider makes for us
 
 
+class WindowAction(StrEnum):
+    """What a window does."""
+
+    ALLOW = "Allow"
+    DENY = "Deny"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A recurring span of time, as its owner wrote it."""
+
+    action: WindowAction
+    schedule: str  # five cron fields
+    duration: Seconds
+    time_zone: str  # IANA name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """Loans that a service wants at certain hours, whatever its demand."""
+
+    window: Window
+    least: int  # loans
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
     """Where more GPUs may come from, and when."""
@@ -163,6 +188,7 @@ class Capacity:
     priority: int = 1  # against other policies: their unmet demand counts times this
     weight: int = 1  # the share among policies of one priority
     order: tuple[Source, ...] = (Source.BORROW, Source.BUY)  # what is tried first
+    calendar: tuple[Booking, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,23 +252,6 @@ class Eviction:
     on_deadline: OnDeadline
     loses_local_data: bool  # pods with data on the node's disk may be evicted
     fails_jobs: bool  # Jobs whose backoffLimit the eviction would spend may be broken off
-
-
-class WindowAction(StrEnum):
-    """What a window does."""
-
-    ALLOW = "Allow"
-    DENY = "Deny"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """A recurring span of time, as the pool's owner wrote it."""
-
-    action: WindowAction
-    schedule: str  # five cron fields
-    duration: Seconds
-    time_zone: str  # IANA name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
