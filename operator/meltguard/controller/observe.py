@@ -1,7 +1,7 @@
 """Gathers what one pass over a service must know."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,6 +22,7 @@ from meltguard.core.models import model_of
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
 from meltguard.core.seen import NO_PLAN, GpuClock, Hours, PodRevision, Reading, Snapshot
+from meltguard.core.sick import sick_nodes, with_health
 from meltguard.core.units import Instant, NodeName, PoolName, Seconds
 from meltguard.ports import Clock, Metrics, Target
 
@@ -34,6 +35,9 @@ CLOCKS: Final = Signal(
     name="gpu-clock", kind=SignalKind.GPU_CLOCK, use=SignalUse.CONFIRM, calm=0.0, target=0.0, critical=0.0
 )
 """Asked for beside a policy's own signals; it has no scale, for it never presses."""
+
+XIDS: Final = replace(CLOCKS, name="gpu-xid", kind=SignalKind.GPU_XID)
+"""The same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +98,8 @@ class Observer:
         found_pools = [one for one in self._resources.pools() if not one.deleting]
         now = self._outside.clock.now()
         nodes = frozenset(pod.node for pod in pods)
-        readings, clocks, rollout = await asyncio.gather(
-            self._readings(found, nodes), self._clocks(found, nodes), self._rollout(found)
+        readings, clocks, sick, rollout = await asyncio.gather(
+            self._readings(found, nodes), self._clocks(found, nodes), self._sick(found), self._rollout(found)
         )
         follows = bool(loans) or found.status.replicas_found is not None
         seen = Snapshot(
@@ -103,7 +107,7 @@ class Observer:
             loads=book.loads(),
             readings=readings,
             clocks=clocks,
-            pools=assign([one.pool for one in found_pools], every),
+            pools=assign([one.pool for one in found_pools], with_health(every, sick)),
             loans=loans,
             namespace_labels=self._resources.namespace_labels(policy.namespace),
             workload=await self._outside.workloads.lately(found) if follows else None,
@@ -140,16 +144,28 @@ class Observer:
         return tuple(reading_of(signal, answer, nodes) for signal, answer in zip(signals, answers, strict=True))
 
     async def _clocks(self, found: PolicyObject, nodes: frozenset[NodeName]) -> tuple[GpuClock, ...]:
-        """Asked where the policy knows its GPUs' temperature: the same exporter tells both."""
-        if all(signal.kind is not SignalKind.GPU_TEMPERATURE for signal in found.policy.signals):
+        if not _looks_at_gpus(found):
             return ()
         answer = await self._outside.metrics.read(found.service.metric_source, CLOCKS)
         return () if answer.problem else clocks_of(answer.samples, nodes, found.policy.stale_after)
+
+    async def _sick(self, found: PolicyObject) -> Mapping[NodeName, str]:
+        """Of all nodes that the source knows: what is not lent is another team's."""
+        if found.policy.capacity is None or not _looks_at_gpus(found):
+            return {}
+        answer = await self._outside.metrics.read(found.service.metric_source, XIDS)
+        return {} if answer.problem else sick_nodes(answer.samples, found.policy.stale_after)
 
     async def _rollout(self, found: PolicyObject) -> SeenRollout:
         if found.policy.hold_at is None:
             return SeenRollout(read=None)
         return await self._outside.rollouts.look(workload_ref(found))
+
+
+def _looks_at_gpus(found: PolicyObject) -> bool:
+    """Clocks and errors are asked for where the policy looks at its GPUs: the same exporter tells all of them."""
+    kinds = {signal.kind for signal in found.policy.signals}
+    return SignalKind.GPU_TEMPERATURE in kinds or SignalKind.GPU_UTILIZATION in kinds
 
 
 def _target(pod: PodView, port: int) -> Target:

@@ -181,7 +181,7 @@ def lender_has_room(_: Shortage, lender: PoolView) -> Outcome:
 def lender_keeps_its_floor(_: Shortage, lender: PoolView) -> Outcome:
     """A loan never takes the lender below its floor of Ready, schedulable, unclaimed nodes."""
     floor = lender.floor
-    left = len(lender.at_home) - 1
+    left = len(lender.sound) - 1
     return Outcome(
         rule="lender keeps its floor",
         holds=left >= floor,
@@ -223,7 +223,7 @@ def loan_outlasts_start(short: Shortage, lender: PoolView) -> Outcome:
 def room_of(lender: PoolView) -> int:
     """How many nodes a pool may still lend."""
     lending = lender.pool.lending
-    return min(lending.max_loans - len(lender.lent), len(lender.at_home) - lender.floor) if lending else 0
+    return min(lending.max_loans - len(lender.lent), len(lender.sound) - lender.floor) if lending else 0
 
 
 def room_for(short: Shortage, lender: PoolView) -> int:
