@@ -182,10 +182,11 @@ def lender_keeps_its_floor(_: Shortage, lender: PoolView) -> Outcome:
     """A loan never takes the lender below its floor of Ready, schedulable, unclaimed nodes."""
     floor = lender.floor
     left = len(lender.sound) - 1
+    sick = [f"; {node.name} {node.sick}" for node in lender.at_home if node.sick]
     return Outcome(
         rule="lender keeps its floor",
         holds=left >= floor,
-        text=f"pool {lender.pool.name} would keep {max(left, 0)} nodes, its floor is {floor}",
+        text=f"pool {lender.pool.name} would keep {max(left, 0)} nodes, its floor is {floor}{''.join(sick[:3])}",
     )
 
 
