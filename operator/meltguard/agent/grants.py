@@ -38,6 +38,7 @@ class Grants:
         self._admission, self._bound = admission, bound
         self._running: dict[str, Grant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ran: frozenset[str] = frozenset()  # at the last look at the image server
 
     async def ask(self, ask: Ask, intake: Intake) -> Grant | Refusal:
         """Wait for a request's turn.
@@ -65,6 +66,17 @@ class Grants:
             return False
         grant.ended.set_result(result)
         return True
+
+    def looked(self, missing: int) -> None:
+        """The image server was looked at, and so many of our requests are not in it: the oldest are over, untold.
+
+        Only those that ran at the look before: a younger one may be on its way there.
+        """
+        gone = [grant_id for grant_id in self._running if grant_id in self._ran][:missing]
+        for grant_id in gone:
+            self.end(grant_id, UNTOLD)
+        self._admission.lost_slots.untold += len(gone)
+        self._ran = frozenset(self._running)
 
     async def close(self) -> None:
         """End all grants: their images are paid for."""

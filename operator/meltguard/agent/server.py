@@ -117,6 +117,8 @@ def _deciding(agent: Agent, stack: contextlib.AsyncExitStack, clock: Clock) -> A
     must_be_closed(settings.listen.host, settings.decisions)
     decisions = Decisions(agent.admission, settings)
     stack.push_async_callback(decisions.close)
+    if agent.server_watch is not None:
+        agent.server_watch.miss = decisions.grants.looked
     known = IdentityMiddleware(decisions, agent.identify, settings.callers)
     return Door(_written(agent, known, clock), decisions, settings.decisions)
 
