@@ -18,7 +18,8 @@ pytestmark = pytest.mark.plane
 SHAPE: Final = world.Shape(floor=1, max_loans=3)
 NODES: Final = ("research-1", "research-2", "research-3")
 ALWAYS: Final = {"schedule": "* * * * *", "duration": "1h", "timeZone": "Europe/Zurich", "minLoans": 3}
-NEVER: Final = {"schedule": "0 8 31 2 *", "duration": "1h", "minLoans": 3}
+NEVER: Final = {"schedule": "0 8 31 2 *", "duration": "1h", "minLoans": 3}  # the API server cannot tell
+LATER: Final = {"schedule": "0 8 29 2 *", "duration": "1h", "minLoans": 3}
 
 
 def a_policy(*calendar: dict[str, Any]) -> dict[str, Any]:
@@ -30,6 +31,15 @@ def a_policy(*calendar: dict[str, Any]) -> dict[str, Any]:
 async def status(found: Ground) -> dict[str, Any]:
     read: dict[str, Any] = (await found.admin.get(path_of(a_policy())) or {}).get("status") or {}
     return read
+
+
+async def condition(found: Ground, kind: str) -> dict[str, Any]:
+    conditions: list[dict[str, Any]] = (await status(found))["conditions"]
+    return next(one for one in conditions if one["type"] == kind)
+
+
+async def is_told(found: Ground, what: str) -> bool:
+    return what in (await status(found))["decision"]["nextChange"]
 
 
 async def lent(found: Ground) -> int:
@@ -61,8 +71,14 @@ async def test_planned_nodes_come_in_the_calm_as_far_as_the_floor_allows_and_go_
 
         await found.admin.apply(a_policy(NEVER))
         await until(lambda: all_home(found), 90.0)
-        stalled = next(one for one in (await status(found))["conditions"] if one["type"] == "Stalled")
-        assert stalled["status"] == "False"
+        stalled = await condition(found, "Stalled")
+        assert (stalled["status"], stalled["reason"]) == ("True", "CalendarInvalid")
+        assert "'0 8 31 2 *'" in stalled["message"]
+
+        await found.admin.apply(a_policy(LATER))
+        await until(lambda: is_told(found, "the calendar asks for 3 loans from 2028-02-29 08:00 UTC on"), 30.0)
+        assert (await condition(found, "Stalled"))["status"] == "False"
+        assert await lent(found) == 0
         await found.admin.delete(path_of(a_policy()))
 
 

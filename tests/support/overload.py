@@ -39,7 +39,7 @@ class Source:
             return web.Response()
         if self.mood == "empty":
             return web.json_response(vector())
-        if "XID" in request.query.get("query", ""):
+        if "XID" in str((await request.post()).get("query", "")):
             told = [heat(xid, 1.0, Hostname=name, UUID=name) for name, xid in self.xids.items()]
             return web.json_response(vector(*(pair for pairs in told for pair in pairs)))
         value = "NaN" if self.mood == "NaN" else 0.9  # of the second spelling, a ratio
