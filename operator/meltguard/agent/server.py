@@ -124,8 +124,8 @@ def _deciding(agent: Agent, stack: contextlib.AsyncExitStack, clock: Clock) -> A
 
 
 def _written(agent: Agent, known: App, clock: Clock) -> App:
-    """Before it, the access log if there is one, and who refuses requests that end in two ways."""
-    return PlainFraming(known if agent.access_log is None else AccessLog(known, agent.access_log, clock))
+    """Before it, the access log if there is one."""
+    return known if agent.access_log is None else AccessLog(known, agent.access_log, clock)
 
 
 @asynccontextmanager
