@@ -116,6 +116,7 @@ def _decision() -> DecisionStatus:
         rules=(RuleOutcome(rule="agents answer", holds=True, text="31 of 32"),),
         next_change="Overloaded steps down once pressure below 0.84 lasts for 60 s more",
         unblocked_by="a fresh temperature",
+        possible_from=DUE,
     )
 
 

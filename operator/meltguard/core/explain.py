@@ -6,9 +6,10 @@ from typing import Final
 from meltguard.core.decision import FeatureShare, Outcome, SignalPressure, TierLimit
 from meltguard.core.fleet import HOMEWARD, MoveStep
 from meltguard.core.level import ENTER, LevelNow, pressure_to_leave
+from meltguard.core.next_move import next_move
 from meltguard.core.policy import Level, Mode, Override, Policy, TierState
 from meltguard.core.rollout_state import Rollouts, RolloutState
-from meltguard.core.seen import Snapshot
+from meltguard.core.seen import Plan, Snapshot
 from meltguard.core.units import Instant
 from meltguard.core.wording import per_minute, when
 
@@ -40,6 +41,8 @@ def one_line(policy: Policy, level: tuple[LevelNow, SignalPressure | None], meas
         parts.append(UPDATES[measures.rollouts.state])
     parts += [_tier_part(limit) for limit in tiers if limit.state is not TierState.OPEN]
     parts += [f"override {one.sets}" + (f" by {one.by}" if one.by else "") for one in measures.overrides]
+    if seen.plan.least:
+        parts.append(seen.plan.why)
     loans = _loan_part(seen)
     if loans:
         parts.append(loans)
@@ -89,16 +92,18 @@ def next_change(
     policy: Policy,
     level: LevelNow,
     tiers: tuple[TierLimit, ...],
-    capacity: tuple[tuple[Outcome, ...], Instant | None],
+    capacity: tuple[tuple[Outcome, ...], Instant | None, Plan],
     now: Instant,
 ) -> str:
     """What is earliest to change, or what would unblock it."""
-    rules, spare = capacity
+    rules, spare, plan = capacity
     said = [_next_level(policy, level, now)]
     said += [f"the limit of {one.tier} lifts when {one.lifts_when}" for one in tiers if one.cause][:1]
-    refused = [outcome for outcome in rules if not outcome.holds]
-    if refused and level.level is not Level.NORMAL:
-        said.append(f"no loan now: {refused[0].text}")
+    waits_for = next_move(rules).waits_for
+    if waits_for and level.level is not Level.NORMAL:
+        said.append(f"no loan now: {waits_for}")
+    if plan.why and not plan.least:
+        said.append(plan.why)
     if spare is not None and policy.capacity is not None:
         left = max(0.0, policy.capacity.return_after - (now - spare))
         said.append(f"a node goes home in {left:.0f} s if it stays calm")

@@ -86,7 +86,8 @@ def recalled_words(node: NodeName, claim: Claim) -> str:
 def shortage_in_words(short: Shortage) -> str:
     """What the service lacks: `4 GPUs are missing for a demand of 540/m`."""
     are = "GPU is" if short.missing == 1 else "GPUs are"
-    return f"{short.missing} {are} missing for a demand of {per_minute(short.demand)}"
+    reason = f": {short.seen.plan.why}" if short.planned else f" for a demand of {per_minute(short.demand)}"
+    return f"{short.missing} {are} missing{reason}"
 
 
 def borrowed_words(node: NodeName, claim: Claim) -> str:
