@@ -32,7 +32,7 @@ from meltguard.core.decision import Decision, SetReplicas
 from meltguard.core.fleet import Claim
 from meltguard.core.granting import baseline_for, safe_capacity
 from meltguard.core.policy import Level, Mode, TierState
-from meltguard.core.replicas import replicas
+from meltguard.core.replicas import OnLoan, replicas
 from meltguard.core.seen import Memory, Snapshot, Workload
 from meltguard.core.units import Epoch, Instant, NodeName, Seconds, UnitsPerSecond
 from meltguard.errors import Conflict, InvalidInput
@@ -109,11 +109,12 @@ class ServiceLoop:
         now = means.clock.now()
         heat = {} if self._before is None else self._before.heat
         counted = self._trials.counted(seen, heat)
-        seen = replace(seen, peers=means.board.others(found.policy.uid, now), trial=counted)
+        others = means.board.others(found.policy.uid, now)
+        seen = replace(seen, peers=others, trial=counted, tightened=self._enforcer.tightened)
         memory = replace(self._memory, rested=dict(means.board.rested))
         decision = self._paused(decide(found.policy, memory, seen, now))
         self._memory = decision.memory
-        calm = decision.level is Level.NORMAL and not _limited(decision)
+        calm = decision.level is Level.NORMAL and all(limit.state is TierState.OPEN for limit in decision.limits)
         self._book.calm = calm and found.policy.wait_target >= LONG_POLL_WORTH
         means.board.intents[found.policy.uid] = decision.intents
         means.board.wants.pop(found.policy.uid, None)
@@ -181,7 +182,9 @@ class ServiceLoop:
             self.settled = True  # there is no workload that could have more pods than before
             return
         workload = Workload(replicas=scale.wanted)
-        pods = replicas(replace(self.found.policy, mode=Mode.ENFORCE), self._memory, loans, workload)
+        no_limits = frozenset(node.name for node in loans)
+        on_loan = OnLoan(nodes=loans, asked=self._means.observer.gpu_kinds(self.found), tightened=no_limits)
+        pods = replicas(replace(self.found.policy, mode=Mode.ENFORCE), self._memory, on_loan, workload)
         self._memory = pods.remembered(self._memory)
         # Another writer's number is left alone: nobody waits for it either.
         self.settled = pods.found is None or (not loans and pods.change is None)
@@ -279,10 +282,6 @@ class ServiceLoop:
             return
         self._status = status
         self._written = (now, marks)
-
-
-def _limited(decision: Decision) -> bool:
-    return any(limit.state is not TierState.OPEN for limit in decision.limits)
 
 
 def _baseline_changed(before: Baseline, now: Baseline) -> bool:
