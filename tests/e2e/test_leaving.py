@@ -31,6 +31,8 @@ OWN: Final = float(world.SERVERS * world.GPUS)
 """Image units a second that the service's own nodes do."""
 
 POOL: Final = "/apis/meltguard.io/v1alpha1/gpupools/research"
+NO_TRIM: Final = 1.02
+LOADING: Final = "local.meltguard.io/load"
 HORIZON: Final = 0.05
 """Seconds: clocks of agents and API server are this machine's; the log is written to the millisecond."""
 
@@ -75,11 +77,16 @@ async def lent(found: Ground, count: int) -> bool:
     return len(claims) == count and all(claim["step"] == "Lent" for claim in claims)
 
 
+async def all_acknowledge(found: Ground, pods: int) -> bool:
+    return (await status(found)).get("acknowledged") == f"{pods}/{pods}"
+
+
 async def serves(found: Ground, pods: int) -> bool:
-    """Whether so many Ready pods acknowledged, and nobody is limited."""
+    """Whether so many Ready pods acknowledged, nobody is limited, and what limits taught the law is forgotten."""
     now = await status(found)
     limits = [one.get("rate") for one in now.get("limits", [])]
-    return now.get("acknowledged") == f"{pods}/{pods}" and set(limits) <= {None, "none"}
+    trim = json.loads(now.get("memory", "{}")).get("trim", 1.0)
+    return now.get("acknowledged") == f"{pods}/{pods}" and set(limits) <= {None, "none"} and trim <= NO_TRIM
 
 
 def written(plane: Plane, offset: int) -> list[Deed]:
@@ -118,13 +125,23 @@ async def test_every_pod_has_the_tighter_limits_before_a_node_is_emptied(found: 
 
 
 async def unready(found: Ground) -> None:
-    """Every serving pod fails its readiness, as overload has it."""
+    """Every serving pod fails its readiness, as overload has it; kwok takes them for pods that load their model."""
     kinds = ("Ready", "ContainersReady")
     failed = [{"type": kind, "status": "False", "reason": "ContainersNotReady"} for kind in kinds]
+    loads = {f"{LOADING}-delay": "60m", f"{LOADING}-began": rfc3339(SystemClock().now())}
     for pod in await found.admin.items(PODS):
-        path = f"{PODS}/{pod['metadata']['name']}/status"
+        path = f"{PODS}/{pod['metadata']['name']}"
         kept = [one for one in pod["status"]["conditions"] if one["type"] not in kinds]
-        await found.admin.merge(path, {"status": {"conditions": [*kept, *failed]}})
+        await found.admin.merge(path, {"metadata": {"annotations": loads}})
+        await found.admin.merge(f"{path}/status", {"status": {"conditions": [*kept, *failed]}})
+
+
+async def ready_again(found: Ground) -> None:
+    """And recovers, so that the pod that leaves is the one on the node that goes home."""
+    for pod in await found.admin.items(PODS):
+        mark = {"metadata": {"annotations": {f"{LOADING}-delay": None}}}
+        await found.admin.merge(f"{PODS}/{pod['metadata']['name']}", mark)
+    await until(lambda: all_acknowledge(found, world.SERVERS + 1), 60.0)
 
 
 async def answers_unready(found: Ground) -> bool:
@@ -139,3 +156,5 @@ async def test_an_overload_that_no_pod_survives_as_ready_still_borrows(found: Gr
     await until(lambda: answers_unready(found), 60.0)
     await until(lambda: lent(found, 1), 75.0)
     assert (await status(found))["level"] != "Normal"
+    found.agents.waiting = 0.0
+    await ready_again(found)
