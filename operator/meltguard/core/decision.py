@@ -75,6 +75,8 @@ class Outcome:
     holds: bool
     text: str
     reason: str = ""  # in CamelCase, where a rule knows several
+    until: Instant | None = None  # where it does not hold: from when on it may by itself; None: no clock tells
+    way: str = ""  # where it closes only one of several ways to a node: which
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,7 @@ class Shortage:
     missing: Gpus  # such as serve today, beyond those and what is on its way
     now: Instant
     usual: tuple[Rates, UnitsPerSecond] | None = None  # (what each model does, what a GPU does that serves today)
+    planned: bool = False  # the calendar asks for it, whatever the demand
 
     def worth(self, node: NodeView) -> float:
         """How many of the missing GPUs a node stands for: by what its model does, where that is known."""

@@ -176,6 +176,7 @@ class NodeView:
     created: Instant = Instant(0.0)
     deleting: bool = False  # someone deleted it, and a finalizer holds it
     by_kind: Mapping[str, Gpus] = field(default_factory=dict)  # `gpus` by resource, such as nvidia.com/gpu
+    sick: str = ""  # what ails a GPU of it, by a metric: it may be wrong, so nothing is moved for it
 
     @property
     def gpu_kinds(self) -> frozenset[str]:

@@ -26,6 +26,9 @@ class Replicas:
         return replace(memory, replicas_found=self.found, replicas_set=self.asked, replicas_before=self.before)
 
 
+NOTHING: Final = Replicas(change=None, found=None, asked=None, before=None)
+"""The workload has what it is to have without us."""
+
 TIGHTENED_WITHIN: Final = Seconds(10.0)
 """After a recall the node's pods serve on until every ready pod has the tighter limits, at most for so long."""
 
@@ -44,9 +47,10 @@ def replicas(policy: Policy, memory: Memory, loans: OnLoan, workload: Workload |
     """Found at the first loan, plus the GPUs that are lent. Another writer's number is left alone.
 
     A write may have failed: what stood there when we asked is no other writer's number, until we have seen ours.
+    Once no node is lent, another writer's number is what there is: the next loan counts from it.
     """
     if _is_others(policy):
-        return Replicas(change=None, found=None, asked=None, before=None)
+        return NOTHING
     idle = not loans.nodes and memory.replicas_found is None
     if workload is None or workload.scaled_by or policy.mode is Mode.SHADOW or idle:
         return Replicas(
@@ -59,10 +63,11 @@ def replicas(policy: Policy, memory: Memory, loans: OnLoan, workload: Workload |
     wanted = min(most, max(least, now))  # none is added on a node that goes home
     asked = memory.replicas_set if memory.replicas_set is not None else found
     before = memory.replicas_before if memory.replicas_before is not None and now != asked else asked
-    if now not in {asked, before, least, most}:
+    ours = now in {asked, before, least, most}
+    if not loans.nodes and (now == found or not ours):
+        return NOTHING
+    if not ours:
         return Replicas(change=None, found=found, asked=asked, before=before)  # ScaleConflict: hands off
-    if not loans.nodes and now == found:
-        return Replicas(change=None, found=None, asked=None, before=None)
     if now == wanted:
         return Replicas(change=None, found=found, asked=wanted, before=wanted)
     return Replicas(change=SetReplicas(replicas=wanted), found=found, asked=wanted, before=now)
@@ -89,7 +94,7 @@ def scale_conflict(policy: Policy, memory: Memory, loans: Sequence[NodeView], wo
         return workload.scaled_by
     ours = {memory.replicas_set, memory.replicas_before}
     other = memory.replicas_set is not None and workload.replicas not in ours
-    return f"someone, who wants {workload.replicas}" if other else ""
+    return f"someone, who wants {workload.replicas} where we asked for {memory.replicas_set}" if other else ""
 
 
 def _is_others(policy: Policy) -> bool:

@@ -4,8 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from meltguard.api.memory import read_memory, write_memory
 from meltguard.core.decide import decide
@@ -17,8 +15,8 @@ from meltguard.core.policy import Policy, Pool
 from meltguard.core.pools import assign, loans_of
 from meltguard.core.rest import DAY, SHORTEST_REST
 from meltguard.core.returns import BREACH_TIME, breach_since
-from meltguard.core.seen import Memory, Recalled, RecallOrder, RolloutView, Snapshot
-from meltguard.core.units import Gpus, Instant, NodeName, PodUid, PoolName, Units, UnitsPerSecond
+from meltguard.core.seen import Memory, Plan, Recalled, RecallOrder, RolloutView, Snapshot
+from meltguard.core.units import Gpus, Instant, NodeName, PoolName, UnitsPerSecond
 from meltguard.core.waiting import PATIENCE
 from support.core_values import FREE, PLUS, a_node, a_pod, a_policy, a_pool, a_snapshot
 
@@ -62,6 +60,16 @@ def test_a_node_on_which_nothing_serves_is_given_back_whatever_its_size() -> Non
     """Counted as if it served, a large one would never be spared: it would stay until its loan is due."""
     large = replace(a_loan("large", 1000.0), gpus=Gpus(1000))
     assert decided(seen(large, offered=CALM)).memory.spare_since == NOW
+
+
+def test_what_the_calendar_asks_for_stays_in_the_calm_and_no_more_than_that() -> None:
+    memory = Memory(spare_since=Instant(NOW - 500.0))
+    for least, leave in ((0, {NodeName("young")}), (1, {NodeName("young")}), (2, set())):
+        out = decided(seen(*LOANS, offered=CALM, plan=Plan(least=least, why="until 18:00")), memory)
+        assert homeward(out).keys() == leave
+        assert ("until 18:00" in out.why) == (least > 0)
+    recalled = seen(*LOANS, offered=CALM, plan=Plan(least=2, why="until 18:00"), recalls=an_order())
+    assert homeward(decided(recalled)).keys() == {"old", "young"}, "the lender's word is above a calendar"
 
 
 def test_a_ready_pod_whose_agent_is_silent_serves_as_far_as_anybody_knows() -> None:
@@ -237,57 +245,3 @@ def test_a_calm_return_waits_for_an_update_and_an_order_does_not() -> None:
     assert decided(seen(*small, offered=CALM, rollout=updating), memory).memory.spare_since is None
     ordered = decided(seen(*small, offered=CALM, rollout=updating, recalls=an_order()), memory)
     assert set(homeward(ordered)) == {"old", "young"}
-
-
-OLD, FAST = NodeName("a10"), NodeName("h100")
-SPEEDS = {"A10": (UnitsPerSecond(0.1), Units(600.0)), "H100": (UnitsPerSecond(0.5), Units(600.0))}
-
-
-def of_two_models(demand: float, old: int = 16, fast: int = 8) -> Snapshot:
-    """The service's own GPUs are old ones, a node of fast ones is lent."""
-    one = seen(offered={FREE: 0.0}).loads[0]
-    loads = [
-        replace(one, pod=PodUid(f"{node}-{number}"), node=node, tiers={}, busy=0.4, done=0.4 * rate)
-        for node, count, rate in ((OLD, old, 0.1), (FAST, fast, 0.5))
-        for number in range(count)
-    ]
-    asked = replace(one, pod=loads[0].pod, node=OLD, busy=0.4, done=0.04)
-    asked = replace(asked, tiers={FREE: replace(one.tiers[FREE], offered=demand)})
-    models = {load.pod: "A10" if load.node == OLD else "H100" for load in loads}
-    view = seen(replace(a_loan("h100", 1000.0), gpus=Gpus(fast)), offered=CALM)
-    return replace(view, loads=(asked, *loads[1:]), ready_pods=len(loads), models=models)
-
-
-def after_calm(demand: float, **changes: Any) -> Decision:
-    known = Memory(
-        speeds=SPEEDS,
-        units_per_gpu=UnitsPerSecond(5.6 / 24),
-        evidence=Units(600.0),
-        demand={FREE: UnitsPerSecond(demand)},
-        spare_since=Instant(NOW - 600.0),
-        decided_at=Instant(NOW - 2.0),
-    )
-    return decided(of_two_models(demand), replace(known, **changes))
-
-
-def test_what_stays_must_do_by_its_own_models() -> None:
-    """16 of the 24 GPUs stay, but not two thirds of the work: 1.6 of 5.6 units a second."""
-    assert not homeward(after_calm(2.2))
-    assert after_calm(2.2).memory.spare_since is None
-    assert list(homeward(after_calm(1.2))) == ["h100"]
-
-
-@settings(deadline=None, max_examples=60)
-@given(demand=st.floats(0.0, 6.0), old=st.integers(0, 24), fast=st.integers(1, 16))
-def test_no_calm_return_leaves_less_than_is_asked_for(demand: float, old: int, fast: int) -> None:
-    """Law: whatever the mix, a node goes home for calm only if what stays bears the demand and a quarter more."""
-    memory = Memory(
-        speeds=SPEEDS,
-        units_per_gpu=UnitsPerSecond(0.3),
-        evidence=Units(600.0),
-        demand={FREE: UnitsPerSecond(demand)},
-        spare_since=Instant(NOW - 600.0),
-        decided_at=Instant(NOW - 2.0),
-    )
-    if homeward(decided(of_two_models(demand, max(1, old), fast), memory)):
-        assert demand * 1.25 <= 0.1 * max(1, old) + 1e-9
