@@ -54,7 +54,7 @@ async def found(lone_plane: Plane, tmp_path: Path) -> AsyncIterator[Ground]:
         yield made
         made.agents.ask(0.0)
         await made.admin.delete(path_of(POLICY))
-        await until(lambda: lent(made, 0), 60.0)
+        await until(lambda: is_over(made), 60.0)
 
 
 async def is_set(found: Ground) -> bool:
@@ -79,6 +79,11 @@ async def lent(found: Ground, count: int) -> bool:
 
 async def all_acknowledge(found: Ground, pods: int) -> bool:
     return (await status(found)).get("acknowledged") == f"{pods}/{pods}"
+
+
+async def is_over(found: Ground) -> bool:
+    """Whether every node is home, and the policy gone: the next one of its name would be taken for it."""
+    return await lent(found, 0) and await found.admin.get(path_of(POLICY)) is None
 
 
 async def serves(found: Ground, pods: int) -> bool:
