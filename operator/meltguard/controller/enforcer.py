@@ -14,7 +14,7 @@ from meltguard.core.grant import Grant
 from meltguard.core.granting import LEASE_TTL, Stamp, grant_for, lapsed_rates, released
 from meltguard.core.policy import Policy
 from meltguard.core.pushing import InForce, Rates, Silent, content, finish_push, larger, plan_push, steadied
-from meltguard.core.units import Epoch, PodUid, Revision, Seconds
+from meltguard.core.units import Epoch, NodeName, PodUid, Revision, Seconds
 from meltguard.errors import InvalidInput, Unavailable
 from meltguard.ports import Clock, LimitSink, Target
 
@@ -85,6 +85,7 @@ class Enforcer:
     sent: dict[PodUid, Sent] = field(default_factory=dict)
     failures: int = 0
     baseline: Grant | None = None  # what pods without a lease go by; None: not known
+    tightened: frozenset[NodeName] = frozenset()  # on their way home, and all ready pods' limits do without them
 
     async def enforce(self, policy: Policy, decision: Decision, baseline: Grant | None = None) -> Enforcement:
         """Hand out what has changed: decreases first, increases once those are acknowledged."""
@@ -102,7 +103,9 @@ class Enforcer:
             final = finish_push(plan, self._held())
             times += await self._push_changed(policy, decision, targets, final)
         self.totals = totals
-        return self._enforcement(targets, tuple(Seconds(at - started) for at in times))
+        done = self._enforcement(targets, tuple(Seconds(at - started) for at in times))
+        self.tightened = decision.leaving if done.acknowledged == done.pods else self.tightened & decision.leaving
+        return done
 
     def waiting(self) -> Enforcement:
         """How far the limits have come while nothing is handed out yet."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from meltguard.core.fleet import NodeView
+from meltguard.core.models import Rates, worth_of
 from meltguard.core.move_actions import Intent
 from meltguard.core.policy import Capacity, Level, Override, Policy, TierState
 from meltguard.core.providers import Want
@@ -104,14 +106,20 @@ class Shortage:
     pressure: Pressure | None
     demand: UnitsPerSecond  # that is offered, averaged
     busy: Share  # of the time, of the GPUs that answered
-    missing: Gpus  # beyond the GPUs that serve and those on their way
+    missing: Gpus  # such as serve today, beyond those and what is on its way
     now: Instant
+    usual: tuple[Rates, UnitsPerSecond] | None = None  # (what each model does, what a GPU does that serves today)
     planned: bool = False  # the calendar asks for it, whatever the demand
+
+    def worth(self, node: NodeView) -> float:
+        """How many of the missing GPUs a node stands for: by what its model does, where that is known."""
+        return worth_of(node, self.seen.gpu_kinds, self.usual)
 
     @property
     def taker(self) -> Peer:
         """This service among the others that want nodes."""
-        return a_peer(self.policy.key, self.capacity, sum(node.gpus for node in self.seen.loans), self.missing)
+        held = sum(self.seen.gpus_of(node) for node in self.seen.loans)
+        return a_peer(self.policy.key, self.capacity, held, self.missing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +156,7 @@ class Decision:
     waits_for: frozenset[PoolName] = frozenset()  # lenders that are borrowed from, or would be, had they room
     shortage: Shortage | None = None  # what `borrow` was planned from; None: nothing is ever borrowed
     want: Want | None = None  # what providers are asked for
+    leaving: frozenset[NodeName] = frozenset()  # on their way home: no limit counts on them any more
     learning: bool = False  # nothing of this may be issued yet: what the pods hold is not known
 
     @property

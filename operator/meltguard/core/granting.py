@@ -133,11 +133,12 @@ def queue_bound(rate: UnitsPerSecond, max_wait: Seconds) -> int:
 def safe_capacity(decision: Decision, pods: int) -> UnitsPerSecond | None:
     """The capacity that a baseline may count on; None where nothing was ever learned.
 
-    While no agent has answered since a restart, what was learned before still holds, for at least one GPU a pod: a
-    baseline without safe rates would let everything in where an agent has no lease.
+    While no agent has answered since a restart, or none of a ready pod, what was learned before still holds, for at
+    least one GPU a pod: a baseline without safe rates would let everything in where an agent has no lease, one of zero
+    nothing.
     """
     learned = decision.memory.units_per_gpu
-    if decision.capacity is not None or learned is None:
+    if decision.capacity or learned is None:
         return decision.capacity
     return UnitsPerSecond(learned * max(1, pods))
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from meltguard.core.decision import Borrow, Shortage
 from meltguard.core.fleet import Claim
 from meltguard.core.harm import HOUR, Loss
-from meltguard.core.units import Gpus, Instant, NodeName, PoolName
-from meltguard.core.victims import Choice, Place, Refusal
+from meltguard.core.units import Instant, NodeName, PoolName
+from meltguard.core.victims import Choice, Place, Refusal, in_gpus
 from meltguard.core.wording import per_minute, when
 
 SHOWN = 3
@@ -26,8 +26,9 @@ def plan_in_words(plan: Sequence[Borrow]) -> str:
 def taken_in_words(place: Place, borrow: Borrow, losses: Sequence[Loss], choice: Choice) -> str:
     """One node's relief against its harm; `losses` are those that no node taken before it causes already."""
     missing = choice.need.missing
-    relief = min(place.node.gpus, missing)
-    said = f"{borrow.node} of pool {borrow.home} relieves {relief} of {missing} missing GPUs ({relief / missing:.0%})"
+    relief = min(place.worth, missing)
+    share = f"{in_gpus(relief)} of {missing} missing GPUs ({relief / missing:.0%})"
+    said = f"{borrow.node} of pool {borrow.home} relieves {share}"
     if not place.node.movable_pods:
         return f"{said} and is idle"
     told = {loss.work.name for loss in losses}
@@ -43,9 +44,9 @@ def refusals_in_words(refused: Mapping[NodeName, Refusal]) -> str:
     return "; ".join(told[:SHOWN]) + _more(told) if told else "no other node may be lent now"
 
 
-def still_missing(left: Gpus, refused: Mapping[NodeName, Refusal]) -> str:
+def still_missing(left: float, refused: Mapping[NodeName, Refusal]) -> str:
     """What the plan leaves open; "" where it covers everything."""
-    return f"; {left} GPUs stay missing: {refusals_in_words(refused)}" if left else ""
+    return f"; {in_gpus(left)} GPUs stay missing: {refusals_in_words(refused)}" if left else ""
 
 
 def _loss(loss: Loss, now: Instant) -> str:

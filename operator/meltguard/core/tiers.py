@@ -13,7 +13,7 @@ from meltguard.core.overrides import Measure, active_overrides, measure_for
 from meltguard.core.policy import Level, Mode, Policy, TierState
 from meltguard.core.pressure import predicted_wait
 from meltguard.core.seen import Held
-from meltguard.core.units import Instant, Seconds, TierName, Units, UnitsPerSecond
+from meltguard.core.units import Instant, Seconds, Share, TierName, Units, UnitsPerSecond
 
 Rates = Mapping[TierName, UnitsPerSecond | None]
 """Every tier's rate; None is no limit."""
@@ -30,6 +30,9 @@ class Law:
     demand: Mapping[TierName, UnitsPerSecond]
     span: Seconds  # since the last decision
     now: Instant
+    works: UnitsPerSecond | None  # what all GPUs do that work on what waits
+    busy: Share  # of the GPUs that `capacity` counts
+    leaves: UnitsPerSecond  # what GPUs do that go home
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +127,14 @@ def _motion(this: _Pass, need: TierNeed) -> Motion:
         steps=steps(law.span, policy.wait_target),
         budget=law.budget or UnitsPerSecond(0.0),
         demand=this.demand,
-        idle=UnitsPerSecond(idle_share(law.load.busy) * (law.capacity or 0.0)),
-        own_wait=predicted_wait(own, law.capacity),
-        gpu_wait=predicted_wait(law.backlog, law.capacity),
+        idle=UnitsPerSecond(idle_share(law.busy) * (law.capacity or 0.0)),
+        own_wait=predicted_wait(own, law.works),
+        gpu_wait=predicted_wait(law.backlog, law.works),
         target=policy.wait_target,
         rising=held is None or held.rising,
         turned_ago=None if held is None or held.turned is None else Seconds(law.now - held.turned),
         pressed=this.level.level is not Level.NORMAL,
+        leaves=law.leaves,
     )
 
 

@@ -20,7 +20,7 @@ from meltguard.core.units import Epoch, Instant, NodeName, PodUid, Seconds, Unit
 from meltguard.errors import Unavailable
 from meltguard.ports import Target
 from support.core_values import FREE, PLUS, a_policy, a_snapshot
-from support.fakes import FakeClock, FakeSink
+from support.fakes import FakeClock, FakeSink, some_counters
 
 
 def a_decision(rate: float | None) -> Decision:
@@ -199,6 +199,50 @@ async def test_a_laggards_safe_rate_counts_once_its_lease_has_ended() -> None:
     assert sink.uses(PODS[0]) == pytest.approx(10.0)
     assert [sink.uses(pod) for pod in PODS[1:]] == [0.0, 0.0, 0.0]
     await enforcer.book.close()
+
+
+async def test_a_node_may_be_emptied_once_every_ready_pod_holds_limits_without_it() -> None:
+    sink, clock = FakeSink(), FakeClock()
+    enforcer = await following(sink, clock, 3)
+    node = NodeName("gpu-04")
+    goes = replace(a_decision(3.0), leaving=frozenset({node}))
+    await enforcer.enforce(a_policy(), a_decision(6.0))
+    assert enforcer.tightened == frozenset()
+    sink.silent.add(PodUid("pod-0"))
+    await enforcer.enforce(a_policy(), goes)
+    assert enforcer.tightened == frozenset()
+    sink.silent.clear()
+    clock.advance(6.0)
+    await enforcer.enforce(a_policy(), goes)
+    assert enforcer.tightened == {node}
+    sink.silent.add(PodUid("pod-0"))
+    await enforcer.enforce(a_policy(), replace(a_decision(2.0), leaving=frozenset({node})))
+    assert enforcer.tightened == {node}  # it held them once
+    await enforcer.enforce(a_policy(), a_decision(2.0))
+    assert enforcer.tightened == frozenset()  # home: the word is not kept for its next loan
+    await enforcer.book.close()
+
+
+async def test_pods_that_are_not_ready_are_heard_and_told_nothing() -> None:
+    sink, clock = FakeSink(), FakeClock()
+    book = AgentBook(sink, clock, lambda: None)
+    ready, starting = targets(2)
+    book.follow([ready], [starting])
+    enforcer = Enforcer(sink=sink, clock=clock, book=book, epoch=Epoch(3))
+    done = await enforcer.enforce(a_policy(), a_decision(6.0))
+    assert (done.acknowledged, done.pods) == (1, 1)
+    assert {pod for pod, _ in sink.pushed} == {"pod-0"}
+    assert sum(grant.tiers[0].rate or 0.0 for _, grant in sink.pushed) == pytest.approx(6.0)
+    for uptime in (1.0, 3.0):
+        clock.advance(2.0)
+        for pod in ("pod-0", "pod-1"):
+            book.record(PodUid(pod), replace(some_counters(PodUid(pod)), uptime=uptime))
+    assert [load.pod for load in book.loads()] == ["pod-0"]
+    assert [load.pod for load in book.unready_loads()] == ["pod-1"]
+    book.follow([ready, starting])
+    assert [load.pod for load in book.loads()] == ["pod-0", "pod-1"]  # what it said before counts on
+    assert book.unready_loads() == ()
+    await book.close()
 
 
 rates = st.floats(0.0, 100.0)
