@@ -13,7 +13,7 @@ from meltguard.core.units import Instant
 
 UPDATES: Final = {
     RolloutState.HELD: "updates held",
-    RolloutState.TRYING: "an update is tried on one pod",
+    RolloutState.TRYING: "an update is tried",
     RolloutState.PROMOTED: "an update that costs less goes on",
 }
 
