@@ -96,6 +96,7 @@ def why(policy: ImageServicePolicy, now: Instant, *, history: bool) -> list[str]
         *(f"  {_signal(signal)}" for signal in status.signals),
     ]
     lines += [f"  {_limit(limit)}" for limit in status.limits if limit.cause]
+    lines += [f"updates: {line}" for line in _updates(status)]
     if decision.rules:
         lines.append("to borrow a node:")
         lines += [f"  {'yes' if one.holds else 'no '}  {one.rule}: {one.text}" for one in decision.rules]

@@ -95,7 +95,7 @@ def test_who_writes_the_strategy_anew_is_not_fought() -> None:
 
 
 def test_the_next_trial_remembers_the_strategy_that_its_owner_wrote_last() -> None:
-    newer = {"template": "v3", "pending": True, "paused": True}
+    newer: dict[str, Any] = {"template": "v3", "pending": True, "paused": True}
     theirs = at(TrialStage.REFUSED, our_strategy=False, strategy='{"type":"RollingUpdate","rollingUpdate":{}}', **newer)
     assert theirs.trial is not None
     assert theirs.trial.strategy == '{"type":"RollingUpdate","rollingUpdate":{}}'
@@ -153,7 +153,7 @@ def test_it_goes_on_share_by_share() -> None:
 
 
 def test_pods_start_up_to_the_share_and_are_held_there() -> None:
-    wide = {"trial": {"pods": 10}}
+    wide: dict[str, Any] = {"trial": {"pods": 10}}
     going = at(TrialStage.WIDENING, revisions=pods(old=11, new=9), **wide)
     assert (going.state, going.write) == (RolloutState.TRYING, None)
     assert "goes on to 10 pods, 9 run it" in going.cause
@@ -164,7 +164,7 @@ def test_pods_start_up_to_the_share_and_are_held_there() -> None:
 
 
 def test_a_share_has_pairs_of_its_own_and_all_its_pods_before_the_next() -> None:
-    half = {"trial": {"pods": 2}}
+    half: dict[str, Any] = {"trial": {"pods": 2}}
     none_yet = at(TrialStage.JUDGING, revisions=pods(old=18, new=2), counted=PAIRS["cheaper so far"], **half)
     assert (none_yet.state, none_yet.write) == (RolloutState.TRYING, None)
     loading = {**pods(old=18, new=1), PodUid("n"): PodRevision(revision="new", replica_set="web-new", ready=False)}
@@ -182,7 +182,7 @@ def test_what_turns_out_dearer_is_taken_back_at_any_share(stage: TrialStage, pai
 @pytest.mark.parametrize("stage", [TrialStage.JUDGING, TrialStage.WIDENING, TrialStage.PROMOTED])
 def test_pods_that_do_not_become_ready_are_taken_back_at_any_share(stage: TrialStage) -> None:
     loading = {**pods(old=15, new=4), PodUid("n"): PodRevision(revision="new", replica_set="web-new", ready=False)}
-    late = {"since": Instant(NOW - START_LIMIT - 1), "pods": 10}
+    late: dict[str, Any] = {"since": Instant(NOW - START_LIMIT - 1), "pods": 10}
     assert at(stage, revisions=loading, trial=late).write is RolloutWrite.REFUSE
     anew = {PodUid("n"): Instant(NOW - 60)}
     assert at(stage, revisions=loading, trial=late, started=anew).write is None, "it has only just been moved"
@@ -226,7 +226,7 @@ def test_the_figures_stay_after_the_verdict(stage: TrialStage) -> None:
 
 
 def test_what_was_refused_is_not_tried_again_but_another_update_is() -> None:
-    settled = {"revisions": pods(old=4), "pending": True}
+    settled: dict[str, Any] = {"revisions": pods(old=4), "pending": True}
     assert at(TrialStage.REFUSED, **settled).write is None
     another = at(TrialStage.REFUSED, template="v3", **settled)
     assert another.write is RolloutWrite.TRY
@@ -244,7 +244,7 @@ def test_another_update_in_the_middle_ends_the_trial(stage: TrialStage) -> None:
 @pytest.mark.parametrize("stage", [TrialStage.WIDENING, TrialStage.PROMOTED])
 def test_an_update_after_one_that_goes_on_is_held_and_tried_for_itself(stage: TrialStage) -> None:
     """What is better so far is not taken back for it, and nothing of the next starts untried."""
-    newer = {"template": "v3", "revisions": pods(old=3, new=1)}
+    newer: dict[str, Any] = {"template": "v3", "revisions": pods(old=3, new=1)}
     found = at(stage, **newer)
     assert (found.write, found.trial and found.trial.stage) == (RolloutWrite.LEVEL, TrialStage.EQUAL)
     tried = at(TrialStage.EQUAL, pending=True, **newer)
