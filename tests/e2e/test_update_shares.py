@@ -6,7 +6,6 @@ import pytest
 
 from faults import world
 from faults.rest import path_of
-from faults.scenario import CALM
 from meltguard.localcluster.plane import Plane
 from support.overload import Overload, an_overload, until
 from support.updating import OLD, STRAYS, Json, Scene
@@ -34,6 +33,29 @@ def _in_order(told: str, *said: str) -> bool:
     return -1 not in places and places == sorted(places)
 
 
+async def _turns_out_dearer(scene: Scene) -> None:
+    """One of it is cheap; two are in one another's way."""
+    await scene.update(CROWDED)
+    await until(lambda: scene.is_at("Judging", 2), 180.0)
+    assert (await scene.deployment())["spec"]["paused"], "a share is held"
+    assert (await scene.images())[CROWDED] == 2
+    scene.overload.ground.agents.turn(CROWDED, 1 / 1.4)
+    await until(lambda: scene.has_settled("Refused", {OLD: PODS}), 240.0)
+    assert scene.most[CROWDED] == 2, "more than the share was risked"
+    figures = await scene.figures()
+    assert float(figures["costHere"]["least"].removesuffix("%")) > 5.0
+    assert figures["cost"]["samples"] > figures["costHere"]["samples"]
+
+
+async def _goes_on_over_a_death(scene: Scene) -> None:
+    await scene.update(CHEAP)
+    await until(lambda: scene.is_at("Judging", 2), 180.0)
+    before = (await scene.trial())["found"]["whole"]["count"]
+    await scene.overload.ground.operator.kill()
+    await until(lambda: scene.has_settled("Promoted", {CHEAP: PODS}), 240.0)
+    assert (await scene.figures())["cost"]["samples"] > before >= 12, "what was counted before the crash counts on"
+
+
 async def test_more_pods_run_it_only_while_it_stays_cheaper(lone_plane: Plane, tmp_path: Path) -> None:
     async with an_overload(lone_plane, tmp_path) as overload:
         scene, agents = Scene(overload), overload.ground.agents
@@ -44,52 +66,18 @@ async def test_more_pods_run_it_only_while_it_stays_cheaper(lone_plane: Plane, t
         await overload.apply(
             rollouts={"holdAt": "Elevated"}, capacity={"pool": "inference", "imagesPerGPUMinute": "60"}
         )
-
-        async def is_held() -> bool:
-            return bool(await scene.mark()) and await scene.images() == {OLD: PODS} and len(agents) == PODS
-
-        await until(is_held, 90.0)
+        await until(lambda: scene.is_held(PODS), 90.0)
         agents.ask(DEMAND)
-
-        await scene.update(CROWDED)
-        await until(lambda: scene.is_at("Judging", 2), 180.0)
-        held = await scene.deployment()
-        assert held["spec"]["paused"], "a share is held"
-        assert (await scene.images())[CROWDED] == 2
-        agents.turn(CROWDED, 1 / 1.4)  # one of it was cheap, two are in one another's way
-        await until(lambda: scene.has_settled("Refused", {OLD: PODS}), 240.0)
-        assert scene.most[CROWDED] == 2, "more than the share was risked"
-        figures = await scene.figures()
-        assert float(figures["costHere"]["least"].removesuffix("%")) > 5.0
-        assert figures["cost"]["samples"] > figures["costHere"]["samples"]
-
-        await scene.update(CHEAP)
-        await until(lambda: scene.is_at("Judging", 2), 180.0)
-        before = (await scene.trial())["found"]["whole"]["count"]
-        await overload.ground.operator.kill()
-        await until(lambda: scene.has_settled("Promoted", {CHEAP: PODS}), 240.0)
-        assert (await scene.figures())["cost"]["samples"] > before >= 12, "what was counted before the crash counts on"
+        await _turns_out_dearer(scene)
+        await _goes_on_over_a_death(scene)
         told = await scene.told()
+        assert _in_order(told, "goes on to 2 pods of 4", "taken back until then")
         assert _in_order(
-            told,
-            "goes on to 2 pods of 4",
-            "taken back until then",
-        )
-        later = told[told.index("taken back until then") :]
-        assert _in_order(
-            later,
+            told[told.index("taken back until then") :],
             "it is tried on one pod",
             "goes on to 2 pods of 4",
             "2 pods of 4 are to run the update; what it costs is compared again",
             "goes on to all pods",
         )
-
-        async def is_as_found() -> bool:
-            return not await scene.mark()
-
-        agents.ask(CALM)
-        agents.waiting = 0.0
-        await until(is_as_found, 90.0)
-        left = (await scene.deployment())["spec"]
-        assert (left["strategy"], "paused" in left, left["replicas"]) == (found["strategy"], False, PODS)
+        await scene.calm_down(found)
         await overload.end()

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from faults import world
-from faults.scenario import CALM
 from meltguard.localcluster.plane import Plane
 from support.overload import an_overload, until
 from support.updating import OLD, STRAYS, Scene
@@ -51,52 +49,47 @@ async def _bounds(scene: Scene) -> tuple[float, float, float]:
     return least, mean, most
 
 
+async def _is_taken_back(scene: Scene) -> None:
+    await scene.update(DEAR)
+    await until(lambda: scene.has_settled("Refused", {OLD: 3}), 180.0)
+    assert "taken back" in (await scene.overload.status())["rollouts"]["cause"]
+    least, _, _ = await _bounds(scene)
+    assert least > 5.0
+    assert scene.most[DEAR] == 1, "more than one pod was risked"
+
+
+async def _waits(scene: Scene) -> None:
+    await scene.update(EVEN)
+    await until(lambda: scene.has_settled("Equal", {OLD: 2, EVEN: 1}), 300.0)
+    least, _, most = await _bounds(scene)
+    assert -5.0 <= least <= most <= 5.0
+
+
+async def _goes_on(scene: Scene) -> None:
+    await scene.update(CHEAP)
+    await until(lambda: scene.has_settled("Promoted", {CHEAP: 3}), 180.0)
+    _, _, most = await _bounds(scene)
+    assert most < -5.0
+    new, old = await scene.rates()
+    assert new == pytest.approx(1.25, rel=0.1)
+    assert old == pytest.approx(1.0, rel=0.1)
+
+
 async def test_what_an_update_costs_decides_whether_it_waits(lone_plane: Plane, tmp_path: Path) -> None:
     async with an_overload(lone_plane, tmp_path) as overload:
         scene, agents = Scene(overload), overload.ground.agents
-        agents.speeds = SPEEDS
-        agents.strays = STRAYS
+        agents.speeds, agents.strays = SPEEDS, STRAYS
         found = (await scene.deployment())["spec"]
         await overload.apply(rollouts={"holdAt": "Elevated"})
-
-        async def is_held() -> bool:
-            """On three pods, one of them on a borrowed node."""
-            return bool(await scene.mark()) and await scene.images() == {OLD: 3} and len(agents) == 3
-
-        await until(is_held, 90.0)
+        await until(lambda: scene.is_held(3), 90.0)  # one of them on a borrowed node
         agents.ask(MORE_THAN_ANY)
-
-        await scene.update(DEAR)
-        await until(lambda: scene.has_settled("Refused", {OLD: 3}), 180.0)
-        assert "taken back" in (await overload.status())["rollouts"]["cause"]
-        least, _, _ = await _bounds(scene)
-        assert least > 5.0
-        assert scene.most[DEAR] == 1, "more than one pod was risked"
-
-        await scene.update(EVEN)
-        await until(lambda: scene.has_settled("Equal", {OLD: 2, EVEN: 1}), 300.0)
-        least, _, most = await _bounds(scene)
-        assert -5.0 <= least <= most <= 5.0
+        await _is_taken_back(scene)
+        await _waits(scene)
         limits = _Limits(scene)
         await until(limits.are_known, 30.0)
-
-        await scene.update(CHEAP)
-        await until(lambda: scene.has_settled("Promoted", {CHEAP: 3}), 180.0)
-        _, _, most = await _bounds(scene)
-        assert most < -5.0
-        new, old = await scene.rates()
-        assert new == pytest.approx(1.25, rel=0.1)
-        assert old == pytest.approx(1.0, rel=0.1)
+        await _goes_on(scene)
         await until(limits.have_risen, 60.0)
-
-        async def is_as_found() -> bool:
-            return not await scene.mark() and (await scene.deployment())["spec"]["replicas"] == world.SERVERS
-
-        agents.ask(CALM)
-        agents.waiting = 0.0
-        await until(is_as_found, 90.0)
-        left = (await scene.deployment())["spec"]
-        assert (left["strategy"], "paused" in left) == (found["strategy"], False)
+        await scene.calm_down(found)
         assert "trial" not in (await overload.status())["rollouts"], "nothing is left of what is over"
         told = await scene.told()
         assert "taken back until then: +" in told

@@ -8,8 +8,9 @@ from typing import Any, Final
 from faults import world
 from faults.ground import PODS
 from faults.rest import path_of
+from faults.scenario import CALM
 from meltguard.api.rollout_mark import ROLLOUT_HELD
-from support.overload import Overload
+from support.overload import Overload, until
 
 Json = dict[str, Any]
 OLD: Final = "image-gen"
@@ -80,6 +81,24 @@ class Scene:
         """Images a GPU-second, of the update and of what ran before."""
         told = {one["update"]: float(one["imagesPerGPUSecond"]) for one in (await self.figures()).get("revisions", [])}
         return told[True], told[False]
+
+    async def is_held(self, pods: int) -> bool:
+        """Before any update: so many pods serve, and updates wait."""
+        agents = self.overload.ground.agents
+        return bool(await self.mark()) and await self.images() == {OLD: pods} and len(agents) == pods
+
+    async def calm_down(self, found: Json) -> None:
+        """The surge ends: the strategy and the pods are as they were found, and nothing is paused."""
+
+        async def is_as_found() -> bool:
+            spec = (await self.deployment())["spec"]
+            return not await self.mark() and spec["replicas"] == found["replicas"]
+
+        self.overload.ground.agents.ask(CALM)
+        self.overload.ground.agents.waiting = 0.0
+        await until(is_as_found, 90.0)
+        left = (await self.deployment())["spec"]
+        assert (left["strategy"], "paused" in left) == (found["strategy"], False)
 
     async def told(self) -> str:
         """What was said of trials."""
