@@ -54,7 +54,7 @@ async def _is_taken_back(scene: Scene) -> None:
     await until(lambda: scene.has_settled("Refused", {OLD: 3}), 180.0)
     assert "taken back" in (await scene.overload.status())["rollouts"]["cause"]
     least, _, _ = await _bounds(scene)
-    assert least > 5.0
+    assert least >= 5.0
     assert scene.most[DEAR] == 1, "more than one pod was risked"
 
 
@@ -69,7 +69,7 @@ async def _goes_on(scene: Scene) -> None:
     await scene.update(CHEAP)
     await until(lambda: scene.has_settled("Promoted", {CHEAP: 3}), 180.0)
     _, _, most = await _bounds(scene)
-    assert most < -5.0
+    assert most <= -5.0
     new, old = await scene.rates()
     assert new == pytest.approx(1.25, rel=0.1)
     assert old == pytest.approx(1.0, rel=0.1)

@@ -70,8 +70,9 @@ class Scene:
 
     async def has_settled(self, stage: str, run: dict[str, int]) -> bool:
         """Whether the trial has ended so, and these pods run, and no others."""
-        images, trial = await self.images(), await self.trial()
-        return trial.get("stage") == stage and images == run and len(self.overload.ground.agents) == sum(run.values())
+        images, trial, told = await self.images(), await self.trial(), await self.figures()
+        said = {trial.get("stage"), told.get("stage")}  # the mark comes first, then the status
+        return said == {stage} and images == run and len(self.overload.ground.agents) == sum(run.values())
 
     async def figures(self) -> Json:
         """The trial's, as the policy's status tells them."""
