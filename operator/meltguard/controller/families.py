@@ -48,7 +48,7 @@ FAMILIES: Final = (
     Family(name="update_trial", text="1 for the stage of an update's trial.", labels=(*SERVICE, "stage")),
     Family(
         name="update_cost_ratio",
-        text="GPU time for an image of the update that is tried, against before: least, mean, most.",
+        text="GPU time for an image of an update against before: least, mean, most; NaN while unknown.",
         labels=(*SERVICE, "bound"),
     ),
     Family(

@@ -65,14 +65,14 @@ def _updates(to: Samples, this: Pass, service: tuple[str, str]) -> None:
     trial = rollouts.trial if rollouts is not None else None
     to.one_of("update_trial", service, "" if trial is None else trial.stage.value, [one.value for one in TrialStage])
     to.add("pod_start_seconds", service, UNKNOWN if usual is None else usual)
-    if rollouts is not None and rollouts.figures is not None:
-        _costs(to, rollouts.figures, service)
+    found = rollouts.figures if rollouts is not None else None
+    _costs(to, found or Compared(), service)
 
 
 def _costs(to: Samples, found: Compared, service: tuple[str, str]) -> None:
-    if found.whole.count >= FEWEST:
-        for bound, change in zip(("least", "mean", "most"), found.whole.change, strict=True):
-            to.add("update_cost_ratio", (*service, bound), 1.0 + change)
+    told = found.whole.count >= FEWEST
+    for bound, change in zip(("least", "mean", "most"), found.whole.change, strict=True):
+        to.add("update_cost_ratio", (*service, bound), 1.0 + change if told else UNKNOWN)
     for revision, spent in found.spent:
         to.add("revision_images_per_gpu_second", (*service, revision), UNKNOWN if spent.rate is None else spent.rate)
 

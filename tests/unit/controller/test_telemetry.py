@@ -63,6 +63,7 @@ def test_a_service_is_shown_from_its_first_pass_with_zeros_for_what_has_not_happ
     assert value(telemetry, "loop_failures_total", loop="moves") == 0.0
     assert {value(telemetry, "update_trial", **SERVICE, stage=stage.value) for stage in TrialStage} == {0.0}
     assert math.isnan(value(telemetry, "pod_start_seconds", **SERVICE) or 0.0)
+    assert math.isnan(value(telemetry, "update_cost_ratio", **SERVICE, bound="mean") or 0.0)
 
 
 def test_a_trial_shows_its_stage_and_what_it_found() -> None:
