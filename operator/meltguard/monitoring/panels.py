@@ -144,12 +144,11 @@ ROWS: Final = (
             ),
             Panel(
                 title="Features, updates, overrides",
-                text="Features' shares of users; 1 while updates wait, and for a trial's stage; its cost; overrides.",
+                text="Share of users who have a feature; 1 while updates wait, and for a trial's stage; overrides.",
                 queries=(
                     (f"meltguard_feature_share_ratio{{{OURS}}}", "{{feature}}"),
                     (f"meltguard_rollout_held{{{OURS}}}", "updates held"),
                     (f"meltguard_update_trial{{{OURS}}}", "trial {{stage}}"),
-                    (f"meltguard_update_cost_ratio{{{OURS}}}", "GPU time for an image, {{bound}}"),
                     (f"meltguard_overrides{{{OURS}}}", "overrides"),
                 ),
             ),
