@@ -9,6 +9,7 @@ import pytest
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
+from meltguard.adapters.recent import Recent
 from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.api.rollout_patch import TRYING
 from meltguard.api.to_core import read_policy
@@ -104,7 +105,9 @@ async def test_step_by_step_the_pods_before_come_back_whoever_has_more(
 ) -> None:
     policy = read_policy(a_policy_object())
     async with await KubernetesApi.connect(str(plane.kubeconfig)) as api:
-        keeper = RolloutKeeper(rollouts=KubernetesRollouts(api), objects=KubernetesObjects(api, SystemClock()))
+        clock, rollouts = SystemClock(), KubernetesRollouts(api)
+        recent = Recent(read=rollouts.read, clock=clock)
+        keeper = RolloutKeeper(rollouts=rollouts, objects=KubernetesObjects(api, clock), recent=recent)
         on = Ground(keeper, kubectl, namespace)
         kubectl.apply(a_deployment(namespace, "old"))
         await eventually(on.come_to({"old": PODS}), 30.0)
@@ -118,7 +121,7 @@ async def test_step_by_step_the_pods_before_come_back_whoever_has_more(
             assert step is not None
             wanted = Rollouts(state=RolloutState.HELD, write=step[0], resize=step[1])
             for _ in range(2):  # a step that is seen twice is one step
-                assert await keeper.write(policy, wanted, read, Instant(0.0))
+                assert await keeper.write(policy, wanted, await keeper.rollouts.read(on.workload), Instant(0.0))
             await eventually(on.come_to(sizes), 30.0)
             writes.append(step[0])
         assert writes == [RolloutWrite.PUT_BACK, RolloutWrite.TAKE_BACK, RolloutWrite.TAKE_BACK]

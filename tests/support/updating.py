@@ -17,8 +17,8 @@ OLD: Final = "image-gen"
 STRAYS: Final = 0.2
 """How far an image's time strays, as requests of one kind do."""
 
-LOADS: Final = "4s"
-"""From a pod's start to its Ready: longer than two passes of the operator."""
+LOADS: Final = "8s"
+"""From a pod's start to its Ready: longer than a few passes of the operator."""
 
 
 @dataclass

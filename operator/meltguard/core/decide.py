@@ -119,7 +119,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         replicas=pods.change,
         rules=parts.loans.rules,
         why=LEARNING if parts.learning else one_line(policy, (level.level, top), measures, seen),
-        next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
+        next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare, seen.plan), now),
         memory=replace(remembered, decided_at=None) if parts.learning else remembered,
         shortage=parts.loans.shortage,
         want=parts.loans.want,

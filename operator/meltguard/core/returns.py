@@ -68,7 +68,7 @@ def spare_since(ebb: Ebb) -> Instant | None:
     """Since when one loan could have gone; None while none could."""
     lent = [node for node in ebb.seen.loans if node.claim and node.claim.step is MoveStep.LENT]
     leaving = any(n.claim and n.claim.step in HOMEWARD for n in ebb.seen.loans)
-    if not lent or leaving or _is_updating(ebb.seen):
+    if not lent or leaving or _is_updating(ebb.seen) or len(lent) <= ebb.seen.plan.least:
         return None
     if not stays_calm_without(ebb, max(_serving_on(ebb.seen, node) for node in lent)):
         return None
@@ -146,7 +146,9 @@ def _leaves_calmly(ebb: Ebb, spare: Instant | None, decided: Mapping[NodeName, I
     capacity = ebb.policy.capacity
     lent = [n for n in ebb.seen.loans if n.claim and n.claim.step is MoveStep.LENT]
     staying = [node for node in lent if decided[node.name].wanted is Wanted.OUT]
-    if capacity is None or not staying or spare is None or ebb.now - spare < capacity.return_after:
+    if capacity is None or len(staying) <= ebb.seen.plan.least or spare is None:
+        return None
+    if ebb.now - spare < capacity.return_after:
         return None
     return max(staying, key=lambda node: _cost(ebb.seen, node)).name
 
