@@ -89,7 +89,8 @@ class Agent:
 class Agents:
     """All agents of the service; follows its pods. `asked` is image units a second for the whole service."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str = SERVICE) -> None:
+        self.service = service
         self.asked = 0.0
         self.waiting = 0.0  # image units in each pod's queue
         self.silent = False  # agents neither answer nor take anything
@@ -116,7 +117,7 @@ class Agents:
         serving = {
             pod["status"]["podIP"]: (pod["metadata"]["uid"], pod["spec"]["containers"][0]["image"])
             for pod in pods
-            if pod["metadata"].get("labels", {}).get("app") == SERVICE and pod["status"].get("podIP")
+            if pod["metadata"].get("labels", {}).get("app") == self.service and pod["status"].get("podIP")
         }
         for ip in [ip for ip, agent in self._agents.items() if serving.get(ip, ("",))[0] != agent.uid]:
             del self._agents[ip]

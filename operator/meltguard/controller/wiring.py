@@ -12,7 +12,6 @@ from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.kubernetes_providers import KubernetesProviders
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.adapters.prometheus import PrometheusMetrics
-from meltguard.clock import SystemClock
 from meltguard.controller.buyer import Buyer
 from meltguard.controller.claimer import Claimer
 from meltguard.controller.events import EventLog
@@ -31,6 +30,7 @@ from meltguard.controller.settings import OperatorSettings
 from meltguard.controller.supervisor import Supervisor
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.units import Epoch, Seconds
+from meltguard.ports import Clock
 
 FLEET_DEAD = Seconds(180.0)
 """A mirror that has been silent for this long will not come back by itself: liveness fails, the pod restarts."""
@@ -42,7 +42,7 @@ class Process:
 
     settings: OperatorSettings
     api: KubernetesApi
-    clock: SystemClock
+    clock: Clock
     telemetry: Telemetry
     fleet: KubernetesFleet
     resources: Resources
@@ -114,6 +114,7 @@ def build_loops(
         buyer=_buyer(term),
         supervisor=process.supervisor,
         tick=process.settings.tick,
+        moves_every=process.settings.moves_every,
     )
 
 
