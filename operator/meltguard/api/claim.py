@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from meltguard.api.wire import MessageModel
-from meltguard.core.fleet import Change, Claim, Drain, MoveStep, Prior
+from meltguard.core.fleet import Change, Claim, Drain, MoveStep, Prior, Stopped
 from meltguard.core.policy import Eviction, OnDeadline, Taint
 from meltguard.core.units import GpuHours, Instant, PoolName, Seconds
 from meltguard.errors import InvalidInput
@@ -51,6 +51,14 @@ class EvictionText(MessageModel):
     fails_jobs: bool
 
 
+class StoppedText(MessageModel):
+    """One work that it breaks off."""
+
+    work: Text
+    hours: float
+    saved: float | None = None
+
+
 class DrainText(MessageModel):
     """How running work leaves this node, and what it was expected to cost."""
 
@@ -59,6 +67,7 @@ class DrainText(MessageModel):
     work_lost: float
     victims: tuple[Text, ...] = ()
     began: float | None = None
+    stopped: tuple[StoppedText, ...] = ()
 
 
 class ClaimText(MessageModel):
@@ -171,6 +180,10 @@ def _read_drain(read: DrainText) -> Drain:
         work_lost=GpuHours(read.work_lost),
         victims=read.victims,
         began=None if read.began is None else Instant(read.began),
+        stopped=tuple(
+            Stopped(work=one.work, hours=GpuHours(one.hours), saved=None if one.saved is None else Instant(one.saved))
+            for one in read.stopped
+        ),
     )
 
 
@@ -181,6 +194,7 @@ def _write_drain(drain: Drain) -> DrainText:
         work_lost=drain.work_lost,
         victims=drain.victims,
         began=drain.began,
+        stopped=tuple(StoppedText(work=one.work, hours=one.hours, saved=one.saved) for one in drain.stopped),
     )
 
 

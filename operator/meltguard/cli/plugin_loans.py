@@ -10,12 +10,15 @@ from meltguard.adapters.kubernetes_fleet import NODES
 from meltguard.cli.plugin_access import Access, As, AsGroup, Context, Form, Kubeconfig, Output, Watch, document
 from meltguard.cli.plugin_text import table
 from meltguard.clock import SystemClock, rfc3339
+from meltguard.controller.books import write_stopped
 from meltguard.controller.policies import changed
 from meltguard.controller.recall import Loans, Recall
 from meltguard.core.fleet import Claim
 from meltguard.core.units import NodeName
 
-COLUMNS = ("POOL", "NODE", "STEP", "POLICY", "SINCE", "UNTIL")
+COLUMNS = ("POOL", "NODE", "STEP", "POLICY", "SINCE", "UNTIL", "STOPPED")
+SHOWN = 2
+"""Works beyond so many are counted."""
 
 
 def loans(
@@ -28,7 +31,7 @@ def loans(
     as_user: As = "",
     as_group: AsGroup = None,
 ) -> None:
-    """What is lent now: by whom, to whom, how far the move is, when it is promised back; -o wide: why."""
+    """What is lent now: by whom, to whom, how far, until when, whose work it stopped; -o wide: why."""
     access = Access(kubeconfig=kubeconfig, context=context, as_user=as_user, as_group=as_group)
 
     async def run() -> None:
@@ -70,9 +73,10 @@ def _formed(found: Loans, form: Form, pool: str | None) -> str:
             return "\n".join(table([(*COLUMNS, "WHY") if wide else COLUMNS, *rows]))
 
 
-def _told(name: NodeName, claim: Claim) -> Mapping[str, str]:
+def _told(name: NodeName, claim: Claim) -> Mapping[str, object]:
     keys = ("pool", "node", "step", "policy", "since", "until")
-    return {**dict(zip(keys, _row(name, claim), strict=True)), "why": claim.why}
+    works = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in write_stopped(claim.stopped)]
+    return {**dict(zip(keys, _row(name, claim)[: len(keys)], strict=True)), "why": claim.why, "stopped": works}
 
 
 def _by_pool(loan: tuple[NodeName, Claim]) -> tuple[str, str]:
@@ -80,4 +84,9 @@ def _by_pool(loan: tuple[NodeName, Claim]) -> tuple[str, str]:
 
 
 def _row(name: NodeName, claim: Claim) -> tuple[str, ...]:
-    return claim.home, name, str(claim.step), claim.policy, rfc3339(claim.since), rfc3339(claim.due)
+    return claim.home, name, str(claim.step), claim.policy, rfc3339(claim.since), rfc3339(claim.due), _stopped(claim)
+
+
+def _stopped(claim: Claim) -> str:
+    told = [f"{one.work} ({one.hours:.1f} GPU-hours)" for one in claim.stopped]
+    return ", ".join(told[:SHOWN]) + (f" and {len(told) - SHOWN} more" if len(told) > SHOWN else "")

@@ -17,6 +17,7 @@ from meltguard.api.policy_status import (
     TrialStatus,
 )
 from meltguard.clock import rfc3339
+from meltguard.controller.books import write_stopped
 from meltguard.controller.conditions import Pass, conditions
 from meltguard.core.decision import FeatureShare, SignalPressure, TierLimit
 from meltguard.core.explain import per_minute, signal_text
@@ -128,6 +129,7 @@ def _loan(node: NodeView, waits_for: str | None) -> LoanStatus:
         since=rfc3339(claim.since),
         promised_return=rfc3339(claim.due),
         why=claim.why or waits_for,
+        stopped=write_stopped(claim.stopped),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from meltguard.core.fleet import Stopped
 from meltguard.core.move_actions import Intent
 from meltguard.core.policy import Capacity, Level, Override, Policy, TierState
 from meltguard.core.providers import Want
@@ -84,6 +85,7 @@ class Borrow:
     to: PoolName
     work_lost: GpuHours = NO_WORK  # unsaved work that its evictions would cost, beyond what is broken off already
     victims: tuple[str, ...] = ()  # the work that they would break off: a gang's name, or `Pod namespace/name`
+    stops: tuple[Stopped, ...] = ()  # the same with what each loses, the most first, where no node before it did
     gang_elsewhere: tuple[str, ...] = ()  # `namespace/name on node`: pods of that work that stop with it
 
 

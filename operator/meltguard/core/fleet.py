@@ -71,6 +71,19 @@ class Change:
     taints_on: tuple[Taint, ...]  # the borrower's
 
 
+MOST_TOLD = 5
+"""Works that are named one by one where a loan says what it stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """One work that a loan breaks off."""
+
+    work: str
+    hours: GpuHours  # unsaved, expected at the claim
+    saved: Instant | None  # its last checkpoint before; None: it never told of one
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
     """How running work leaves, fixed when the node is claimed: a pool edited meanwhile changes no open move."""
@@ -80,6 +93,7 @@ class Drain:
     work_lost: GpuHours  # expected at the claim
     victims: tuple[str, ...]  # the work that is broken off, as harm.work_name calls it
     began: Instant | None = None  # when the first pod was to be evicted; None: nobody was
+    stopped: tuple[Stopped, ...] = ()  # of the victims, the MOST_TOLD that lose most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +114,16 @@ class Claim:
     drain: Drain | None = None  # None: its pool lends idle nodes only
     lent_at: Instant | None = None  # when it opened for the borrower
     why: str = ""  # why it was recalled; empty until then
+
+    @property
+    def stopped(self) -> tuple[Stopped, ...]:
+        """Whose work it has broken off."""
+        return self.drain.stopped if self.drain is not None and self.drain.began is not None else ()
+
+    @property
+    def empties(self) -> bool:
+        """Whether running work is leaving the node for it, or is going to."""
+        return self.drain is not None and bool(self.drain.victims) and self.step in EMPTYING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +221,7 @@ class NodeView:
         return tuple(pod for pod in self.pods if not pod.stays)
 
 
-_EMPTYING = frozenset({MoveStep.CLAIMED, MoveStep.CORDONED, MoveStep.NOTIFIED, MoveStep.DRAINING})
+EMPTYING = frozenset({MoveStep.CLAIMED, MoveStep.CORDONED, MoveStep.NOTIFIED, MoveStep.DRAINING})
 
 
 def pledged_pods(nodes: Iterable[NodeView]) -> tuple[PodView, ...]:
@@ -205,7 +229,7 @@ def pledged_pods(nodes: Iterable[NodeView]) -> tuple[PodView, ...]:
     return tuple(
         pod
         for node in nodes
-        if node.claim is not None and node.claim.drain is not None and node.claim.step in _EMPTYING
+        if node.claim is not None and node.claim.drain is not None and node.claim.step in EMPTYING
         for pod in node.movable_pods
         if not pod.terminating
     )

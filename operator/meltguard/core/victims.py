@@ -6,13 +6,18 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from meltguard.core.fleet import NodeView
-from meltguard.core.harm import Loss, Stakes, leaving, losses, lost_hours
-from meltguard.core.policy import Eviction
+from meltguard.core.harm import HOUR, Loss, Stakes, leaving, losses, lost_hours
+from meltguard.core.policy import Eviction, HarmBounds
 from meltguard.core.preflight import Obstacle, obstacles
 from meltguard.core.units import Gpus, NodeName, PoolName
 
 NOBODY: Final = float("-inf")
 """The priority of work where none is broken off."""
+
+
+LENT_WEIGHS: Final = 0.25
+"""An hour for which each of a lender's GPUs was lent lately weighs like so many hours of work lost: else whoever saves
+its work most often would lend always, and would be taught to save it less often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +28,7 @@ class Place:
     home: PoolName
     turn: int  # the lender's place in borrowFrom; what a provider made comes before all
     eviction: Eviction | None  # None: its pool lends idle nodes only
+    bounds: HarmBounds = field(default_factory=HarmBounds)
     burden: float = 0.0  # hours that each of the lender's GPUs was lent lately
     burden_per_gpu: float = 0.0  # what each further GPU from this lender adds
 
@@ -35,6 +41,7 @@ class Need:
     room: int  # nodes, by the policy
     rooms: Mapping[PoolName, int]  # nodes, by each lender
     priority: int  # of the service: work above it is never broken off
+    emptying: Mapping[PoolName, int] = field(default_factory=dict)  # nodes that open moves empty, by each lender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +97,25 @@ def _next(choice: Choice, untried: Sequence[Place]) -> Place | None:
     open_places = [place for place in untried if given.get(place.home, 0) < choice.need.rooms.get(place.home, 0)]
     costs = _Costs(choice, open_places)
     for place in sorted(open_places, key=costs.of):
-        refusal = _refusal(choice, place)
+        refusal = _refusal(choice, place, costs.harm_of(place))
         if refusal is None:
             return place
         choice.refused[place.node.name] = refusal
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Harm:
+    """What one further node costs, beyond what is broken off already."""
+
+    new: tuple[Loss, ...]
+    hours: float  # GPU-hours of work
+    relief: int  # GPUs
+
+    @property
+    def per_gpu(self) -> float:
+        """Hours of work for each GPU that is relieved."""
+        return self.hours / max(1, self.relief)
 
 
 class _Costs:
@@ -108,19 +129,23 @@ class _Costs:
         self._given = {place.home: _gpus([one for one in choice.taken if one.home == place.home]) for place in places}
 
     def of(self, place: Place) -> tuple[bool, float, float, int, float, int, int, int, NodeName]:
-        """Idle first; by priority; by the work lost for each GPU that relieves; who lent least; the best fit."""
+        """Idle first; by priority; by the work lost for each GPU that relieves and who lent least; the best fit."""
+        node, harm = place.node, self.harm_of(place)
+        priority = max((loss.work.priority for loss in harm.new if not loss.work.broken), default=NOBODY)
+        burden = place.burden + place.burden_per_gpu * self._given[place.home]
+        borne = harm.per_gpu + LENT_WEIGHS * burden
+        order = (bool(node.movable_pods), priority, borne, len(harm.new))
+        return (*order, burden, place.turn, -harm.relief, node.gpus, node.name)
+
+    def harm_of(self, place: Place) -> _Harm:
+        """What taking it too would break off."""
         choice, node = self._choice, place.node
         hit = choice.alone[node.name]
-        new = [loss for loss in hit if loss.work.name not in self._broken]
+        new = tuple(loss for loss in hit if loss.work.name not in self._broken)
         hours = math.fsum(loss.hours for loss in new)
         if len(new) < len(hit):
             hours = lost_hours(choice.stakes, [*choice.nodes, node]) - self._before
-        priority = max((loss.work.priority for loss in new if not loss.work.broken), default=NOBODY)
-        relief = self._relief(node, new)
-        cost = hours / max(1, relief)
-        burden = place.burden + place.burden_per_gpu * self._given[place.home]
-        harm = (bool(node.movable_pods), priority, cost, len(new))
-        return (*harm, burden, place.turn, -relief, node.gpus, node.name)
+        return _Harm(new=new, hours=hours, relief=self._relief(node, new))
 
     def _relief(self, node: NodeView, new: Sequence[Loss]) -> int:
         """GPUs that breaking this work off frees: the node's, and those of nodes that bear nothing else, if wanted."""
@@ -150,13 +175,13 @@ def _gpus(places: Sequence[Place]) -> Gpus:
     return Gpus(sum(place.node.gpus for place in places))
 
 
-BusyRule = Callable[[Choice, Place], Refusal | None]
+BusyRule = Callable[[Choice, Place, _Harm], Refusal | None]
 
 
-def _refusal(choice: Choice, place: Place) -> Refusal | None:
+def _refusal(choice: Choice, place: Place, harm: _Harm) -> Refusal | None:
     if not place.node.movable_pods:
         return None
-    return next((refusal for rule in BUSY_RULES if (refusal := rule(choice, place))), None)
+    return next((refusal for rule in BUSY_RULES if (refusal := rule(choice, place, harm))), None)
 
 
 def in_use(node: NodeView, eviction: Eviction | None) -> str:
@@ -165,12 +190,12 @@ def in_use(node: NodeView, eviction: Eviction | None) -> str:
     return f"is in use by {len(pods)} pods; its pool lends idle nodes only" if pods and eviction is None else ""
 
 
-def _only_idle_nodes_are_lent(_: Choice, place: Place) -> Refusal | None:
+def _only_idle_nodes_are_lent(_: Choice, place: Place, __: _Harm) -> Refusal | None:
     why = in_use(place.node, place.eviction)
     return Refusal(text=why) if why else None
 
 
-def _work_outranks_the_service(choice: Choice, place: Place) -> Refusal | None:
+def _work_outranks_the_service(choice: Choice, place: Place, _: _Harm) -> Refusal | None:
     above = [loss.work for loss in choice.alone[place.node.name] if loss.work.priority > choice.need.priority]
     if not above:
         return None
@@ -178,14 +203,35 @@ def _work_outranks_the_service(choice: Choice, place: Place) -> Refusal | None:
     return Refusal(text=f"runs {top.name} of priority {top.priority}, the service's is {choice.need.priority}")
 
 
-def _gain_is_small(choice: Choice, place: Place) -> Refusal | None:
+def _gain_is_small(choice: Choice, place: Place, _: _Harm) -> Refusal | None:
     gpus = place.node.gpus
     if 2 * choice.left >= gpus:
         return None
     return Refusal(text=f"is in use and has {gpus} GPUs for {choice.left} missing; at least half must be missing")
 
 
-def _pods_cannot_leave(choice: Choice, place: Place) -> Refusal | None:
+def _loss_is_out_of_proportion(choice: Choice, place: Place, harm: _Harm) -> Refusal | None:
+    """However short the wave may be, nobody knows: what it may cost is bounded by what it relieves."""
+    most = place.bounds.per_gpu / HOUR
+    if harm.hours <= most * harm.relief:
+        return None
+    lost = f"would lose {harm.hours:.1f} GPU-hours of work for {harm.relief} of {choice.left} missing GPUs"
+    return Refusal(text=f"{lost}; its pool bears {most:.1f} for each (lending.eviction.maxLossPerGPU)")
+
+
+def _too_many_are_emptied(choice: Choice, place: Place, _: _Harm) -> Refusal | None:
+    """Research notices one node at a time, not a wave."""
+    most, taken = place.bounds.nodes_at_once, [one for one in choice.taken if one.home == place.home]
+    count = choice.need.emptying.get(place.home, 0) + sum(bool(one.node.movable_pods) for one in taken)
+    if count < most:
+        return None
+    return Refusal(
+        text=f"is in use, and pool {place.home} has {count} nodes being emptied, at most {most} may be at a time "
+        "(lending.eviction.maxAtOnce)"
+    )
+
+
+def _pods_cannot_leave(choice: Choice, place: Place, _: _Harm) -> Refusal | None:
     """Budgets must bear what is taken already too."""
     stakes = choice.stakes
     guards = replace(stakes.guards, pledged=(*stakes.guards.pledged, *leaving(choice.nodes)))
@@ -200,5 +246,7 @@ BUSY_RULES: Final[tuple[BusyRule, ...]] = (
     _only_idle_nodes_are_lent,  # the lender's word
     _work_outranks_the_service,
     _gain_is_small,  # harm for little relief
+    _loss_is_out_of_proportion,  # much harm for some relief
+    _too_many_are_emptied,  # the lender's pace
     _pods_cannot_leave,  # nothing is evicted that cannot all go
 )

@@ -7,7 +7,7 @@ from meltguard.api.to_core import PoolObject
 from meltguard.clock import rfc3339
 from meltguard.controller.books import write_books
 from meltguard.controller.pools_status import pool_status
-from meltguard.core.fleet import Drain, MoveStep, NodeView
+from meltguard.core.fleet import Drain, MoveStep, NodeView, Stopped
 from meltguard.core.ledger import Books, closed, ended
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Window, WindowAction
@@ -25,6 +25,8 @@ def a_loan(name: str, hours: float, step: MoveStep = MoveStep.LENT) -> NodeView:
     """Open for so many hours; its evictions cost two GPU-hours."""
     at = (Instant(NOW - hours * HOUR - 60.0), Instant(NOW + HOUR))
     drain = Drain(eviction=EVICTION, deadline=NOW, work_lost=GpuHours(2.0), victims=("Job lab/train",), began=at[0])
+    stopped = (Stopped(work="Job lab/train", hours=GpuHours(2.0), saved=Instant(NOW - 2 * HOUR)),)
+    drain = replace(drain, stopped=stopped)
     claim = new_claim(a_node(name), ("serving/image-gen", "uid"), (a_pool(), a_pool("inference")), at, drain)
     opened = Instant(NOW - hours * HOUR) if step is MoveStep.LENT else None
     return a_node(name, claim=replace(claim, step=step, lent_at=opened))
@@ -46,6 +48,9 @@ def test_each_loan_says_what_it_has_cost_so_far_and_when_it_ends() -> None:
     one, other = said(an_object(), a_loan("gpu-5", 2.6), a_loan("gpu-6", 9.0, MoveStep.DRAINING)).loans
     assert (one.gpu_hours, one.work_lost) == ("20", "2")
     assert (other.gpu_hours, other.work_lost) == ("0", "2")
+    assert [(work.work, work.hours_lost, work.saved_before) for work in one.stopped] == [
+        ("Job lab/train", "2.00", rfc3339(Instant(NOW - 2 * HOUR)))
+    ]
     assert one.promised_return == rfc3339(Instant(NOW + HOUR))
 
 

@@ -7,13 +7,13 @@ import pytest
 
 from meltguard.core.decide import decide
 from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
-from meltguard.core.fleet import Guards, MoveStep, NodeView, PodView
+from meltguard.core.fleet import Guards, MoveStep, NodeView, PodView, Stopped
 from meltguard.core.loans import Found, arriving_gpus, choose_loans
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Mode, Pool
 from meltguard.core.pools import assign
 from meltguard.core.seen import Memory, Snapshot
-from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Pressure, Share, UnitsPerSecond
+from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, Pressure, Share, UnitsPerSecond
 from support.core_values import FREE, PLUS, a_job, a_node, a_pod, a_policy, a_pool, a_snapshot
 from support.drain_world import EVICTION, a_budget
 
@@ -74,6 +74,7 @@ def test_relief_is_explained_against_harm() -> None:
         to=PoolName("inference"),
         work_lost=pytest.approx(2.4),
         victims=("Job lab/train",),
+        stops=(Stopped(work="Job lab/train", hours=GpuHours(borrow.work_lost), saved=Instant(NOW - 18 * 60)),),
     )
     assert answer(rules, "a node fits").text == (
         "gpu-4 of pool research relieves 8 of 12 missing GPUs (67%) for 2.4 GPU-hours of work: "
