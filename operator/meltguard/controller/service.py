@@ -14,11 +14,11 @@ from meltguard.api.signed import SigningKey
 from meltguard.api.to_core import PolicyObject
 from meltguard.clock import rfc3339
 from meltguard.controller.agents import AgentBook
+from meltguard.controller.board import Board
 from meltguard.controller.conditions import Pass, refused_loan
 from meltguard.controller.enforcer import Enforcement, Enforcer
 from meltguard.controller.events import EventLog, Reason, policy_ref
 from meltguard.controller.marks import marks_of
-from meltguard.controller.mover import Board
 from meltguard.controller.observe import Observer, workload_ref
 from meltguard.controller.resources import POLICIES
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
@@ -26,7 +26,6 @@ from meltguard.controller.status import policy_status
 from meltguard.controller.telemetry import Telemetry
 from meltguard.controller.telling import Said, changes, loan_changes
 from meltguard.controller.trials import TrialBook
-from meltguard.core.arbiter import Wish
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision, SetReplicas
 from meltguard.core.fleet import Claim
@@ -115,14 +114,7 @@ class ServiceLoop:
         self._memory = decision.memory
         calm = decision.level is Level.NORMAL and not _limited(decision)
         self._book.calm = calm and found.policy.wait_target >= LONG_POLL_WORTH
-        means.board.intents[found.policy.uid] = decision.intents
-        means.board.wants.pop(found.policy.uid, None)
-        if decision.want is not None:
-            means.board.wants[found.policy.uid] = decision.want
-        means.board.heard(found.policy.uid, decision.as_peer)
-        if decision.borrow:
-            wish = Wish(policy=found.policy, plan=decision.borrow, shortage=decision.shortage)
-            means.board.wanted[found.policy.uid] = wish
+        means.board.decided(found.policy, decision)
         enforcement = (
             self._enforcer.waiting() if decision.learning else await self._enforcer.enforce(found.policy, decision)
         )

@@ -12,6 +12,7 @@ from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.kubernetes_providers import KubernetesProviders
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.adapters.prometheus import PrometheusMetrics
+from meltguard.controller.board import Board
 from meltguard.controller.buyer import Buyer
 from meltguard.controller.claimer import Claimer
 from meltguard.controller.events import EventLog
@@ -19,7 +20,7 @@ from meltguard.controller.leavers import Leavers
 from meltguard.controller.ledger import Ledger
 from meltguard.controller.loops import HolderLoops
 from meltguard.controller.lost_claims import LostClaims
-from meltguard.controller.mover import Board, Mover
+from meltguard.controller.mover import Mover
 from meltguard.controller.observe import Observer, Surroundings
 from meltguard.controller.order_books import OrderBooks
 from meltguard.controller.pools_status import PoolReporter

@@ -7,8 +7,8 @@ import pytest
 
 from meltguard.api.pool_status import LedgerStatus, PoolStatus
 from meltguard.api.to_core import PoolObject
+from meltguard.controller.board import Board
 from meltguard.controller.books import lately_home, lent_by, read_books, write_books
-from meltguard.controller.mover import Board
 from meltguard.core.fleet import Stopped
 from meltguard.core.ledger import Books, PastLoan
 from meltguard.core.units import GpuHours, Instant, NodeName
