@@ -92,6 +92,7 @@ class RivalWorld:
     recalls: dict[PoolName, RecallOrder] = field(default_factory=dict)
     epoch: int = 1
     passes: int = 0
+    pace: Seconds = PACE
 
     @classmethod
     def of(cls, *policies: Policy) -> "RivalWorld":
@@ -152,7 +153,7 @@ class RivalWorld:
         for uid in (*order[turn:], *order[:turn]):
             self._decide(self.services[uid])
         await self.ground.mover.run_once()
-        self.ground.clock.advance(PACE)
+        self.ground.clock.advance(self.pace)
         self.passes += 1
 
     def _decide(self, service: Service) -> None:

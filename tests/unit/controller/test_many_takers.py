@@ -20,7 +20,7 @@ from meltguard.core.loan_rules import REST
 from meltguard.core.pools import loans_of
 from meltguard.core.rest import LONGEST_REST, SHORTEST_REST
 from meltguard.core.sharing import BETWEEN, WAITS
-from meltguard.core.units import Instant, NodeName, PoolName
+from meltguard.core.units import Instant, NodeName, PoolName, Seconds
 from support.rival_world import LENDABLE, PACE, RivalWorld, Service, a_rival
 from support.takers import LENDERS
 
@@ -180,13 +180,14 @@ class ManyTakers(RuleBasedStateMachine):
 
     def _settle(self) -> None:
         began = self.moved_at = self.now
+        self.world.pace = Seconds(2.0 * PACE)
         while self.now - self.moved_at < QUIET:
             assert self.now - began < 2.0 * HOUR, "nodes go round and round"
-            self._pass_for(10.0 * PACE)
+            self._pass_for(6.0 * self.world.pace)
         self._shares_are_as_declared()
 
     def _pass_for(self, seconds: float) -> None:
-        asyncio.run(self._passes(int(seconds / PACE)))
+        asyncio.run(self._passes(int(seconds / self.world.pace)))
 
     async def _passes(self, count: int) -> None:
         for _ in range(count):
@@ -212,7 +213,9 @@ class ManyTakers(RuleBasedStateMachine):
     def _may_begin(self, name: NodeName, uid: str, home: PoolName, since: Instant) -> None:
         lender, back = self.world.pools[home], self.came_home.get(name)
         assert len(lender.at_home) >= lender.floor, f"{home} has {len(lender.at_home)} of {lender.floor}"
-        assert back is None or since - back >= REST - PACE, f"{name} rested {since - (back or 0.0):.0f} s only"
+        assert back is None or since - back >= REST - self.world.pace, (
+            f"{name} rested {since - (back or 0.0):.0f} s only"
+        )
         self.begun[name].append(since)
         lately = sum(since - at < HOUR for at in self.begun[name])
         assert lately <= MOST_MOVES, f"{name} was moved {lately} times within an hour"
