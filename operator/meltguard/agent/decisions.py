@@ -8,7 +8,7 @@ from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import SEEN, Answer, Receive, Scope, Send, problem
 from meltguard.agent.asking import Asking
 from meltguard.agent.caller import CALLER, Caller
-from meltguard.agent.cost import DEFAULT_COST, UNKNOWN_COST, Cost
+from meltguard.agent.cost import DEFAULT_COST, Cost
 from meltguard.agent.grants import NOT_SENT, Grant, Grants
 from meltguard.agent.intake import Intake
 from meltguard.agent.refusal import Refusal
@@ -27,8 +27,8 @@ class Decisions:
 
     def __init__(self, admission: Admission, settings: AgentSettings) -> None:
         self._admission, self._callers = admission, settings.callers
-        self._asking, self._bounds = Asking(settings.callers), settings.decisions
-        self.grants = Grants(admission, Seconds(min(self._bounds.held_within, settings.pace.longest_image)))
+        self._asking = Asking(settings.callers)
+        self.grants = Grants(admission, Seconds(min(settings.decisions.held_within, settings.pace.longest_image)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Decide on one request."""
@@ -39,8 +39,9 @@ class Decisions:
             return
         intake = Intake(receive)
         try:
-            await intake.fill(MOST_READ, self._callers.body_within)
-            await (await self._decide(scope, intake)).send(send, self._admission.load_headers())
+            if not intake.fill_at_once():
+                await intake.fill(MOST_READ, self._callers.body_within)
+            await (await self._decide(scope, intake)).send(send, self._admission.telling.load_headers())
         except TimeoutError:
             await problem(408, "the proxy did not send the request's body in time").send(send)
         except ConnectionError:
@@ -53,7 +54,7 @@ class Decisions:
         if isinstance(outcome, Refusal):
             if SEEN in scope:
                 scope[SEEN].update(outcome.facts())
-            return self._admission.answer(outcome)
+            return self._admission.telling.answer(outcome)
         if SEEN in scope:
             scope[SEEN].update(outcome.visit.facts())
         if intake.gone:
@@ -67,14 +68,13 @@ class Decisions:
         allowance = visit.reservation.allowance if visit.reservation is not None else None
         user = "" if caller.user == caller.address else caller.user
         named = {own.tier_header: str(visit.tier), own.user_header: user, GRANT_HEADER: grant.id}
-        return {**named, **self._admission.fields(visit.rule, allowance)}
+        return {**named, **self._admission.telling.fields(visit.rule, allowance)}
 
     def _unread(self, scope: Scope) -> Cost:
         """What a request costs whose body the proxy keeps to itself."""
         if scope["method"] in WITHOUT_BODY:
             return DEFAULT_COST
-        images = self._bounds.assumed_images
-        return UNKNOWN_COST if images is None else Cost(images=images)
+        return self._asking.unseen
 
     def ended(self, grant_id: str, query: bytes) -> Answer:
         """A proxy or an image server tells that a request has ended: `?status=200&images=2`."""
@@ -90,7 +90,7 @@ class Decisions:
 
     async def close(self) -> None:
         """End what runs."""
-        await self.grants.close()
+        self.grants.close()
 
 
 def _whole(told: Mapping[str, list[str]], name: str) -> int | None:

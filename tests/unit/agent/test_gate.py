@@ -43,7 +43,7 @@ def reason(placed: Placed) -> Reason | None:
 
 def finish(gate: Gate, held: Slot, at: float) -> list[TierName]:
     gate.finish(held, Seconds(at))
-    gate.meter.done(held.units, Seconds(at - held.since))
+    gate.meter.done(held.units, held.since, Seconds(at))
     return [ticket.tier for ticket, _ in gate.advance(Seconds(at))]
 
 
