@@ -44,22 +44,22 @@ NODES = world.research_names("shares", 7)
 
 SURGES: Final = (
     (0.0, FLOOD, CALM),  # the light one alone
-    (3.5, FLOOD, FLOOD),  # the heavy one comes late
-    (16.5, CALM, CALM),  # both ebb
-    (22.5, FLOOD, FLOOD),  # again, at the same time
-    (28.5, THREE_NODES, FLOOD),  # after the recall: the light one has priority now, and wants less
+    (3.0, FLOOD, FLOOD),  # the heavy one comes late
+    (15.5, CALM, CALM),  # both ebb
+    (21.5, FLOOD, FLOOD),  # again, at the same time
+    (29.5, THREE_NODES, FLOOD),  # after the recall: the light one has priority now, and wants less
 )
 """At which of the law's minutes the light and the heavy service are asked for how much."""
 
-RECALL_AT, ENDS_AT = 26.5, 35.5
+RECALL_AT, ENDS_AT = 27.5, 36.5
 
 SHARES: Final = (
-    ("who is alone has everything", 2.5, 3.5, (6.0, 0.0)),
-    ("who came late has its share", 14.5, 16.5, (2.0, 4.0)),
-    ("after the ebb all are home", 22.0, 22.5, (0.0, 0.0)),
-    ("who come together share at once", 24.0, 26.5, (2.0, 4.0)),
-    ("after a recall the lender is left alone", 28.5, 31.5, (0.0, 0.0)),
-    ("priority comes before weight", 34.0, 35.5, (3.0, 3.0)),
+    ("who is alone has everything", 2.0, 3.0, (6.0, 0.0)),
+    ("who came late has its share", 14.0, 15.5, (2.0, 4.0)),
+    ("after the ebb all are home", 21.0, 21.5, (0.0, 0.0)),
+    ("who come together have their shares soon", 26.0, 27.5, (2.0, 4.0)),
+    ("after a recall the lender is left alone", 29.5, 32.5, (0.0, 0.0)),
+    ("priority comes before weight", 35.0, 36.5, (3.0, 3.0)),
 )
 """Between two minutes, the nodes of the light and of the heavy service on the average."""
 
@@ -112,7 +112,7 @@ class Fight:
         order = RecallText(before=rfc3339(self.clock.now()), reason="a paper is due")
         lender = path_of(world.a_pool("research", {}))
         await self.found.admin.merge(lender, {"metadata": {"annotations": {RECALL_ANNOTATION: write_recall(order)}}})
-        await self.found.admin.merge(path_of(POLICIES[0]), {"spec": {"capacity": {"priority": 10}}})
+        await self.found.admin.merge(path_of(POLICIES[0]), {"spec": {"capacity": {"priority": 50}}})
 
     async def run(self) -> float:
         """The half hour; in which minute of the clock's it began."""
