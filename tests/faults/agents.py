@@ -144,7 +144,8 @@ class Agent:
 class Agents:
     """All agents of the service; follows its pods. `asked` is image units a second for the whole service."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str = SERVICE) -> None:
+        self.service = service
         self.asked = 0.0
         self.waiting = 0.0  # image units in each pod's queue
         self.silent = False  # agents neither answer nor take anything
@@ -190,7 +191,7 @@ class Agents:
         serving = {
             pod["status"]["podIP"]: (pod["metadata"]["uid"], pod["spec"]["containers"][0]["image"])
             for pod in pods
-            if pod["metadata"].get("labels", {}).get("app") == SERVICE and pod["status"].get("podIP")
+            if pod["metadata"].get("labels", {}).get("app") == self.service and pod["status"].get("podIP")
         }
         now = time.monotonic()
         self._seen = {uid: self._seen.get(uid, now) for uid, _ in serving.values()}

@@ -17,6 +17,7 @@ import yaml
 
 from faults import world
 from faults.agents import Agents
+from faults.fast_clock import FastClock
 from faults.process import Launch, OperatorProcess
 from faults.proxy import Proxy, door
 from faults.rest import Admin
@@ -62,6 +63,7 @@ class Operators:
     directory: Path
     doors: Sequence[str] = ("first",)
     source: Path | None = None
+    clock: FastClock | None = None  # None: the machine's
 
 
 @asynccontextmanager
@@ -134,6 +136,7 @@ def _launch(plane: Plane, told: Operators, ends: tuple[str, str], name: str) -> 
         listen=listen,
         log=told.directory / f"{name}.log",
         source=told.source,
+        clock=told.clock,
     )
 
 

@@ -13,10 +13,13 @@ from typing import Final
 
 import aiohttp
 
+from faults.fast_clock import FastClock
 from meltguard.localcluster.launching import launched
 
 RESTART_AFTER: Final = 0.2
 """Seconds; a kubelet's first restart comes at once."""
+
+TESTS: Final = Path(__file__).resolve().parent.parent
 
 STOP_LIMIT: Final = 10.0
 """Seconds from SIGTERM to the end: matrix row 15."""
@@ -37,11 +40,12 @@ class Launch:
     listen: str  # host:port
     log: Path
     source: Path | None = None  # another source tree than the checkout's, for mutants
+    clock: FastClock | None = None  # None: the machine's
 
     def command(self) -> list[str]:
         """The chart's own arguments."""
         command = [
-            *(sys.executable, "-P", "-c", "from meltguard.cli.main import app; app()", "operator"),
+            *(sys.executable, "-P", *self._entry()),
             f"--namespace={self.namespace}",
             *("--lease=meltguard", f"--config={self.config}", f"--signing-keys={self.keys}"),
             *(f"--listen={self.listen}", f"--identity={self.listen}"),
@@ -51,8 +55,19 @@ class Launch:
     def environment(self) -> Mapping[str, str]:
         """What the process finds; KUBECONFIG points at the proxy."""
         kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        path = {"PYTHONPATH": str(self.source)} if self.source else {}
-        return {**kept, **path, "KUBECONFIG": str(self.kubeconfig), "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**kept, **self._path(), "KUBECONFIG": str(self.kubeconfig), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def _entry(self) -> list[str]:
+        """Production has no way to another clock than the machine's: that is a program of the tests' own."""
+        if self.clock is None:
+            return ["-c", "from meltguard.cli.main import app; app()", "operator"]
+        return ["-m", "faults.fast_operator", f"--began={self.clock.began}", f"--rate={self.clock.rate}"]
+
+    def _path(self) -> Mapping[str, str]:
+        places = [str(self.source)] if self.source else []
+        if self.clock is not None:
+            places += [str(TESTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        return {"PYTHONPATH": os.pathsep.join(place for place in places if place)} if places else {}
 
 
 @dataclass(slots=True)

@@ -75,22 +75,22 @@ def namespaces() -> list[Object]:
     ]
 
 
-def deployment() -> Object:
+def deployment(name: str = SERVICE, pool: str = "inference") -> Object:
     """Two serving pods, one a node."""
-    labels = {"app": SERVICE}
+    labels = {"app": name}
     resources = {"limits": {"nvidia.com/gpu": str(GPUS)}}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": SERVICE, "namespace": SERVING},
+        "metadata": {"name": name, "namespace": SERVING},
         "spec": {
             "replicas": SERVERS,
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
-                    "nodeSelector": {POOL_KEY: "inference"},
-                    "tolerations": tolerating("inference"),
+                    "nodeSelector": {POOL_KEY: pool},
+                    "tolerations": tolerating(pool),
                     "terminationGracePeriodSeconds": 1,
                     "containers": [{"name": "server", "image": "image-gen", "resources": resources}],
                 },
@@ -117,7 +117,7 @@ def a_pool(name: str, more: Mapping[str, Any]) -> Object:
     return {"apiVersion": "meltguard.io/v1alpha1", "kind": "GPUPool", "metadata": {"name": name}, "spec": spec}
 
 
-def a_policy(shape: Shape, name: str = SERVICE) -> Object:
+def a_policy(shape: Shape, name: str = SERVICE, service: str = SERVICE) -> Object:
     """Borrows at once, returns soon; its law's clock runs forty times as fast as usual (the wait target says so)."""
     wait = {"name": "wait", "preset": "agent-wait", "calm": "50ms", "target": "100ms", "critical": "300ms"}
     return {
@@ -127,9 +127,9 @@ def a_policy(shape: Shape, name: str = SERVICE) -> Object:
         "spec": {
             "mode": shape.mode,
             "service": {
-                "selector": {"matchLabels": {"app": SERVICE}},
+                "selector": {"matchLabels": {"app": service}},
                 "agentPort": AGENT_PORT,
-                "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": SERVICE},
+                "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": service},
                 "gpusPerPod": GPUS,
             },
             "metrics": {"source": "default", "signals": [wait]},

@@ -178,6 +178,8 @@ def test_a_bare_lender_is_filled_in(resources: CustomResources) -> None:
         "maxLoanDuration": "24h",
         "borrowers": {"namespaceSelector": {"matchLabels": {}}},
         "eviction": {
+            "maxAtOnce": 4,
+            "maxLossPerGPU": "24h",
             "notice": "2m",
             "minimumRuntime": "30m",
             "deadline": "10m",

@@ -6,15 +6,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from meltguard.api.claim import write_claim
 from meltguard.api.recall import RECALL_ANNOTATION, read_recall
-from meltguard.core.fleet import CLAIM_ANNOTATION
+from meltguard.core.fleet import CLAIM_ANNOTATION, Drain
 from meltguard.core.seen import RecallOrder
+from meltguard.core.stopped import Stopped
+from meltguard.core.units import GpuHours, Instant
 from meltguard.localcluster.plane import Plane
 from support.custom_resources import CustomResources, installed
+from support.drain_world import EVICTION
 from support.objects import a_pool_object
 from support.operators import a_gpu_node, lend, seen
 from support.plane import Kubectl
@@ -164,10 +169,27 @@ def test_nothing_lent_is_nothing_to_recall(plane: Plane) -> None:
 @pytest.mark.parametrize("pool", [(), ("research",)], ids=["all pools", "one pool"])
 def test_loans_are_a_table(plane: Plane, pool: tuple[str, ...]) -> None:
     head, *lines = plugin(plane, "loans", *pool).stdout.splitlines()
-    assert head.split() == ["POOL", "NODE", "STEP", "POLICY", "SINCE", "UNTIL"]
+    assert head.split() == ["POOL", "NODE", "STEP", "POLICY", "SINCE", "UNTIL", "STOPPED"]
     assert [line.split()[:4] for line in lines] == [
         ["research", "recall-1", "Lent", "serving/image-gen"],
         ["research", "recall-2", "Lent", "serving/image-gen"],
+    ]
+
+
+def test_a_loan_says_whose_work_it_stopped(plane: Plane, kubectl: Kubectl) -> None:
+    claim = seen(kubectl, "recall-2").claim
+    assert claim is not None
+    stopped = (Stopped(work="Job lab/train", hours=GpuHours(2.375), saved=Instant(1_780_000_000.0)),)
+    at = claim.since
+    drain = Drain(eviction=EVICTION, deadline=at, work_lost=GpuHours(2.375), victims=(), began=at, stopped=stopped)
+    text = write_claim(replace(claim, drain=drain))
+    kubectl("annotate", "node", "recall-2", f"{CLAIM_ANNOTATION}={text}", "--overwrite")
+    lines = plugin(plane, "loans").stdout.splitlines()
+    assert [line.endswith("Job lab/train (2.4 GPU-hours)") for line in lines] == [False, False, True]
+    told = json.loads(plugin(plane, "loans", "-o", "json").stdout)
+    assert [one["stopped"] for one in told] == [
+        [],
+        [{"work": "Job lab/train", "hoursLost": "2.38", "savedBefore": "2026-05-28T20:26:40Z"}],
     ]
 
 

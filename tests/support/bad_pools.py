@@ -91,6 +91,14 @@ BAD_POOLS: Final[dict[str, Bad]] = {
         "minimumRuntime must be a duration",
         {f"{LENDING}.eviction.minimumRuntime": "30"},
     ),
+    "a loss that is no duration": Bad(
+        f"{LENDING}.eviction.maxLossPerGPU",
+        "maxLossPerGPU must be a duration",
+        {f"{LENDING}.eviction.maxLossPerGPU": "many"},
+    ),
+    "no node at once": Bad(
+        f"{LENDING}.eviction.maxAtOnce", "greater than or equal to 1", {f"{LENDING}.eviction.maxAtOnce": 0}
+    ),
     "a deadline of nothing": Bad(
         f"{LENDING}.eviction.deadline", "deadline must be a duration from 1s", {f"{LENDING}.eviction.deadline": "0s"}
     ),

@@ -5,10 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from meltguard.core.fleet import FleetView, Guards, NodeView, PodView, pledged_pods
+from meltguard.core.fleet import FleetView, Guards, NodeView, PodView
 from meltguard.core.grant import Grant, GrantKind
 from meltguard.core.load import AgentCounters
 from meltguard.core.metrics import MetricAnswer, MetricSample
+from meltguard.core.pledged import pledged_pods
 from meltguard.core.policy import Signal
 from meltguard.core.units import Gpus, Instant, NodeName, PodUid, Revision, Seconds, Units
 from meltguard.errors import InvalidInput, Unavailable

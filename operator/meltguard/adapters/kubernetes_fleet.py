@@ -13,7 +13,8 @@ from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_list import read_all
 from meltguard.adapters.pod_shape import read_pod
 from meltguard.adapters.reflector import USUAL, Changes, Reflector, Resource, Timing
-from meltguard.core.fleet import Budget, FleetView, Guards, Job, NodeView, PodView, pledged_pods
+from meltguard.core.fleet import Budget, FleetView, Guards, Job, NodeView, PodView
+from meltguard.core.pledged import pledged_pods
 from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import Unavailable
 from meltguard.ports import Clock

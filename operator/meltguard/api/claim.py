@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from meltguard.api.wire import MessageModel
 from meltguard.core.fleet import Change, Claim, Drain, MoveStep, Prior
 from meltguard.core.policy import Eviction, OnDeadline, Taint
+from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Instant, PoolName, Seconds
 from meltguard.errors import InvalidInput
 
@@ -51,6 +52,14 @@ class EvictionText(MessageModel):
     fails_jobs: bool
 
 
+class StoppedText(MessageModel):
+    """One work that it breaks off."""
+
+    work: Text
+    hours: float
+    saved: float | None = None
+
+
 class DrainText(MessageModel):
     """How running work leaves this node, and what it was expected to cost."""
 
@@ -59,6 +68,7 @@ class DrainText(MessageModel):
     work_lost: float
     victims: tuple[Text, ...] = ()
     began: float | None = None
+    stopped: tuple[StoppedText, ...] = ()
 
 
 class ClaimText(MessageModel):
@@ -174,6 +184,10 @@ def _read_drain(read: DrainText) -> Drain:
         work_lost=GpuHours(read.work_lost),
         victims=read.victims,
         began=None if read.began is None else Instant(read.began),
+        stopped=tuple(
+            Stopped(work=one.work, hours=GpuHours(one.hours), saved=None if one.saved is None else Instant(one.saved))
+            for one in read.stopped
+        ),
     )
 
 
@@ -184,6 +198,7 @@ def _write_drain(drain: Drain) -> DrainText:
         work_lost=drain.work_lost,
         victims=drain.victims,
         began=drain.began,
+        stopped=tuple(StoppedText(work=one.work, hours=one.hours, saved=one.saved) for one in drain.stopped),
     )
 
 

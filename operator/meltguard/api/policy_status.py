@@ -8,6 +8,7 @@ from meltguard.api.conditions import Conditions
 from meltguard.api.fields import Clipped, ListMap, Moment
 from meltguard.api.levels import LevelName
 from meltguard.api.memory import MAX_MEMORY_BYTES
+from meltguard.api.stopped import StoppedWorks
 from meltguard.api.wire import MessageModel
 from meltguard.core.fleet import MoveStep
 from meltguard.core.policy import Mode, TierState
@@ -150,6 +151,8 @@ class LoanStatus(MessageModel):
     """What the service lacked when it was borrowed, or why it goes home."""
     waits_for: Said | None = None
     """What its move waits for."""
+    stopped: StoppedWorks = ()
+    """Whose work it broke off, the five that lost most."""
 
 
 class Laggard(MessageModel):

@@ -134,6 +134,13 @@ class EvictionSpec(RuledModel):
     """How long after the claim a node must be empty."""
     on_deadline: OnDeadline = OnDeadline.GIVE_UP
     """GiveUp restores the node and tries another. SkipNotice evicts the rest at once, still within their budgets."""
+    max_at_once: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Most of the pool's nodes that are being emptied at a time; idle nodes do not count."""
+    max_loss_per_gpu: Annotated[str, fields.duration("maxLossPerGPU", "0s", "8760h")] = Field(
+        default="24h", alias="maxLossPerGPU"
+    )
+    """Most work that may be lost for each GPU that the borrower is relieved of, as time of one GPU since it was saved.
+    Small relief for much work is refused by it. A pod's own loss counts 24h at most, unless its Job fails."""
     local_data: Sacrifice = Sacrifice.KEEP
     """Pods with data on the node's disk (emptyDir that is not memory, hostPath). Keep: their node is not borrowed."""
     last_retry: Sacrifice = Sacrifice.KEEP

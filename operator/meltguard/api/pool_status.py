@@ -7,6 +7,7 @@ from pydantic import Field
 from meltguard.api.conditions import Conditions
 from meltguard.api.fields import ATOMIC, Clipped, ListMap, Moment
 from meltguard.api.provider_status import ProviderStatus
+from meltguard.api.stopped import StoppedWorks
 from meltguard.api.wire import MessageModel
 from meltguard.core.fleet import MoveStep
 from meltguard.core.policy import WindowAction
@@ -44,6 +45,8 @@ class PoolLoan(MessageModel):
     """Whole GPU-hours that the borrower has had so far."""
     work_lost: Annotated[str, Clipped(32)] | None = None
     """Whole GPU-hours of unsaved work that its evictions cost."""
+    stopped: StoppedWorks = ()
+    """Whose work it broke off, the five that lost most."""
     node_uid: Annotated[str, Clipped(64)] | None = None
     """The node's uid: another node of the same name owes nothing."""
     way_home: Annotated[str, Clipped(16384)] | None = None
@@ -69,6 +72,8 @@ class PastLoanStatus(MessageModel):
     """GPU-hours of unsaved work that its evictions cost."""
     why: Annotated[str, Clipped(512)]
     """Why it ended."""
+    stopped: StoppedWorks = ()
+    """Whose work it broke off, the five that lost most."""
 
 
 class LedgerStatus(MessageModel):

@@ -24,6 +24,7 @@ from meltguard.core.policy import (
     Capacity,
     Eviction,
     Feature,
+    HarmBounds,
     Lending,
     Level,
     OnDeadline,
@@ -271,6 +272,10 @@ def _eviction(spec: EvictionSpec) -> Eviction:
     )
 
 
+def _bounds(spec: EvictionSpec) -> HarmBounds:
+    return HarmBounds(per_gpu=read.parse_duration(spec.max_loss_per_gpu), nodes_at_once=spec.max_at_once)
+
+
 def _lending(spec: LendingSpec) -> Lending:
     count, share = (spec.floor, Share(0.0)) if isinstance(spec.floor, int) else (0, read.parse_share(spec.floor))
     return Lending(
@@ -280,6 +285,7 @@ def _lending(spec: LendingSpec) -> Lending:
         max_duration=read.parse_duration(spec.max_loan_duration),
         borrower_labels=spec.borrowers.namespace_selector.match_labels,
         eviction=_eviction(spec.eviction) if spec.eviction else None,
+        bounds=_bounds(spec.eviction) if spec.eviction else HarmBounds(),
         windows=tuple(_window(one, WindowAction(one.action)) for one in spec.windows),
     )
 

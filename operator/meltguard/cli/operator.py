@@ -10,6 +10,7 @@ import typer
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
+from meltguard.clock import SystemClock
 from meltguard.controller.process import run_operator
 from meltguard.controller.settings import OperatorSettings, load_config, load_keys
 from meltguard.errors import InvalidInput
@@ -41,7 +42,7 @@ def operator(
         keys=load_keys(signing_keys),
         identity=identity,
     )
-    raise typer.Exit(asyncio.run(run_operator(settings)))
+    raise typer.Exit(asyncio.run(run_operator(settings, SystemClock())))
 
 
 def parse_address(text: str) -> tuple[str, int]:

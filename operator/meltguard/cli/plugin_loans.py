@@ -11,12 +11,15 @@ from meltguard.cli.plugin_access import Access, Form, Output, Watch, document
 from meltguard.cli.plugin_flags import on_cluster
 from meltguard.cli.plugin_text import table
 from meltguard.clock import SystemClock, rfc3339
+from meltguard.controller.books import write_stopped
 from meltguard.controller.policies import changed
 from meltguard.controller.recall import Loans, Recall
 from meltguard.core.fleet import Claim
 from meltguard.core.units import NodeName
 
-COLUMNS = ("POOL", "NODE", "STEP", "POLICY", "SINCE", "UNTIL")
+COLUMNS = ("POOL", "NODE", "STEP", "POLICY", "SINCE", "UNTIL", "STOPPED")
+SHOWN = 2
+"""Works beyond so many are counted."""
 
 
 @on_cluster
@@ -27,7 +30,7 @@ def loans(
     output: Output = Form.TABLE,
     watch: Watch = False,
 ) -> None:
-    """What is lent now: by whom, to whom, how far the move is, when it is promised back; -o wide: why."""
+    """What is lent now: by whom, to whom, how far, until when, whose work it stopped; -o wide: why."""
 
     async def run() -> None:
         async with access.api() as api:
@@ -68,9 +71,10 @@ def _formed(found: Loans, form: Form, pool: str | None) -> str:
             return "\n".join(table([(*COLUMNS, "WHY") if wide else COLUMNS, *rows]))
 
 
-def _told(name: NodeName, claim: Claim) -> Mapping[str, str]:
+def _told(name: NodeName, claim: Claim) -> Mapping[str, object]:
     keys = ("pool", "node", "step", "policy", "since", "until")
-    return {**dict(zip(keys, _row(name, claim), strict=True)), "why": claim.why}
+    works = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in write_stopped(claim.stopped)]
+    return {**dict(zip(keys, _row(name, claim)[: len(keys)], strict=True)), "why": claim.why, "stopped": works}
 
 
 def _by_pool(loan: tuple[NodeName, Claim]) -> tuple[str, str]:
@@ -78,4 +82,9 @@ def _by_pool(loan: tuple[NodeName, Claim]) -> tuple[str, str]:
 
 
 def _row(name: NodeName, claim: Claim) -> tuple[str, ...]:
-    return claim.home, name, str(claim.step), claim.policy, rfc3339(claim.since), rfc3339(claim.due)
+    return claim.home, name, str(claim.step), claim.policy, rfc3339(claim.since), rfc3339(claim.due), _stopped(claim)
+
+
+def _stopped(claim: Claim) -> str:
+    told = [f"{one.work} ({one.hours:.1f} GPU-hours)" for one in claim.stopped]
+    return ", ".join(told[:SHOWN]) + (f" and {len(told) - SHOWN} more" if len(told) > SHOWN else "")

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping
 
 from meltguard.api.pool_status import LedgerStatus, PastLoanStatus, PoolStatus
 from meltguard.api.quantities import parse_instant
+from meltguard.api.stopped import StoppedWork
 from meltguard.api.to_core import PoolObject
 from meltguard.clock import rfc3339
 from meltguard.core.ledger import Books, PastLoan, lent_lately
+from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Instant, NodeName, PoolName
 from meltguard.errors import InvalidInput
 
@@ -32,6 +34,7 @@ def read_books(status: PoolStatus) -> Books:
                 gpu_hours=_hours(one.gpu_hours),
                 work_lost=_hours(one.work_lost),
                 why=one.why,
+                stopped=tuple(_read_stopped(work) for work in one.stopped),
             )
             for one in read.recent
         ),
@@ -76,10 +79,28 @@ def write_books(books: Books) -> LedgerStatus:
                 gpu_hours=f"{one.gpu_hours:.3f}",
                 work_lost=f"{one.work_lost:.3f}",
                 why=one.why,
+                stopped=write_stopped(one.stopped),
             )
             for one in books.recent
         ),
     )
+
+
+def write_stopped(stopped: Iterable[Stopped]) -> tuple[StoppedWork, ...]:
+    """Hours to a hundredth, times to the second."""
+    return tuple(
+        StoppedWork(
+            work=one.work,
+            hours_lost=f"{one.hours:.2f}",
+            saved_before=None if one.saved is None else rfc3339(one.saved),
+        )
+        for one in stopped
+    )
+
+
+def _read_stopped(one: StoppedWork) -> Stopped:
+    saved = None if one.saved_before is None else parse_instant(one.saved_before)
+    return Stopped(work=one.work, hours=_hours(one.hours_lost), saved=saved)
 
 
 def _hours(text: str) -> GpuHours:

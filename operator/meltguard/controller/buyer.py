@@ -12,9 +12,9 @@ from typing import Protocol
 from meltguard.api.provider_status import ProviderStatus
 from meltguard.api.provider_terms import calendar_of
 from meltguard.api.to_core import PoolObject
+from meltguard.controller.board import Board
 from meltguard.controller.events import EventLog, Reason, pool_ref
 from meltguard.controller.lost_claims import LostClaims
-from meltguard.controller.mover import Board
 from meltguard.controller.order_books import ReadPool
 from meltguard.controller.provider_books import read_books, write_books
 from meltguard.controller.resources import CustomResources

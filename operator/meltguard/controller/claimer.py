@@ -8,11 +8,12 @@ from meltguard.api.windows import lending_hours
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.resources import CustomResources
 from meltguard.core.decision import Borrow
-from meltguard.core.fleet import Claim, Drain, NodeView, PodView, pledged_pods
+from meltguard.core.fleet import Claim, Drain, NodeView, PodView
 from meltguard.core.moves import new_claim
 from meltguard.core.node_rules import unfit
+from meltguard.core.pledged import pledged_pods
 from meltguard.core.policy import Lending, Policy, Pool
-from meltguard.core.pools import assign, loans_of
+from meltguard.core.pools import PoolView, assign, loans_of
 from meltguard.core.preflight import obstacles
 from meltguard.core.units import Instant
 from meltguard.ports import Census, Clock, Fleet
@@ -62,19 +63,23 @@ class Claimer:
         lending = home.lending
         if lending is None:
             return f"pool {home.name} does not lend"
-        if why := await self._occupied(node, lending, taken, now):
+        lender = assign(list(pools.values()), [*others, node])[home.name]
+        if why := await self._occupied(node, lender, taken, now):
             return why
         drain = _drain(lending, borrow, now)
         at = (now, Instant(now + lending.max_duration))
         claim = new_claim(node, (policy.key, policy.uid), (home, to), at, drain)
         return Ready(node=node, claim=replace(claim, cause=borrow.cause))
 
-    async def _occupied(self, node: NodeView, lending: Lending, taken: Sequence[NodeView], now: Instant) -> str:
+    async def _occupied(self, node: NodeView, lender: PoolView, taken: Sequence[NodeView], now: Instant) -> str:
         """Why the node's pods cannot all go; nothing is claimed that cannot be emptied."""
         if not node.movable_pods:
             return ""
-        if lending.eviction is None:
+        lending = lender.pool.lending
+        if lending is None or lending.eviction is None:
             return f"it is in use by {len(node.movable_pods)} pods, and its pool lends idle nodes only"
+        if lender.emptying >= lending.bounds.nodes_at_once:
+            return f"pool {lender.pool.name} has {lender.emptying} nodes being emptied, and more would be too many"
         read = await self.fleet.guards(frozenset(pod.namespace for pod in node.movable_pods))
         guards = replace(read, pledged=pledged_pods(self._others(node, taken)))
         found = obstacles(node, lending.eviction, guards, now)
@@ -126,4 +131,5 @@ def _drain(lending: Lending, borrow: Borrow, now: Instant) -> Drain | None:
         deadline=Instant(now + lending.eviction.deadline),
         work_lost=borrow.work_lost,
         victims=borrow.victims[:32],
+        stopped=borrow.stops,
     )

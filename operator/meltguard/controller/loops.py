@@ -20,7 +20,6 @@ from meltguard.ports import Fleet
 log = logging.getLogger(__name__)
 
 ROLL_CALL = Seconds(2.0)
-MOVES_EVERY = Seconds(1.0)
 POOLS_EVERY = Seconds(2.0)
 PROVIDERS_EVERY = Seconds(2.0)
 STRAYS_EVERY = Seconds(30.0)
@@ -43,6 +42,7 @@ class HolderLoops:
     buyer: Buyer
     supervisor: Supervisor
     tick: Seconds
+    moves_every: Seconds
     services: dict[str, ServiceLoop] = field(default_factory=dict)  # by policy uid
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     vanished: dict[str, Seconds] = field(default_factory=dict)  # policy uid to when it was missed first
@@ -57,7 +57,7 @@ class HolderLoops:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 group.create_task(self.supervisor.run("roll-call", self._roll_call, ROLL_CALL, self.bell))
-                group.create_task(self.supervisor.run("moves", self.mover.run_once, MOVES_EVERY))
+                group.create_task(self.supervisor.run("moves", self.mover.run_once, self.moves_every))
                 group.create_task(self.supervisor.run("pools", self.pools.run_once, POOLS_EVERY))
                 group.create_task(self.supervisor.run("providers", self.buyer.run_once, PROVIDERS_EVERY))
                 group.create_task(self.supervisor.run("rollouts", self._resume_strays, STRAYS_EVERY))

@@ -1,17 +1,17 @@
 """Carries claims forward: one loop over all claimed nodes, whoever they are for, and the only writer of nodes."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from meltguard.controller.board import Board
 from meltguard.controller.claimer import Claimer, pledged_before
 from meltguard.controller.events import EventLog, Reason, node_ref, policy_ref
 from meltguard.controller.leavers import Leavers
 from meltguard.controller.lost_claims import Known, LostClaims
 from meltguard.controller.resources import CustomResources
 from meltguard.controller.telemetry import Telemetry
-from meltguard.core.arbiter import Wish, arbitrate
+from meltguard.core.arbiter import arbitrate
 from meltguard.core.decision import Borrow
 from meltguard.core.draining import untold
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
@@ -20,9 +20,7 @@ from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Notify
 from meltguard.core.moves import next_action, put_back
 from meltguard.core.node_shape import is_home
 from meltguard.core.policy import Policy
-from meltguard.core.providers import Want
-from meltguard.core.sharing import FRESH, Peer
-from meltguard.core.units import Epoch, Instant, NodeName, PodUid
+from meltguard.core.units import Epoch, NodeName, PodUid
 from meltguard.errors import Conflict, Fenced, MeltguardError, Unavailable
 from meltguard.ports import Clock, Fleet, NodeMoves, PodWrites
 
@@ -39,49 +37,6 @@ class Books(Protocol):
     async def close(self, node: NodeView, claim: Claim) -> None:
         """Write a loan down, once, however often this is called. Raises Conflict or Unavailable: try again."""
         ...
-
-
-@dataclass(slots=True)
-class Board:
-    """What the services' decisions ask of nodes; the mover reads it."""
-
-    intents: dict[str, Mapping[NodeName, Intent]] = field(default_factory=dict)  # by policy uid
-    wanted: dict[str, Wish] = field(default_factory=dict)  # by policy uid
-    wants: dict[str, Want] = field(default_factory=dict)  # what providers are asked for, by policy uid
-    rested: dict[str, Instant] = field(default_factory=dict)  # node name to when it came home
-    waits: dict[NodeName, str] = field(default_factory=dict)  # what a claimed node is waiting for
-    peers: dict[str, Peer] = field(default_factory=dict)  # services that want nodes, by policy uid
-
-    def remember(self, rested: Mapping[str, Instant]) -> None:
-        """What was written down before this process began: a rest does not end with who granted it."""
-        for node, at in rested.items():
-            self.rested[node] = max(at, self.rested.get(node, at))
-
-    def came_home(self, node: NodeName, policy_uid: str, at: Instant) -> None:
-        """What was wanted of the node is done: it must not be asked of its next loan."""
-        self.rested[node] = at
-        left = {name: intent for name, intent in self.intents.get(policy_uid, {}).items() if name != node}
-        self.intents[policy_uid] = left
-
-    def heard(self, policy_uid: str, peer: Peer | None) -> None:
-        """What a service wants now; None: nothing. Whoever goes on finding none waits since the first time."""
-        before = self.peers.pop(policy_uid, None)
-        if peer is None:
-            return
-        goes_on = before is not None and before.finds_none and peer.finds_none
-        self.peers[policy_uid] = replace(peer, since=before.since) if before and goes_on else peer
-
-    def others(self, policy_uid: str, now: Instant) -> tuple[Peer, ...]:
-        """What all the other services want, as far as they said so lately."""
-        said = ((uid, peer) for uid, peer in sorted(self.peers.items()) if uid != policy_uid)
-        return tuple(peer for _, peer in said if now - peer.at <= FRESH)
-
-    def forget(self, policy_uid: str) -> None:
-        """The policy is gone: its nodes go home by that."""
-        self.intents.pop(policy_uid, None)
-        self.wanted.pop(policy_uid, None)
-        self.wants.pop(policy_uid, None)
-        self.peers.pop(policy_uid, None)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from meltguard.api.pool_status import NodeCounts, PoolLoan, PoolStatus, WindowSt
 from meltguard.api.to_core import PoolObject
 from meltguard.api.windows import lending_hours, next_spans
 from meltguard.clock import rfc3339
-from meltguard.controller.books import read_books
+from meltguard.controller.books import read_books, write_stopped
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.provider_books import read_books as read_bought
 from meltguard.controller.resources import POOLS, CustomResources
@@ -103,6 +103,7 @@ def _loan(node: NodeView, claim: Claim, at: Instant) -> PoolLoan:
         promised_return=rfc3339(claim.due),
         gpu_hours=_whole(so_far.gpu_hours),
         work_lost=_whole(so_far.work_lost),
+        stopped=write_stopped(so_far.stopped),
         node_uid=node.uid,
         way_home=write_claim(claim),
     )

@@ -16,7 +16,6 @@ from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_lease import LeaseElection, LeaseName
 from meltguard.adapters.prometheus import PrometheusMetrics
-from meltguard.clock import SystemClock
 from meltguard.controller.handlers import build_registry, run_kopf
 from meltguard.controller.health import serving_health
 from meltguard.controller.resources import Resources
@@ -26,13 +25,14 @@ from meltguard.controller.telemetry import Telemetry
 from meltguard.controller.wiring import Process, build_loops
 from meltguard.core.fleet import EPOCH_ANNOTATION
 from meltguard.core.units import Epoch
+from meltguard.ports import Clock
 
 log = logging.getLogger(__name__)
 
 
-async def run_operator(settings: OperatorSettings) -> int:
+async def run_operator(settings: OperatorSettings, clock: Clock) -> int:
     """Run until told to stop or the Lease is lost; the exit code. A lost Lease is 1: start again, as a candidate."""
-    async with opened(settings) as process, AsyncExitStack() as stack:
+    async with opened(settings, clock) as process, AsyncExitStack() as stack:
         address = (settings.listen_host, settings.listen_port)
         probes = (process.unhealthy, process.unready)
         await stack.enter_async_context(serving_health(address, probes, process.telemetry))
@@ -45,9 +45,8 @@ async def run_operator(settings: OperatorSettings) -> int:
 
 
 @asynccontextmanager
-async def opened(settings: OperatorSettings) -> AsyncIterator[Process]:
+async def opened(settings: OperatorSettings, clock: Clock) -> AsyncIterator[Process]:
     """The process's connections, closed afterwards."""
-    clock = SystemClock()
     telemetry = Telemetry()
     api = await KubernetesApi.connect()
     supervisor = Supervisor(clock=clock, telemetry=telemetry)

@@ -14,11 +14,11 @@ from meltguard.api.to_core import PolicyObject
 from meltguard.clock import rfc3339
 from meltguard.controller.agents import AgentBook
 from meltguard.controller.baseline import BaselineKeeper
+from meltguard.controller.board import Board
 from meltguard.controller.conditions import Pass, refused_loan
 from meltguard.controller.enforcer import Enforcement, Enforcer
 from meltguard.controller.events import EventLog, Reason, policy_ref
 from meltguard.controller.marks import marks_of
-from meltguard.controller.mover import Board
 from meltguard.controller.observe import Observer
 from meltguard.controller.resources import POLICIES
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
@@ -28,7 +28,6 @@ from meltguard.controller.telling import Said, changes, loan_changes
 from meltguard.controller.trials import TrialBook
 from meltguard.controller.troubles import TroubleBook
 from meltguard.controller.workloads import Workloads, workload_ref
-from meltguard.core.arbiter import Wish
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import Claim
@@ -108,14 +107,7 @@ class ServiceLoop:
         self._memory = decision.memory
         calm = decision.level is Level.NORMAL and all(limit.state is TierState.OPEN for limit in decision.limits)
         self._book.calm = calm and found.policy.wait_target >= LONG_POLL_WORTH
-        means.board.intents[found.policy.uid] = decision.intents
-        means.board.wants.pop(found.policy.uid, None)
-        if decision.want is not None:
-            means.board.wants[found.policy.uid] = decision.want
-        means.board.heard(found.policy.uid, decision.as_peer)
-        if decision.borrow:
-            wish = Wish(policy=found.policy, plan=decision.borrow, shortage=decision.shortage)
-            means.board.wanted[found.policy.uid] = wish
+        means.board.decided(found.policy, decision)
         enforcement = (
             self._enforcer.waiting()
             if decision.learning

@@ -56,6 +56,7 @@ class OperatorSettings:
     keys: tuple[SigningKey, ...]  # the first signs
     identity: str = ""  # the pod's name; "" where it is not known that only one process bears it at a time
     tick: Seconds = field(default=Seconds(2.0))
+    moves_every: Seconds = field(default=Seconds(1.0))
 
     def sources(self) -> dict[str, PrometheusSource]:
         """The metric sources for the adapter."""

@@ -18,6 +18,7 @@ from meltguard.api.policy_status import (
     SignalStatus,
 )
 from meltguard.clock import rfc3339
+from meltguard.controller.books import write_stopped
 from meltguard.controller.conditions import Pass, conditions
 from meltguard.controller.trial_status import trial_status
 from meltguard.core.decision import FeatureShare, SignalPressure, TierLimit
@@ -146,6 +147,7 @@ def _loan(node: NodeView, waits_for: str | None) -> LoanStatus:
         promised_return=rfc3339(claim.due),
         why=claim.why or claim.cause or None,
         waits_for=waits_for,
+        stopped=write_stopped(claim.stopped),
     )
 
 

@@ -13,7 +13,7 @@ from meltguard.adapters.kubernetes_providers import KubernetesProviders
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.adapters.prometheus import PrometheusMetrics
 from meltguard.adapters.recent import Recent
-from meltguard.clock import SystemClock
+from meltguard.controller.board import Board
 from meltguard.controller.buyer import Buyer
 from meltguard.controller.claimer import Claimer
 from meltguard.controller.events import EventLog
@@ -21,7 +21,7 @@ from meltguard.controller.leavers import Leavers
 from meltguard.controller.ledger import Ledger
 from meltguard.controller.loops import HolderLoops
 from meltguard.controller.lost_claims import LostClaims
-from meltguard.controller.mover import Board, Mover
+from meltguard.controller.mover import Mover
 from meltguard.controller.observe import Observer, Surroundings
 from meltguard.controller.order_books import OrderBooks
 from meltguard.controller.pools_status import PoolReporter
@@ -33,6 +33,7 @@ from meltguard.controller.supervisor import Supervisor
 from meltguard.controller.telemetry import Telemetry
 from meltguard.controller.workloads import Workloads
 from meltguard.core.units import Epoch, Seconds
+from meltguard.ports import Clock
 
 FLEET_DEAD = Seconds(180.0)
 """A mirror that has been silent for this long will not come back by itself: liveness fails, the pod restarts."""
@@ -44,7 +45,7 @@ class Process:
 
     settings: OperatorSettings
     api: KubernetesApi
-    clock: SystemClock
+    clock: Clock
     telemetry: Telemetry
     fleet: KubernetesFleet
     resources: Resources
@@ -119,10 +120,11 @@ def build_loops(
         buyer=_buyer(term),
         supervisor=process.supervisor,
         tick=process.settings.tick,
+        moves_every=process.settings.moves_every,
     )
 
 
-def _keeper(api: KubernetesApi, objects: KubernetesObjects, clock: SystemClock) -> RolloutKeeper:
+def _keeper(api: KubernetesApi, objects: KubernetesObjects, clock: Clock) -> RolloutKeeper:
     rollouts = KubernetesRollouts(api)
     return RolloutKeeper(rollouts=rollouts, objects=objects, recent=Recent(read=rollouts.read, clock=clock))
 

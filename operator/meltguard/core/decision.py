@@ -12,6 +12,7 @@ from meltguard.core.providers import Want
 from meltguard.core.rollout_state import Rollouts
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.sharing import Peer, a_peer
+from meltguard.core.stopped import Stopped
 from meltguard.core.units import (
     GpuHours,
     Gpus,
@@ -90,6 +91,7 @@ class Borrow:
     to: PoolName
     work_lost: GpuHours = NO_WORK  # unsaved work that its evictions would cost, beyond what is broken off already
     victims: tuple[str, ...] = ()  # the work that they would break off: a gang's name, or `Pod namespace/name`
+    stops: tuple[Stopped, ...] = ()  # the same with what each loses, the most first, where no node before it did
     gang_elsewhere: tuple[str, ...] = ()  # `namespace/name on node`: pods of that work that stop with it
     cause: str = ""  # what the service lacks
 

@@ -1,12 +1,13 @@
 """The cluster as last read: nodes, the pods on them, and the claims that nodes carry."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from meltguard.core.policy import Eviction, Taint
 from meltguard.core.service import Selector
+from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PodUid, PoolName, Seconds
 
 MANAGED_LABEL = "meltguard.io/managed"
@@ -49,6 +50,7 @@ class MoveStep(StrEnum):
     HOME = "Home"  # uncordoned, if the move cordoned it; the claim comes off next
 
 
+EMPTYING = frozenset({MoveStep.CLAIMED, MoveStep.CORDONED, MoveStep.NOTIFIED, MoveStep.DRAINING})
 HOMEWARD = frozenset({MoveStep.RECALLED, MoveStep.RESTORED, MoveStep.HOME})
 """A node at one of these steps gets home, whatever is wanted of it now."""
 
@@ -76,6 +78,10 @@ class Change:
     taints_on: tuple[Taint, ...]  # the borrower's
 
 
+MOST_TOLD = 5
+"""Works that are named one by one where a loan says what it stopped."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
     """How running work leaves, fixed when the node is claimed: a pool edited meanwhile changes no open move."""
@@ -85,6 +91,7 @@ class Drain:
     work_lost: GpuHours  # expected at the claim
     victims: tuple[str, ...]  # the work that is broken off, as harm.work_name calls it
     began: Instant | None = None  # when the first pod was to be evicted; None: nobody was
+    stopped: tuple[Stopped, ...] = ()  # of the victims, the MOST_TOLD that lose most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +113,16 @@ class Claim:
     lent_at: Instant | None = None  # when it opened for the borrower
     cause: str = ""  # why it was borrowed
     why: str = ""  # why it was recalled; empty until then
+
+    @property
+    def stopped(self) -> tuple[Stopped, ...]:
+        """Whose work it has broken off."""
+        return self.drain.stopped if self.drain is not None and self.drain.began is not None else ()
+
+    @property
+    def empties(self) -> bool:
+        """Whether running work is leaving the node for it, or is going to."""
+        return self.drain is not None and bool(self.drain.victims) and self.step in EMPTYING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,20 +236,6 @@ class NodeView:
     def movable_pods(self) -> tuple[PodView, ...]:
         """Pods that must have left before the node changes hands. Terminating ones count."""
         return tuple(pod for pod in self.pods if not pod.stays)
-
-
-_EMPTYING = frozenset({MoveStep.CLAIMED, MoveStep.CORDONED, MoveStep.NOTIFIED, MoveStep.DRAINING})
-
-
-def pledged_pods(nodes: Iterable[NodeView]) -> tuple[PodView, ...]:
-    """Pods that open moves will evict and have not yet."""
-    return tuple(
-        pod
-        for node in nodes
-        if node.claim is not None and node.claim.drain is not None and node.claim.step in _EMPTYING
-        for pod in node.movable_pods
-        if not pod.terminating
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

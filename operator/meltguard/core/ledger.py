@@ -6,6 +6,7 @@ from typing import Final
 
 from meltguard.core.fleet import Claim, NodeView
 from meltguard.core.pools import PoolView
+from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, Seconds
 
 KEPT: Final = 16
@@ -36,6 +37,7 @@ class PastLoan:
     gpu_hours: GpuHours  # that the borrower had; 0 where the node never opened for it
     work_lost: GpuHours  # unsaved work of what was evicted
     why: str  # it ended
+    stopped: tuple[Stopped, ...] = ()  # whose work it broke off, the most first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ def ended(node: NodeView, claim: Claim, now: Instant) -> PastLoan:
         gpu_hours=GpuHours(node.gpus * max(0.0, now - opened) / HOUR),
         work_lost=claim.drain.work_lost if evicted and claim.drain else NOTHING,
         why=claim.why,
+        stopped=claim.stopped,
     )
 
 

@@ -14,7 +14,7 @@ from meltguard.core.policy import Level, Mode
 from meltguard.core.pools import PoolView
 from meltguard.core.rest import rest_of
 from meltguard.core.sharing import my_room
-from meltguard.core.units import Gpus, Instant, Seconds, Share
+from meltguard.core.units import Gpus, Instant, PoolName, Seconds, Share
 from meltguard.core.waiting import outranking
 
 COVERAGE: Final = Share(0.8)
@@ -196,9 +196,19 @@ def lender_has_rested(short: Shortage, lender: PoolView) -> Outcome:
     recalled = short.memory.recalled.get(lender.pool.name)
     left = 0.0 if recalled is None else rest_of(recalled) - (short.now - recalled.at)
     name = lender.pool.name
+    order = short.seen.recalls.get(name)
+    if order is not None and any(
+        node.claim and order.means(node.name, node.claim) for node in _loans_from(short, name)
+    ):
+        return Outcome(rule="lender has rested", holds=False, text=f"pool {name} is calling nodes back")
     said = f"pool {name} called a node back; it is asked again in {left:.0f} s"
     text = said if left > 0 else f"pool {name} called nothing back lately"
     return Outcome(rule="lender has rested", holds=left <= 0, text=text, until=Instant(short.now + left))
+
+
+def _loans_from(short: Shortage, name: PoolName) -> list[NodeView]:
+    """What this service has of a lender's."""
+    return [node for node in short.seen.loans if node.claim and node.claim.home == name]
 
 
 def others_have_their_share(short: Shortage, lender: PoolView) -> Outcome:

@@ -8,8 +8,8 @@ from typing import Final
 
 from meltguard.core.calendar_rules import rules_of
 from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
-from meltguard.core.fleet import HOMEWARD, NodeView
-from meltguard.core.harm import Stakes, elsewhere, losses, lost_hours, survey
+from meltguard.core.fleet import HOMEWARD, MOST_TOLD, NodeView
+from meltguard.core.harm import Loss, Stakes, elsewhere, losses, lost_hours, survey
 from meltguard.core.ledger import NOTHING, burden, gpus_of
 from meltguard.core.loan_rules import (
     BOUNDED,
@@ -24,9 +24,10 @@ from meltguard.core.loan_rules import (
 )
 from meltguard.core.loan_words import refusals_in_words, shortage_in_words, still_missing, taken_in_words
 from meltguard.core.node_rules import unfit
-from meltguard.core.policy import Mode
+from meltguard.core.policy import HarmBounds, Mode
 from meltguard.core.pools import PoolView
 from meltguard.core.seen import Snapshot
+from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, UnitsPerSecond
 from meltguard.core.victims import Choice, Need, Place, Refusal, choose_nodes
 
@@ -91,6 +92,7 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
         room=short.capacity.max_loans - len(short.seen.loans),
         rooms={lender.pool.name: room_for(short, lender) for lender in lenders},
         priority=short.seen.priority,
+        emptying={lender.pool.name: lender.emptying for lender in lenders},
     )
     choice = choose_nodes(places, need, _stakes(short))
     refused = {**choice.refused, **unfit_nodes}
@@ -133,6 +135,7 @@ def _place(short: Shortage, lender: PoolView, node: NodeView, turn: int) -> Plac
         home=name,
         turn=-1 if bought else turn,
         eviction=lending.eviction if lending else None,
+        bounds=lending.bounds if lending else HarmBounds(),
         burden=0.0 if bought else burden(lender, short.seen.lent_lately.get(name, NOTHING), short.now),
         burden_per_gpu=0.0 if bought else 1.0 / gpus_of(lender),
     )
@@ -163,12 +166,18 @@ def _told(choice: Choice, to: PoolName) -> tuple[tuple[Borrow, ...], list[str]]:
             to=to,
             work_lost=GpuHours(lost - before),
             victims=tuple(loss.work.name for loss in hit),
+            stops=_stops(new),
             gang_elsewhere=tuple(pod for loss in new for pod in elsewhere(loss.work, _names(choice))),
         )
         plan.append(borrow)
         words.append(taken_in_words(place, borrow, new, choice))
         before, broken = lost, broken | set(borrow.victims)
     return tuple(plan), words
+
+
+def _stops(found: Sequence[Loss]) -> tuple[Stopped, ...]:
+    most = sorted(found, key=lambda loss: (-loss.hours, loss.work.name))[:MOST_TOLD]
+    return tuple(Stopped(work=one.work.name, hours=one.hours, saved=one.work.saved) for one in most)
 
 
 def _names(choice: Choice) -> list[NodeName]:

@@ -257,6 +257,14 @@ class Eviction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HarmBounds:
+    """How much running work a lender lets loans break off."""
+
+    per_gpu: Seconds = Seconds(86_400.0)  # of one GPU, for each GPU that is relieved
+    nodes_at_once: int = 4  # that are being emptied
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lending:
     """How far a pool lends."""
 
@@ -266,6 +274,7 @@ class Lending:
     max_duration: Seconds
     borrower_labels: Mapping[str, str]  # that a borrower's namespace must bear
     eviction: Eviction | None = None  # None: idle nodes only, nothing is ever evicted for a loan
+    bounds: HarmBounds = field(default_factory=HarmBounds)
     windows: tuple[Window, ...] = ()
 
 

@@ -29,6 +29,11 @@ class PoolView:
         return tuple(node for node in self.members if node.claim is not None)
 
     @property
+    def emptying(self) -> int:
+        """Members that running work is leaving, or is going to leave, for a loan."""
+        return sum(node.claim is not None and node.claim.empties for node in self.members)
+
+    @property
     def at_home(self) -> tuple[NodeView, ...]:
         """What the floor counts: unclaimed members that work could be put on, and go on being so."""
         return tuple(node for node in self.members if node.claim is None and _is_of_use(node))

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from meltguard.core.fleet import NodeView
-from meltguard.core.harm import Loss, Stakes, leaving, losses, lost_hours
-from meltguard.core.policy import Eviction
+from meltguard.core.harm import HOUR, Loss, Stakes, leaving, losses, lost_hours
+from meltguard.core.policy import Eviction, HarmBounds
 from meltguard.core.preflight import Obstacle, obstacles
 from meltguard.core.units import Gpus, NodeName, PoolName
 
@@ -21,6 +21,11 @@ NOBODY: Final = float("-inf")
 """The priority of work where none is broken off."""
 
 
+LENT_WEIGHS: Final = 0.25
+"""An hour for which each of a lender's GPUs was lent lately weighs like so many hours of work lost: else whoever saves
+its work most often would lend always, and would be taught to save it less often."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """A node that its lender could give, busy or not."""
@@ -30,6 +35,7 @@ class Place:
     home: PoolName
     turn: int  # the lender's place in borrowFrom; what a provider made comes before all
     eviction: Eviction | None  # None: its pool lends idle nodes only
+    bounds: HarmBounds = field(default_factory=HarmBounds)
     burden: float = 0.0  # hours that each of the lender's GPUs was lent lately
     burden_per_gpu: float = 0.0  # what each further GPU from this lender adds
 
@@ -42,6 +48,7 @@ class Need:
     room: int  # nodes, by the policy
     rooms: Mapping[PoolName, int]  # nodes, by each lender
     priority: int  # of the service: work above it is never broken off
+    emptying: Mapping[PoolName, int] = field(default_factory=dict)  # nodes that open moves empty, by each lender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +105,25 @@ def _next(choice: Choice, untried: Sequence[Place]) -> Place | None:
     open_places = [place for place in untried if given.get(place.home, 0) < choice.need.rooms.get(place.home, 0)]
     costs = _Costs(choice, open_places)
     for place in sorted(open_places, key=costs.of):
-        refusal = _refusal(choice, place)
+        refusal = _refusal(choice, place, costs.harm_of(place))
         if refusal is None:
             return place
         choice.refused[place.node.name] = refusal
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Harm:
+    """What one further node costs, beyond what is broken off already."""
+
+    new: tuple[Loss, ...]
+    hours: float  # GPU-hours of work
+    relief: float  # GPUs such as serve today
+
+    @property
+    def per_gpu(self) -> float:
+        """Hours of work for each GPU that is relieved."""
+        return self.hours / max(LEAST_RELIEF, self.relief)
 
 
 class _Costs:
@@ -118,19 +139,23 @@ class _Costs:
         }
 
     def of(self, place: Place) -> tuple[bool, float, float, int, float, int, float, float, NodeName]:
-        """Idle first; by priority; by the work lost for each GPU that relieves; who lent least; the best fit."""
+        """Idle first; by priority; by the work lost for each GPU that relieves and who lent least; the best fit."""
+        node, harm = place.node, self.harm_of(place)
+        priority = max((loss.work.priority for loss in harm.new if not loss.work.broken), default=NOBODY)
+        burden = place.burden + place.burden_per_gpu * self._given[place.home]
+        borne = harm.per_gpu + LENT_WEIGHS * burden
+        order = (bool(node.movable_pods), priority, borne, len(harm.new))
+        return (*order, burden, place.turn, -harm.relief, place.worth, node.name)
+
+    def harm_of(self, place: Place) -> _Harm:
+        """What taking it too would break off."""
         choice, node = self._choice, place.node
         hit = choice.alone[node.name]
-        new = [loss for loss in hit if loss.work.name not in self._broken]
+        new = tuple(loss for loss in hit if loss.work.name not in self._broken)
         hours = math.fsum(loss.hours for loss in new)
         if len(new) < len(hit):
             hours = lost_hours(choice.stakes, [*choice.nodes, node]) - self._before
-        priority = max((loss.work.priority for loss in new if not loss.work.broken), default=NOBODY)
-        relief = self._relief(place, new)
-        cost = hours / max(LEAST_RELIEF, relief)
-        burden = place.burden + place.burden_per_gpu * self._given[place.home]
-        harm = (bool(node.movable_pods), priority, cost, len(new))
-        return (*harm, burden, place.turn, -relief, place.worth, node.name)
+        return _Harm(new=new, hours=hours, relief=self._relief(place, new))
 
     def _relief(self, place: Place, new: Sequence[Loss]) -> float:
         """What breaking this work off frees: the node's GPUs, and those of nodes that bear nothing else, if wanted."""
@@ -169,13 +194,13 @@ def in_gpus(count: float) -> str:
     return f"{count:.1f}".removesuffix(".0")
 
 
-BusyRule = Callable[[Choice, Place], Refusal | None]
+BusyRule = Callable[[Choice, Place, _Harm], Refusal | None]
 
 
-def _refusal(choice: Choice, place: Place) -> Refusal | None:
+def _refusal(choice: Choice, place: Place, harm: _Harm) -> Refusal | None:
     if not place.node.movable_pods:
         return None
-    return next((refusal for rule in BUSY_RULES if (refusal := rule(choice, place))), None)
+    return next((refusal for rule in BUSY_RULES if (refusal := rule(choice, place, harm))), None)
 
 
 def in_use(node: NodeView, eviction: Eviction | None) -> str:
@@ -184,12 +209,12 @@ def in_use(node: NodeView, eviction: Eviction | None) -> str:
     return f"is in use by {len(pods)} pods; its pool lends idle nodes only" if pods and eviction is None else ""
 
 
-def _only_idle_nodes_are_lent(_: Choice, place: Place) -> Refusal | None:
+def _only_idle_nodes_are_lent(_: Choice, place: Place, __: _Harm) -> Refusal | None:
     why = in_use(place.node, place.eviction)
     return Refusal(text=why) if why else None
 
 
-def _work_outranks_the_service(choice: Choice, place: Place) -> Refusal | None:
+def _work_outranks_the_service(choice: Choice, place: Place, _: _Harm) -> Refusal | None:
     above = [loss.work for loss in choice.alone[place.node.name] if loss.work.priority > choice.need.priority]
     if not above:
         return None
@@ -197,14 +222,36 @@ def _work_outranks_the_service(choice: Choice, place: Place) -> Refusal | None:
     return Refusal(text=f"runs {top.name} of priority {top.priority}, the service's is {choice.need.priority}")
 
 
-def _gain_is_small(choice: Choice, place: Place) -> Refusal | None:
+def _gain_is_small(choice: Choice, place: Place, _: _Harm) -> Refusal | None:
     if 2 * choice.left >= place.worth:
         return None
     worth, left = in_gpus(place.worth), in_gpus(choice.left)
     return Refusal(text=f"is in use and stands for {worth} GPUs, {left} are missing; at least half must be missing")
 
 
-def _pods_cannot_leave(choice: Choice, place: Place) -> Refusal | None:
+def _loss_is_out_of_proportion(choice: Choice, place: Place, harm: _Harm) -> Refusal | None:
+    """However short the wave may be, nobody knows: what it may cost is bounded by what it relieves."""
+    most = place.bounds.per_gpu / HOUR
+    if harm.hours <= most * harm.relief:
+        return None
+    relieved = f"{in_gpus(harm.relief)} of {in_gpus(choice.left)} missing GPUs"
+    lost = f"would lose {harm.hours:.1f} GPU-hours of work for {relieved}"
+    return Refusal(text=f"{lost}; its pool bears {most:.1f} for each (lending.eviction.maxLossPerGPU)")
+
+
+def _too_many_are_emptied(choice: Choice, place: Place, _: _Harm) -> Refusal | None:
+    """Research notices one node at a time, not a wave."""
+    most, taken = place.bounds.nodes_at_once, [one for one in choice.taken if one.home == place.home]
+    count = choice.need.emptying.get(place.home, 0) + sum(bool(one.node.movable_pods) for one in taken)
+    if count < most:
+        return None
+    return Refusal(
+        text=f"is in use, and pool {place.home} has {count} nodes being emptied, at most {most} may be at a time "
+        "(lending.eviction.maxAtOnce)"
+    )
+
+
+def _pods_cannot_leave(choice: Choice, place: Place, _: _Harm) -> Refusal | None:
     """Budgets must bear what is taken already too."""
     stakes = choice.stakes
     guards = replace(stakes.guards, pledged=(*stakes.guards.pledged, *leaving(choice.nodes)))
@@ -219,5 +266,7 @@ BUSY_RULES: Final[tuple[BusyRule, ...]] = (
     _only_idle_nodes_are_lent,  # the lender's word
     _work_outranks_the_service,
     _gain_is_small,  # harm for little relief
+    _loss_is_out_of_proportion,  # much harm for some relief
+    _too_many_are_emptied,  # the lender's pace
     _pods_cannot_leave,  # nothing is evicted that cannot all go
 )

@@ -7,9 +7,10 @@ import pytest
 
 from meltguard.api.pool_status import LedgerStatus, PoolStatus
 from meltguard.api.to_core import PoolObject
+from meltguard.controller.board import Board
 from meltguard.controller.books import lately_home, lent_by, read_books, write_books
-from meltguard.controller.mover import Board
 from meltguard.core.ledger import Books, PastLoan
+from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Instant, NodeName
 from meltguard.errors import InvalidInput
 from support.core_values import a_pool
@@ -23,6 +24,10 @@ PAST = PastLoan(
     gpu_hours=GpuHours(8.125),
     work_lost=GpuHours(1.5),
     why="calm",
+    stopped=(
+        Stopped(work="Job lab/train", hours=GpuHours(1.25), saved=Instant(400.0)),
+        Stopped(work="Pod lab/notebook", hours=GpuHours(0.25), saved=None),
+    ),
 )
 
 

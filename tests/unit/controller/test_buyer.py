@@ -7,10 +7,10 @@ import pytest
 from meltguard.api.pool_status import PoolStatus
 from meltguard.api.provider_status import ProviderStatus, SpentStatus
 from meltguard.api.to_core import PoolObject
+from meltguard.controller.board import Board
 from meltguard.controller.buyer import Buyer
 from meltguard.controller.events import EventLog
 from meltguard.controller.lost_claims import LostClaims
-from meltguard.controller.mover import Board
 from meltguard.controller.purchases_seen import has_bought, on_offer, ordered_for, recalls_of
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.fleet import LEAVING_ANNOTATION

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meltguard.core.arbiter import Wish
 from meltguard.core.fleet import MoveStep
+from meltguard.core.policy import HarmBounds
 from meltguard.core.units import NodeName, PodUid, Seconds
 from meltguard.errors import Fenced, InvalidInput
 from support.core_values import a_pod
@@ -135,6 +137,21 @@ async def test_two_claims_of_one_pass_share_the_floor() -> None:
     ground.want("gpu-1", "gpu-2", "gpu-3")  # four nodes, floor two
     await ground.passes(2)
     assert [ground.step(f"gpu-{number}") is not None for number in (1, 2, 3)] == [True, True, False]
+
+
+async def test_so_many_nodes_are_emptied_at_a_time_whoever_they_are_for() -> None:
+    """The claim counts them anew: two policies may have planned a node each."""
+    ground = Ground()
+    lending = a_lender().pool.lending
+    assert lending is not None
+    ground.resources.lent = (a_taker(), a_lender(replace(lending, floor=0, bounds=HarmBounds(nodes_at_once=1))))
+    ground.want("gpu-1", "gpu-2")
+    plan = ground.mover.board.wanted[POLICY.uid].plan
+    told = tuple(replace(borrow, victims=(f"Pod research/{borrow.node}",)) for borrow in plan)
+    ground.mover.board.wanted[POLICY.uid] = Wish(policy=POLICY, plan=told)
+    await ground.passes(2)
+    assert [ground.step(f"gpu-{number}") is not None for number in (1, 2)] == [True, False]
+    assert any("has 1 nodes being emptied" in text for _, _, text in ground.posts.said)
 
 
 @settings(max_examples=200, deadline=None)

@@ -12,6 +12,7 @@ from meltguard.core.ledger import Books, closed, ended
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Window, WindowAction
 from meltguard.core.pools import assign
+from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Instant, Seconds
 from support.core_values import a_node, a_pool
 from support.drain_world import EVICTION
@@ -25,6 +26,8 @@ def a_loan(name: str, hours: float, step: MoveStep = MoveStep.LENT) -> NodeView:
     """Open for so many hours; its evictions cost two GPU-hours."""
     at = (Instant(NOW - hours * HOUR - 60.0), Instant(NOW + HOUR))
     drain = Drain(eviction=EVICTION, deadline=NOW, work_lost=GpuHours(2.0), victims=("Job lab/train",), began=at[0])
+    stopped = (Stopped(work="Job lab/train", hours=GpuHours(2.0), saved=Instant(NOW - 2 * HOUR)),)
+    drain = replace(drain, stopped=stopped)
     claim = new_claim(a_node(name), ("serving/image-gen", "uid"), (a_pool(), a_pool("inference")), at, drain)
     opened = Instant(NOW - hours * HOUR) if step is MoveStep.LENT else None
     return a_node(name, claim=replace(claim, step=step, lent_at=opened))
@@ -46,6 +49,9 @@ def test_each_loan_says_what_it_has_cost_so_far_and_when_it_ends() -> None:
     one, other = said(an_object(), a_loan("gpu-5", 2.6), a_loan("gpu-6", 9.0, MoveStep.DRAINING)).loans
     assert (one.gpu_hours, one.work_lost) == ("20", "2")
     assert (other.gpu_hours, other.work_lost) == ("0", "2")
+    assert [(work.work, work.hours_lost, work.saved_before) for work in one.stopped] == [
+        ("Job lab/train", "2.00", rfc3339(Instant(NOW - 2 * HOUR)))
+    ]
     assert one.promised_return == rfc3339(Instant(NOW + HOUR))
 
 

@@ -2,16 +2,17 @@
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.core.fleet import Claim, Drain, Guards, NodeView
 from meltguard.core.harm import survey
-from meltguard.core.ledger import FRESH, HALF_LIFE, KEPT, MOST_KEPT, Books, burden, closed, ended, lent_lately
+from meltguard.core.ledger import FRESH, HALF_LIFE, KEPT, MOST_KEPT, Books, burden, closed, ended, gpus_of, lent_lately
 from meltguard.core.moves import new_claim
 from meltguard.core.pools import PoolView
+from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName
-from meltguard.core.victims import Choice, Need, Place, choose_nodes
+from meltguard.core.victims import LENT_WEIGHS, Choice, Need, Place, choose_nodes
 from support.core_values import a_node, a_pod, a_pool
 from support.drain_world import EVICTION
 
@@ -37,6 +38,14 @@ def test_work_is_lost_only_where_a_drain_began() -> None:
     begun = replace(claim, drain=replace(claim.drain, began=NOW))
     assert ended(a_node(), begun, NOW).work_lost == 3.0
     assert ended(a_node(), begun, NOW).gpu_hours == 0.0
+
+
+def test_whose_work_was_broken_off_is_written_down_once_it_is() -> None:
+    claim, stopped = a_claim(), (Stopped(work="Job lab/train", hours=GpuHours(3.0), saved=Instant(NOW - 600.0)),)
+    assert claim.drain is not None
+    told = replace(claim.drain, stopped=stopped)
+    assert ended(a_node(), replace(claim, drain=told), NOW).stopped == ()
+    assert ended(a_node(), replace(claim, drain=replace(told, began=NOW)), NOW).stopped == stopped
 
 
 @given(st.lists(st.integers(0, 30), max_size=60))
@@ -91,24 +100,70 @@ def test_a_loan_that_goes_on_counts_from_its_first_minute() -> None:
     assert burden(a_lender(home, long_away), GpuHours(8.0), NOW) == 2.5
 
 
-@given(st.lists(st.tuples(st.integers(1, 8), st.integers(60, 7200)), min_size=1, max_size=60))
-def test_over_time_no_lender_bears_more_than_one_loan_beyond_another(surges: list[tuple[int, int]]) -> None:
-    """Whoever bore least lends; however surges come, the burdens stay within one loan of each other."""
-    names = ("small", "middle", "large")
-    sizes = dict(zip(names, (8, 16, 64), strict=True))
-    books, now = dict.fromkeys(names, Books()), NOW
-    for number, (gpus, seconds) in enumerate(surges):
-        owned = {name: a_lender(a_node(gpus=Gpus(sizes[name]))) for name in names}
-        bears = {name: burden(owned[name], lent_lately(books[name], now), now) for name in names}
-        taken = min(names, key=lambda name: (bears[name], name))
+SIZES = {"small": 1, "middle": 2, "large": 8}
+"""Nodes of eight GPUs each."""
+
+
+def the_lender(books: dict[str, Books], now: Instant, unsaved: dict[str, float]) -> str:
+    """Who lends one node now, by the choice itself; `unsaved` is for how many hours its work was not, -1 where idle."""
+    lenders = {name: a_lender(*a_pool_of(name, now, unsaved.get(name, -1.0))) for name in SIZES}
+    places = [
+        Place(
+            node=node,
+            worth=node.gpus,
+            home=PoolName(name),
+            turn=turn,
+            eviction=EVICTION,
+            burden=burden(lender, lent_lately(books[name], now), now),
+            burden_per_gpu=1.0 / gpus_of(lender),
+        )
+        for turn, (name, lender) in enumerate(lenders.items())
+        for node in lender.members
+    ]
+    need = Need(missing=Gpus(8), room=1, rooms={PoolName(name): 1 for name in SIZES}, priority=0)
+    nodes = [node for lender in lenders.values() for node in lender.members]
+    choice = choose_nodes(places, need, survey(nodes, Guards(), now))
+    return str(choice.taken[0].home)
+
+
+def a_pool_of(name: str, now: Instant, unsaved: float) -> list[NodeView]:
+    nodes = [a_node(f"{name}-{number}") for number in range(SIZES[name])]
+    if unsaved < 0.0:
+        return nodes
+    began = Instant(now - unsaved * 3600.0)
+    return [replace(node, pods=(a_pod(f"{node.name}-0", node=node.name, started_at=began),)) for node in nodes]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(60, 7200), min_size=1, max_size=40))
+def test_over_time_no_lender_bears_more_than_one_loan_beyond_another(surges: list[int]) -> None:
+    """Whoever bore least lends an idle node; however surges come, the burdens stay within one loan of each other."""
+    after = lent_for(surges, {})
+    assert max(after.values()) - min(after.values()) <= 2.0  # 8 GPUs for two hours, on the smallest lender of 8
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(60, 7200), min_size=1, max_size=40), st.tuples(*[st.floats(0.0, 2.0)] * 3))
+def test_over_time_who_saves_most_often_does_not_lend_always(
+    surges: list[int], unsaved: tuple[float, float, float]
+) -> None:
+    """All nodes are busy: who would lose less lends more, but only so much more as it would lose less."""
+    after = lent_for(surges, dict(zip(SIZES, unsaved, strict=True)))
+    borne = {name: LENT_WEIGHS * after[name] + hours for name, hours in zip(SIZES, unsaved, strict=True)}
+    most = max(borne[name] for name in SIZES if after[name] > 0.0)
+    assert most - min(borne.values()) <= LENT_WEIGHS * 2.0 + max(unsaved) - min(unsaved) + 1e-6
+
+
+def lent_for(surges: list[int], unsaved: dict[str, float]) -> dict[str, float]:
+    """What each lender bears after loans of so many seconds, one after the other."""
+    books, now = dict.fromkeys(SIZES, Books()), NOW
+    for number, seconds in enumerate(surges):
+        taken = the_lender(books, now, unsaved)
         claim = a_claim(lent_at=now)
         now = Instant(now + seconds)
-        loan = replace(ended(a_node(gpus=Gpus(gpus)), claim, now), move_id=str(number))
+        loan = replace(ended(a_node(), claim, now), move_id=str(number))
         books[taken] = closed(books[taken], loan, opened=True)
-    after = {
-        name: burden(a_lender(a_node(gpus=Gpus(sizes[name]))), lent_lately(books[name], now), now) for name in names
-    }
-    assert max(after.values()) - min(after.values()) <= 2.0  # 8 GPUs for two hours, on the smallest lender of 8
+    return {name: burden(a_lender(*a_pool_of(name, now, -1.0)), lent_lately(books[name], now), now) for name in SIZES}
 
 
 def _taken(choice: Choice) -> list[str]:

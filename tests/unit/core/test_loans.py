@@ -13,7 +13,8 @@ from meltguard.core.moves import new_claim
 from meltguard.core.policy import Mode, Pool
 from meltguard.core.pools import assign
 from meltguard.core.seen import Memory, Snapshot
-from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Pressure, Share, UnitsPerSecond
+from meltguard.core.stopped import Stopped
+from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, Pressure, Share, UnitsPerSecond
 from support.core_values import FREE, PLUS, a_job, a_node, a_pod, a_policy, a_pool, a_snapshot
 from support.drain_world import EVICTION, a_budget
 
@@ -75,6 +76,7 @@ def test_relief_is_explained_against_harm() -> None:
         work_lost=pytest.approx(2.4),
         victims=("Job lab/train",),
         cause="12 GPUs are missing for a demand of 540/m",
+        stops=(Stopped(work="Job lab/train", hours=GpuHours(borrow.work_lost), saved=Instant(NOW - 18 * 60)),),
     )
     assert answer(rules, "a node fits").text == (
         "gpu-4 of pool research relieves 8 of 12 missing GPUs (67%) for 2.4 GPU-hours of work: "

@@ -97,6 +97,17 @@ def hungry(memory: Memory, now: float) -> Decision:
     return decide(a_policy(), replace(memory, short_since=Instant(NOW - 60.0)), seen(), Instant(now))
 
 
+def test_who_is_being_called_home_is_not_fetched_again_in_the_same_breath() -> None:
+    """The surge goes on, and the lender has a node that it could lend."""
+    surge = Memory(short_since=Instant(NOW - 60.0))
+    assert decided(seen(LOANS[0], offered={FREE: 40.0}), surge).borrow != ()
+    called = decided(seen(LOANS[0], offered={FREE: 40.0}, recalls=an_order()), surge)
+    assert called.borrow == ()
+    assert [one.text for one in called.rules if one.rule == "lender has rested"] == [
+        "pool research is calling nodes back"
+    ]
+
+
 def refused(decision: Decision) -> list[str]:
     return [rule.rule for rule in decision.rules if not rule.holds]
 

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from meltguard.adapters.fleet_shape import read_node
 from meltguard.api.claim import parse_claim, write_claim
 from meltguard.api.node_patch import enter_patch, release_patch
-from meltguard.core.fleet import CLAIM_ANNOTATION, EPOCH_ANNOTATION, MoveStep, NodeView
+from meltguard.core.fleet import CLAIM_ANNOTATION, EPOCH_ANNOTATION, Drain, MoveStep, NodeView
 from meltguard.core.move_actions import Enter, Evict, Intent, Release, Scene, Wait, Wanted
 from meltguard.core.moves import new_claim, next_action
 from meltguard.core.node_shape import CORDON_TAINT
-from meltguard.core.units import Epoch, Instant
+from meltguard.core.stopped import Stopped
+from meltguard.core.units import Epoch, GpuHours, Instant
 from meltguard.errors import InvalidInput
 from support.core_values import a_node, a_pod, a_pool, claimed
+from support.drain_world import EVICTION
 
 OUT = Intent(wanted=Wanted.OUT, why="")
 HOME = Intent(wanted=Wanted.HOME, why="calm")
@@ -252,6 +254,9 @@ def test_a_claim_survives_being_written(since: float, step: MoveStep, cordoned: 
     node = a_node(unschedulable=cordoned)
     pools = (a_pool(), a_pool("inference"))
     claim = new_claim(node, ("serving/image-gen", "uid"), pools, (Instant(since), Instant(since + 60)))
-    there = replace(claim, step=step)
+    stopped = (Stopped(work="Job lab/train", hours=GpuHours(1.5), saved=None if cordoned else Instant(since)),)
+    at = Instant(since + 60)
+    drain = Drain(eviction=EVICTION, deadline=at, work_lost=GpuHours(1.5), victims=("Job lab/train",), stopped=stopped)
+    there = replace(claim, step=step, drain=drain)
     assert parse_claim(write_claim(there)) == there
     assert claimed(node, there, write_claim(there)).annotations[CLAIM_ANNOTATION]

@@ -215,6 +215,8 @@ def test_the_rules_stand_in_their_order() -> None:
         "_only_idle_nodes_are_lent",
         "_work_outranks_the_service",
         "_gain_is_small",
+        "_loss_is_out_of_proportion",
+        "_too_many_are_emptied",
         "_pods_cannot_leave",
     ]
 

@@ -1,0 +1,65 @@
+"""What the services' decisions ask of nodes, and what the services hear of each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from meltguard.core.arbiter import Wish
+from meltguard.core.decision import Decision
+from meltguard.core.move_actions import Intent
+from meltguard.core.policy import Policy
+from meltguard.core.providers import Want
+from meltguard.core.sharing import FRESH, Peer
+from meltguard.core.units import Instant, NodeName
+
+
+@dataclass(slots=True)
+class Board:
+    """What the services' decisions ask of nodes; the mover reads it."""
+
+    intents: dict[str, Mapping[NodeName, Intent]] = field(default_factory=dict)  # by policy uid
+    wanted: dict[str, Wish] = field(default_factory=dict)  # by policy uid
+    wants: dict[str, Want] = field(default_factory=dict)  # what providers are asked for, by policy uid
+    rested: dict[str, Instant] = field(default_factory=dict)  # node name to when it came home
+    waits: dict[NodeName, str] = field(default_factory=dict)  # what a claimed node is waiting for
+    peers: dict[str, Peer] = field(default_factory=dict)  # services that want nodes, by policy uid
+
+    def remember(self, rested: Mapping[str, Instant]) -> None:
+        """What was written down before this process began: a rest does not end with who granted it."""
+        for node, at in rested.items():
+            self.rested[node] = max(at, self.rested.get(node, at))
+
+    def came_home(self, node: NodeName, policy_uid: str, at: Instant) -> None:
+        """What was wanted of the node is done: it must not be asked of its next loan."""
+        self.rested[node] = at
+        left = {name: intent for name, intent in self.intents.get(policy_uid, {}).items() if name != node}
+        self.intents[policy_uid] = left
+
+    def decided(self, policy: Policy, decision: Decision) -> None:
+        """What a service's decision asks of nodes, of providers and of the other services."""
+        self.intents[policy.uid] = decision.intents
+        self.wants.pop(policy.uid, None)
+        if decision.want is not None:
+            self.wants[policy.uid] = decision.want
+        self.heard(policy.uid, decision.as_peer)
+        if decision.borrow:
+            self.wanted[policy.uid] = Wish(policy=policy, plan=decision.borrow, shortage=decision.shortage)
+
+    def heard(self, policy_uid: str, peer: Peer | None) -> None:
+        """What a service wants now; None: nothing. Whoever goes on finding none waits since the first time."""
+        before = self.peers.pop(policy_uid, None)
+        if peer is None:
+            return
+        goes_on = before is not None and before.finds_none and peer.finds_none
+        self.peers[policy_uid] = replace(peer, since=before.since) if before and goes_on else peer
+
+    def others(self, policy_uid: str, now: Instant) -> tuple[Peer, ...]:
+        """What all the other services want, as far as they said so lately."""
+        said = ((uid, peer) for uid, peer in sorted(self.peers.items()) if uid != policy_uid)
+        return tuple(peer for _, peer in said if now - peer.at <= FRESH)
+
+    def forget(self, policy_uid: str) -> None:
+        """The policy is gone: its nodes go home by that."""
+        self.intents.pop(policy_uid, None)
+        self.wanted.pop(policy_uid, None)
+        self.wants.pop(policy_uid, None)
+        self.peers.pop(policy_uid, None)

@@ -1,0 +1,80 @@
+"""What services hear of each other, and what their decisions ask of the mover."""
+
+from dataclasses import replace
+from typing import Any
+
+from meltguard.controller.board import Board
+from meltguard.core.decide import decide
+from meltguard.core.seen import Memory
+from meltguard.core.sharing import FRESH, Peer
+from meltguard.core.units import Gpus, Instant, PoolName
+from support.core_values import FREE, a_policy, a_snapshot
+
+NOW = Instant(10_000.0)
+
+
+def a_peer(key: str, at: float, **changes: Any) -> Peer:
+    said = Instant(at)
+    peer = Peer(
+        key=key,
+        priority=1,
+        weight=1,
+        held=Gpus(0),
+        missing=Gpus(8),
+        lenders=frozenset({PoolName("research")}),
+        finds_none=True,
+        since=said,
+        at=said,
+    )
+    return replace(peer, **changes)
+
+
+def test_a_service_hears_all_others_and_not_itself() -> None:
+    board = Board()
+    for uid in ("c", "a", "b"):
+        board.heard(uid, a_peer(uid, NOW))
+    assert [peer.key for peer in board.others("b", NOW)] == ["a", "c"]
+
+
+def test_what_was_said_long_ago_is_nobody_s_word() -> None:
+    board = Board()
+    board.heard("a", a_peer("a", NOW))
+    assert board.others("b", Instant(NOW + FRESH)) != ()
+    assert board.others("b", Instant(NOW + FRESH + 1.0)) == ()
+
+
+def test_who_goes_on_finding_none_waits_since_the_first_time() -> None:
+    board = Board()
+    for at in (0.0, 2.0, 4.0):
+        board.heard("a", a_peer("a", NOW + at))
+    assert [(peer.since, peer.at) for peer in board.others("b", Instant(NOW + 4.0))] == [(NOW, NOW + 4.0)]
+
+
+def test_who_found_one_or_wanted_none_meanwhile_waits_anew() -> None:
+    board = Board()
+    for between in (a_peer("a", NOW + 2.0, finds_none=False), None):
+        board.heard("a", a_peer("a", NOW))
+        board.heard("a", between)
+        board.heard("a", a_peer("a", NOW + 4.0))
+        assert [peer.since for peer in board.others("b", Instant(NOW + 4.0))] == [NOW + 4.0]
+
+
+def test_who_wants_nothing_any_more_or_is_gone_is_not_heard() -> None:
+    board = Board()
+    for uid in ("a", "b"):
+        board.heard(uid, a_peer(uid, NOW))
+    board.heard("a", None)
+    board.forget("b")
+    assert board.others("c", NOW) == ()
+
+
+def test_a_decision_is_heard_by_the_mover_and_by_the_others() -> None:
+    board, policy = Board(), a_policy()
+    surge = decide(policy, Memory(short_since=Instant(NOW - 60.0)), a_snapshot({FREE: 30.0}), NOW)
+    board.decided(policy, surge)
+    assert board.wanted[policy.uid].plan == surge.borrow != ()
+    (said,) = board.others("another", NOW)
+    assert (said.key, said.finds_none, said.lenders) == (policy.key, False, {PoolName("research")})
+    calm = decide(policy, Memory(), a_snapshot({FREE: 1.0}), NOW)
+    board.decided(policy, calm)
+    assert board.others("another", NOW) == ()
