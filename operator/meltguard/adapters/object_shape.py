@@ -72,7 +72,17 @@ def gpu_kinds(quantities: Quantities | None) -> frozenset[str]:
     >>> sorted(gpu_kinds({"cpu": "64", "nvidia.com/gpu": "0", "nvidia.com/mig-1g.10gb": "7"}))
     ['nvidia.com/mig-1g.10gb']
     """
-    return frozenset(name for name, count in (quantities or {}).items() if _is_gpu(name) and _whole(count) > 0)
+    return frozenset(gpu_counts(quantities))
+
+
+def gpu_counts(quantities: Quantities | None) -> dict[str, int]:
+    """How many there are of each of them.
+
+    >>> gpu_counts({"cpu": "64", "nvidia.com/gpu": "0", "nvidia.com/mig-1g.10gb": "7"})
+    {'nvidia.com/mig-1g.10gb': 7}
+    """
+    counted = {name: _whole(count) for name, count in (quantities or {}).items() if _is_gpu(name)}
+    return {name: count for name, count in counted.items() if count > 0}
 
 
 def _is_gpu(resource: str) -> bool:

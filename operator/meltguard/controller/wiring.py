@@ -10,6 +10,7 @@ from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_moves import KubernetesMoves
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.kubernetes_providers import KubernetesProviders
+from meltguard.adapters.kubernetes_queues import KubernetesQueues
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.adapters.prometheus import PrometheusMetrics
 from meltguard.adapters.recent import Recent
@@ -25,6 +26,7 @@ from meltguard.controller.mover import Board, Mover
 from meltguard.controller.observe import Observer, Surroundings
 from meltguard.controller.order_books import OrderBooks
 from meltguard.controller.pools_status import PoolReporter
+from meltguard.controller.quota_keeper import LentQuotas, QuotaKeeper
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper
 from meltguard.controller.service import Means
@@ -110,13 +112,15 @@ def build_loops(
         key=process.settings.keys[0],
         epoch=epoch,
     )
+    quotas = LentQuotas(KubernetesQueues(api))
     return HolderLoops(
         means=means,
         resources=process.resources,
         fleet=process.fleet,
         mover=_mover(term),
-        pools=_reporter(term),
+        pools=_reporter(term, quotas),
         buyer=_buyer(term),
+        quotas=_quota_keeper(term, quotas),
         supervisor=process.supervisor,
         tick=process.settings.tick,
     )
@@ -138,7 +142,14 @@ def _observer(term: Term, metrics: PrometheusMetrics) -> Observer:
     return Observer(term.process.resources, term.process.fleet, outside)
 
 
-def _reporter(term: Term) -> PoolReporter:
+def _quota_keeper(term: Term, quotas: LentQuotas) -> QuotaKeeper:
+    process = term.process
+    return QuotaKeeper(
+        quotas=quotas, resources=process.resources, fleet=process.fleet, lost=term.lost, clock=process.clock
+    )
+
+
+def _reporter(term: Term, quotas: LentQuotas) -> PoolReporter:
     process = term.process
     return PoolReporter(
         resources=process.resources,
@@ -147,6 +158,7 @@ def _reporter(term: Term) -> PoolReporter:
         clock=process.clock,
         telemetry=process.telemetry,
         lost=term.lost,
+        quotas=quotas.words,
     )
 
 
