@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 from faults import world
 from faults.ground import RELEASE
 from faults.rest import path_of
+from faults.rules import Hit, Kill, Match, Meddle, Moment, Rule
 from faults.scenario import CALM
 from meltguard.errors import Conflict
 from meltguard.localcluster.binaries import binary
@@ -22,7 +23,7 @@ from meltguard.localcluster.plane import Plane
 from meltguard.localcluster.progress import progress_on
 from support.chart import CHART, helm_run
 from support.kueue import FLAVOR, GPU, GROUP, MARK, QUEUES, a_queue, crd, nominal_of
-from support.overload import SHAPE, Overload, an_overload, until
+from support.overload import Overload, an_overload, until
 
 pytestmark = pytest.mark.plane
 
@@ -84,34 +85,42 @@ async def a_scene(plane: Plane, directory: Path) -> AsyncIterator[Scene]:
         yield scene
 
 
-async def _is(look: Any, wanted: object) -> bool:
+async def _is(look: Callable[[], Awaitable[object]], wanted: object) -> bool:
     return bool(await look() == wanted)
 
 
-async def test_a_loan_is_not_sold_twice_though_the_operator_dies_on_the_way(lone_plane: Plane, tmp_path: Path) -> None:
+def killing(*numbers: int, moment: Moment) -> tuple[Rule, ...]:
+    """The operator dies at these of its writes to the queue."""
+    match = Match(method="PATCH", path="clusterqueues/research$")
+    return tuple(Rule(match=match, act=Kill(moment), first=number) for number in numbers)
+
+
+@pytest.mark.parametrize(
+    "rules", [killing(1, 3, moment=Moment.BEFORE), killing(1, 2, moment=Moment.AFTER)], ids=["before", "after"]
+)
+async def test_the_way_back_is_exact_though_the_operator_dies_at_both_writes(
+    lone_plane: Plane, tmp_path: Path, rules: tuple[Rule, ...]
+) -> None:
     async with a_scene(lone_plane, tmp_path) as scene:
-        overload, operator = scene.overload, scene.overload.ground.operator
+        overload = scene.overload
+        overload.ground.proxy.arm(*rules)
         await overload.apply()
-        await until(overload.claims, 90.0)
-        await until(lambda: _is(scene.sold, 16), 10.0)
-        operator.hold()
-        await operator.kill()
-        assert await scene.sold() == 16
-        operator.go_on()
-        await operator.up()
+        await until(lambda: _is(scene.sold, 16), 90.0)
         await until(lambda: _is(scene.follows, "True Following"), 30.0)
         assert await scene.sold() == 16
-
-        operator.hold()
-        await operator.kill()  # and once more on the way home
-        await overload.ground.admin.delete(path_of(world.a_policy(SHAPE)))
-        overload.ground.agents.ask(CALM)
-        operator.go_on()
-        await operator.up()
         await overload.end()
-        await until(scene.is_whole, 20.0)
+        await until(scene.is_whole, 30.0)
+        assert overload.ground.proxy.strikes == len(rules)
+        await overload.ground.operator.up()
         await overload.ground.admin.delete(POOL)
-        await until(lambda: _gone(scene), 30.0)
+        await until(lambda: _gone(scene), 40.0)
+
+
+def _count(sold: list[object]) -> Callable[[], Awaitable[int]]:
+    async def count() -> int:
+        return len(sold)
+
+    return count
 
 
 async def _gone(scene: Scene) -> bool:
@@ -121,8 +130,16 @@ async def _gone(scene: Scene) -> bool:
 async def test_a_number_that_others_set_is_theirs_until_nothing_is_lent(lone_plane: Plane, tmp_path: Path) -> None:
     async with a_scene(lone_plane, tmp_path) as scene:
         overload = scene.overload
+        sold: list[object] = []
+
+        async def look(_: Hit) -> None:
+            sold.append(await scene.sold())
+
+        overload.ground.proxy.arm(Rule(match=Match(label="Relabelled"), act=Meddle(Moment.BEFORE, look)))
         await overload.apply()
         await until(lambda: _is(scene.sold, 16), 90.0)
+        await until(lambda: _is(_count(sold), 1), 60.0)
+        assert sold == [16]  # before the node changed hands
         await overload.ground.admin.merge(QUEUE, {"spec": a_queue("research", 32)["spec"]})
         await until(lambda: _is(scene.follows, "False OverwrittenByOthers"), 30.0)
         assert await scene.sold() == 32
