@@ -11,6 +11,7 @@ from aiohttp import web
 
 from faults.world import AGENT_PORT, GPUS, SERVICE
 from meltguard.api.agent_report import AgentReport, LimitSource, TierReport
+from meltguard.clock import SystemClock
 
 RATE_A_GPU: Final = 1.0
 """Image units a second that one GPU does."""
@@ -25,15 +26,53 @@ class Envelope(msgspec.Struct, frozen=True):
     document: str
 
 
+class Rule(msgspec.Struct, frozen=True):
+    """What a document says of one tier."""
+
+    name: str
+    state: str = "Open"
+    rate: float | None = None
+
+
 class Stamp(msgspec.Struct, frozen=True):
-    """What an agent must repeat of a document."""
+    """What an agent must repeat of a document, and what it would enforce."""
 
     epoch: int = 0
     revision: int = 0
     kind: str = ""
+    tiers: tuple[Rule, ...] = ()
 
 
 NO_STAMP: Final = Stamp()
+
+
+class TierRate(msgspec.Struct, frozen=True):
+    """What one tier may have at one pod."""
+
+    name: str
+    rate: float | None = None
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a document says of limits."""
+
+    revision: int = 0
+    kind: str = ""
+    tiers: tuple[TierRate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A document that an agent took."""
+
+    at: float  # seconds since the epoch
+    uid: str  # the pod's
+    limits: Limits
+
+    def rate(self, tier: str) -> float:
+        """What the tier may have; infinite without a limit."""
+        found = next((one.rate for one in self.limits.tiers if one.name == tier), None)
+        return float("inf") if found is None else found
 
 
 @dataclass(slots=True)
@@ -94,6 +133,7 @@ class Agents:
         self.waiting = 0.0  # image units in each pod's queue
         self.silent = False  # agents neither answer nor take anything
         self.speeds: dict[str, float] = {}  # by the image that a pod runs: how many times as fast as usual
+        self.told: list[Told] = []  # every document that was taken
         self.loading = 0.0  # seconds from a pod's address until its agent answers
         self._seen: dict[str, float] = {}  # by pod: when it had its address
         self._agents: dict[str, Agent] = {}  # by address
@@ -137,6 +177,10 @@ class Agents:
     def __len__(self) -> int:
         return len(self._agents)
 
+    def rules(self, tier: str) -> list[Rule]:
+        """What each agent was told of a tier last."""
+        return [rule for agent in self._agents.values() for rule in agent.stamp.tiers if rule.name == tier]
+
     def _advance(self) -> None:
         now = time.monotonic()
         for agent in self._agents.values():
@@ -152,6 +196,8 @@ class Agents:
         if request.method == "PUT":
             envelope = msgspec.json.decode(await request.read(), type=Envelope)
             stamp = msgspec.json.decode(envelope.document, type=Stamp)
+            limits = msgspec.json.decode(envelope.document, type=Limits)
+            self.told.append(Told(SystemClock().now(), agent.uid, limits))
             agent.stamp = NO_STAMP if stamp.kind == "Released" else stamp
         elif float(request.query.get("wait", "0")) > 0:
             await asyncio.sleep(HOLD)

@@ -62,17 +62,26 @@ class Observer:
 
     def serving_pods(self, found: PolicyObject) -> tuple[PodView, ...]:
         """The service's pods that are bound, have an address and are not on their way out."""
-        pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
-        return tuple(pod for pod in pods if pod.node and pod.ip and pod.ready and not pod.terminating)
+        return tuple(pod for pod in self._pods(found) if _has_agent(pod) and pod.ready)
+
+    def gpu_kinds(self, found: PolicyObject) -> frozenset[str]:
+        """The resources that the service's pods ask for."""
+        return frozenset().union(*(pod.gpu_kinds for pod in self._pods(found)))
+
+    def _pods(self, found: PolicyObject) -> list[PodView]:
+        every = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
+        return [pod for pod in every if not pod.terminating]
 
     def _with_its_pods(self, seen: Snapshot, found: PolicyObject) -> Snapshot:
         """What the service's own pods say, Ready or not."""
-        every = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
-        pods = [pod for pod in every if not pod.terminating]
+        pods = self._pods(found)
+        labels = {node.name: node.labels for node in self._fleet.view().nodes}
         return replace(
             seen,
             started={pod.uid: pod.started_at for pod in pods if pod.started_at is not None},
-            gpu_kinds=frozenset().union(*(pod.gpu_kinds for pod in pods)),
+            gpu_kinds=self.gpu_kinds(found),
+            models={pod.uid: model_of(labels[pod.node], pod.gpu_kinds) for pod in pods if pod.node in labels},
+            priority=max((pod.priority for pod in pods), default=0),
             revisions={
                 pod.uid: PodRevision(revision=pod.labels[TEMPLATE_HASH], replica_set=pod.owner_name, ready=pod.ready)
                 for pod in pods
@@ -91,20 +100,20 @@ class Observer:
         """
         policy = found.policy
         view = self._fleet.view()
-        pods = self.serving_pods(found)
-        book.follow([(_target(pod, found.service.agent_port), pod.node) for pod in pods])
+        pods, unready, nodes = self._follow(found, book)
         every = self._outside.lost.counted(view.nodes)
         loans = loans_of(policy.uid, every)
         found_pools = [one for one in self._resources.pools() if not one.deleting]
         now = self._outside.clock.now()
-        nodes = frozenset(pod.node for pod in pods)
         readings, clocks, sick, rollout = await asyncio.gather(
             self._readings(found, nodes), self._clocks(found, nodes), self._sick(found), self._rollout(found)
         )
         follows = bool(loans) or found.status.replicas_found is not None
         seen = Snapshot(
-            ready_pods=len(pods),
+            ready_pods=pods,
             loads=book.loads(),
+            unready_pods=unready,
+            unready=book.unready_loads(),
             readings=readings,
             clocks=clocks,
             pools=assign([one.pool for one in found_pools], with_health(every, sick)),
@@ -119,14 +128,25 @@ class Observer:
             on_offer=on_offer(found_pools),
             no_offer=no_offer(found_pools, now),
             lent_lately=lent_by(found_pools, now),
-            models={node.name: model_of(node.labels) for node in every if node.name in nodes},
-            priority=max((pod.priority for pod in pods), default=0),
             hours=self._hours(found_pools, now),
             plan=plan_of(policy.capacity.calendar, self._timetable, now) if policy.capacity else NO_PLAN,
             rollout=rollout.view,
             rollout_problem=rollout.problem,
         )
         return self._with_its_pods(seen, found), rollout
+
+    def _follow(self, found: PolicyObject, book: AgentBook) -> tuple[int, int, frozenset[NodeName]]:
+        """How many pods are Ready, how many run without being so, and the nodes on which they work.
+
+        A pod with more work than it can do may fail its readiness: its users are heard all the same.
+        """
+        port, ready = found.service.agent_port, self.serving_pods(found)
+        unready = [pod for pod in self._pods(found) if _has_agent(pod) and not pod.ready]
+        book.follow(
+            [(_target(pod, port), pod.node) for pod in ready], [(_target(pod, port), pod.node) for pod in unready]
+        )
+        at_work = frozenset(load.node for load in book.unready_loads() if load.at_work)
+        return len(ready), len(unready), at_work | {pod.node for pod in ready}
 
     def _hours(self, pools: Iterable[PoolObject], now: Instant) -> dict[PoolName, Hours]:
         """When each lender lends."""
@@ -166,6 +186,11 @@ def _looks_at_gpus(found: PolicyObject) -> bool:
     """Clocks and errors are asked for where the policy looks at its GPUs: the same exporter tells all of them."""
     kinds = {signal.kind for signal in found.policy.signals}
     return SignalKind.GPU_TEMPERATURE in kinds or SignalKind.GPU_UTILIZATION in kinds
+
+
+def _has_agent(pod: PodView) -> bool:
+    """Whether it is bound, has an address and runs."""
+    return bool(pod.node and pod.ip and pod.running)
 
 
 def _target(pod: PodView, port: int) -> Target:

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from meltguard.controller.buyer import FLEET_FRESH
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.resources import CustomResources
 from meltguard.core.fleet import NodeView
 from meltguard.core.lent_quota import Quota, followed, on_loan
+from meltguard.core.loan_rules import FLEET_FRESH
 from meltguard.core.policy import Pool
 from meltguard.core.quota_ref import QuotaRef
 from meltguard.core.units import NodeName, PoolName, Seconds

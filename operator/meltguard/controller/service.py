@@ -33,7 +33,7 @@ from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import Claim
 from meltguard.core.policy import Level, Mode, TierState
-from meltguard.core.replicas import replicas
+from meltguard.core.replicas import OnLoan, replicas
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import Epoch, Instant, NodeName, Seconds
 from meltguard.errors import InvalidInput
@@ -101,11 +101,12 @@ class ServiceLoop:
         now = means.clock.now()
         heat = {} if self._before is None else self._before.heat
         counted = self._trials.counted(seen, heat)
-        seen = replace(seen, peers=means.board.others(found.policy.uid, now), trial=counted)
+        others = means.board.others(found.policy.uid, now)
+        seen = replace(seen, peers=others, trial=counted, tightened=self._enforcer.tightened)
         memory = replace(self._memory, rested=dict(means.board.rested))
-        decision = self._paused(decide(found.policy, memory, seen, now))
+        decision = decide(found.policy, memory, seen, now)
         self._memory = decision.memory
-        calm = decision.level is Level.NORMAL and not _limited(decision)
+        calm = decision.level is Level.NORMAL and all(limit.state is TierState.OPEN for limit in decision.limits)
         self._book.calm = calm and found.policy.wait_target >= LONG_POLL_WORTH
         means.board.intents[found.policy.uid] = decision.intents
         means.board.wants.pop(found.policy.uid, None)
@@ -116,7 +117,9 @@ class ServiceLoop:
             wish = Wish(policy=found.policy, plan=decision.borrow, shortage=decision.shortage)
             means.board.wanted[found.policy.uid] = wish
         enforcement = (
-            self._enforcer.waiting() if decision.learning else await self._enforcer.enforce(found.policy, decision)
+            self._enforcer.waiting()
+            if decision.learning
+            else await self._enforcer.enforce(found.policy, decision, self._baseline.grant)
         )
         means.telemetry.decided(found.policy, decision, seen, enforcement)
         await self._apply(decision, seen)
@@ -127,13 +130,6 @@ class ServiceLoop:
         self._before = decision
         service = (found.policy.namespace, found.policy.name)
         means.telemetry.pass_seconds.labels(*service).observe(means.clock.elapsed() - started)
-
-    def _paused(self, decision: Decision) -> Decision:
-        """A paused policy renews the limits that held when it was paused."""
-        if self.found.policy.mode is not Mode.PAUSED or self._before is None:
-            return decision
-        held = replace(decision.memory, limits=self._before.memory.limits)
-        return replace(decision, limits=self._before.limits, features=self._before.features, memory=held)
 
     def vanish(self) -> None:
         """The policy is not there any more: let go of everything that was done for it."""
@@ -172,7 +168,9 @@ class ServiceLoop:
         if workload is None:
             self.settled = True  # there is no workload that could have more pods than before
             return
-        pods = replicas(replace(self.found.policy, mode=Mode.ENFORCE), self._memory, loans, workload)
+        no_limits = frozenset(node.name for node in loans)
+        on_loan = OnLoan(nodes=loans, asked=self._means.observer.gpu_kinds(self.found), tightened=no_limits)
+        pods = replicas(replace(self.found.policy, mode=Mode.ENFORCE), self._memory, on_loan, workload)
         self._memory = pods.remembered(self._memory)
         # Another writer's number is left alone: nobody waits for it either.
         self.settled = pods.found is None or (not loans and pods.change is None)
@@ -210,7 +208,7 @@ class ServiceLoop:
     def _loan_changes(self, seen: Snapshot) -> tuple[Said, ...]:
         now = {node.name: node.claim for node in seen.loans if node.claim is not None}
         before, self._claims = self._claims, now
-        return () if before is None else tuple(loan_changes(before, now))
+        return () if before is None else tuple(loan_changes(before, now, self._means.board.rested))
 
     def _remember(self, at: Instant, told: tuple[Said, ...]) -> None:
         """Into the history, the newest first, and counted."""
@@ -253,10 +251,16 @@ class ServiceLoop:
         await self._say(decision.at, self._troubles.news(status.conditions, decision.at))
 
 
-def _limited(decision: Decision) -> bool:
-    return any(limit.state is not TierState.OPEN for limit in decision.limits)
-
-
 def _optional_keys() -> tuple[str, ...]:
     """Keys of the status that a pass may leave out: a merge patch must clear them."""
-    return ("replicasFound", "decision", "memory", "laggards", "overrides", "loans", "features", "rollouts")
+    return (
+        "replicasFound",
+        "levelLiftsWhen",
+        "decision",
+        "memory",
+        "laggards",
+        "overrides",
+        "loans",
+        "features",
+        "rollouts",
+    )

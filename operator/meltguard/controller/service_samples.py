@@ -70,7 +70,8 @@ def _tiers(to: Samples, this: Pass, service: tuple[str, str]) -> None:
         to.add("tier_priority", (*service, one.name), one.priority)
     for limit in this.decision.limits:
         tier = (*service, limit.tier)
-        loads = [load.tiers[limit.tier] for load in this.seen.loads if limit.tier in load.tiers]
+        every = (*this.seen.loads, *this.seen.overloaded)
+        loads = [load.tiers[limit.tier] for load in every if limit.tier in load.tiers]
         to.add("demand_units_per_second", tier, limit.demand)
         to.add("limit_units_per_second", tier, OPEN if limit.rate is None else limit.rate)
         to.add("admitted_units_per_second", tier, sum(load.admitted for load in loads))

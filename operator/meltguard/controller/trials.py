@@ -41,7 +41,8 @@ class TrialBook:
             found = seen.revisions.get(load.pod)
             if found is not None:
                 is_new = found.revision not in trial.before
-                yield _Pod(uid=load.pod, is_new=is_new, model=models.get(load.node, ""))
+                model = (models.get(load.node, ""), seen.models.get(load.pod, ""))
+                yield _Pod(uid=load.pod, is_new=is_new, model=model)
 
     def _spent(self, pods: list["_Pod"], heat: Mapping[PodUid, Share]) -> Iterator[tuple[str, Spent]]:
         for pod in pods:
@@ -54,4 +55,4 @@ class TrialBook:
 class _Pod:
     uid: PodUid
     is_new: bool
-    model: str
+    model: tuple[str, str]  # by its exporter, and by its node and what the pod asks for

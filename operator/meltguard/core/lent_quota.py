@@ -63,7 +63,7 @@ def on_loan(
     """
     lenders = frozenset(homes)
     return {
-        node.name: max(node.gpu_counts.get(resource, 0), noted.get(node.name, 0))
+        node.name: max(node.by_kind.get(resource, 0), noted.get(node.name, 0))
         for node in nodes
         if (node.claim is not None and node.claim.home in lenders)
         or (node.name in noted and (node.claim is not None or node.claim_problem))

@@ -5,7 +5,6 @@ from typing import Final
 
 from meltguard.core.decision import Borrow, Outcome, Shortage
 from meltguard.core.fleet import NodeView
-from meltguard.core.ledger import gpus_of
 from meltguard.core.level import ENTER
 from meltguard.core.loading import WORTH, late_nodes
 from meltguard.core.loan_words import plan_in_words
@@ -37,9 +36,11 @@ LenderRule = Callable[[Shortage, PoolView], Outcome]
 
 def agents_answer(short: Shortage) -> Outcome:
     """Demand is known only if the serving pods answer."""
-    share = short.seen.coverage
-    holds = share >= COVERAGE and short.seen.ready_pods > 0
-    text = f"{len(short.seen.loads)} of {short.seen.ready_pods} ready pods answer"
+    seen = short.seen
+    text = f"{len(seen.loads)} of {seen.ready_pods} ready pods answer"
+    if not seen.ready_pods and seen.unready_pods:
+        text = f"no pod is Ready; {len(seen.unready)} of {seen.unready_pods} that run answer"
+    holds = seen.coverage >= COVERAGE and seen.answers
     return Outcome(rule="agents answer", holds=holds, text=f"{text}, at least {COVERAGE:.0%} must")
 
 
@@ -107,7 +108,7 @@ def loans_serve(short: Shortage) -> Outcome:
 
     Where other loans serve, the fault is the node's, and the late one is merely not counted on any more.
     """
-    serving = frozenset(load.node for load in short.seen.loads)
+    serving = short.seen.serving_nodes
     late = sorted(late_nodes(short.seen.loans, short.memory.loading, serving, short.now))
     proven = any(node.name in serving for node in short.seen.loans)
     usual = short.memory.loading.usual
@@ -229,7 +230,8 @@ def room_of(lender: PoolView) -> int:
 
 def room_for(short: Shortage, lender: PoolView) -> int:
     """How many of them this service may take now, as others want some too."""
-    each = Gpus(max(1, gpus_of(lender) // max(1, len(lender.members))))
+    gpus = sum(short.seen.gpus_of(node) for node in lender.members)
+    each = Gpus(max(1, gpus // max(1, len(lender.members))))
     return my_room(short.taker, short.seen.peers, lender.pool.name, (free_now(short, lender), each))
 
 
@@ -282,4 +284,5 @@ def unsuitable(short: Shortage, node: NodeView) -> str:
     wanted, asked = short.policy.gpus_per_pod, short.seen.gpu_kinds
     if asked and node.gpu_kinds and not asked & node.gpu_kinds:
         return f"offers {', '.join(sorted(node.gpu_kinds))}, serving pods ask for {', '.join(sorted(asked))}"
-    return f"has {node.gpus} GPUs, a serving pod needs {wanted}" if node.gpus < wanted else ""
+    fits, gpus = node.pods_for(asked, wanted), short.seen.gpus_of(node)
+    return "" if fits else f"has {gpus} GPUs, a serving pod needs {wanted}"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Final
 
@@ -21,7 +22,7 @@ from meltguard.core.loan_rules import (
     shortage_lasts,
     unsuitable,
 )
-from meltguard.core.loan_words import refusals_in_words, still_missing, taken_in_words
+from meltguard.core.loan_words import refusals_in_words, shortage_in_words, still_missing, taken_in_words
 from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Mode
 from meltguard.core.pools import PoolView
@@ -34,15 +35,15 @@ Found = tuple[tuple[Borrow, ...], tuple[Outcome, ...]]
 """What to claim now, and every rule's answer."""
 
 
-def missing_gpus(demand: UnitsPerSecond, per_gpu: UnitsPerSecond | None, have: Gpus) -> Gpus:
-    """GPUs that the offered demand needs beyond those at hand or arriving; 0 while a GPU's rate is not learned.
+def missing_gpus(demand: UnitsPerSecond, per_gpu: UnitsPerSecond | None, have: float) -> Gpus:
+    """GPUs such as serve today that the offered demand needs beyond those at hand or arriving; 0 before they are known.
 
-    >>> missing_gpus(UnitsPerSecond(9.8), UnitsPerSecond(1.0), Gpus(6))
+    >>> missing_gpus(UnitsPerSecond(9.8), UnitsPerSecond(1.0), 6.0)
     4
     """
     if not per_gpu:
         return Gpus(0)
-    return Gpus(max(0, math.ceil(demand / (0.98 * per_gpu) - 1e-9) - have))
+    return Gpus(max(0, math.ceil(demand / (0.98 * per_gpu) - have - 1e-9)))
 
 
 def choose_loans(short: Shortage) -> Found:
@@ -82,7 +83,7 @@ def _asked(short: Shortage, name: PoolName) -> list[Outcome]:
     return [replace(rule(short, lender), way=name) for rule in LENDER_RULES]
 
 
-def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[Borrow, ...], Gpus, Outcome]:
+def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[Borrow, ...], float, Outcome]:
     """What to claim, what stays missing, and the words for both."""
     places, unfit_nodes = _places(short, lenders)
     need = Need(
@@ -99,7 +100,8 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
         text = f"pool {names}: {refusals_in_words(refused)}"
         found = Outcome(rule=A_NODE, holds=False, text=text, reason=first, until=_rested(short, lenders), way=A_NODE)
         return (), choice.left, found
-    plan, words = _told(choice, short.capacity.pool)
+    bare, words = _told(choice, short.capacity.pool)
+    plan = tuple(replace(borrow, cause=shortage_in_words(short)) for borrow in bare)
     text = "; ".join(words) + still_missing(choice.left, refused)
     return plan, choice.left, Outcome(rule=A_NODE, holds=True, text=text)
 
@@ -127,6 +129,7 @@ def _place(short: Shortage, lender: PoolView, node: NodeView, turn: int) -> Plac
     bought = lender.pool.scaling is not None  # it has nobody whom lending burdens, and costs while it stands idle
     return Place(
         node=node,
+        worth=short.worth(node),
         home=name,
         turn=-1 if bought else turn,
         eviction=lending.eviction if lending else None,
@@ -189,7 +192,7 @@ def waits_for(short: Shortage, plan: Sequence[Borrow]) -> frozenset[PoolName]:
     return frozenset(queued | {borrow.home for borrow in plan})
 
 
-def arriving_gpus(seen: Snapshot, not_awaited: frozenset[NodeName]) -> Gpus:
-    """GPUs of loans that are on their way out, or lent and not serving yet. Who serves or is late is named."""
-    outward = [node for node in seen.loans if node.claim and node.claim.step not in HOMEWARD]
-    return Gpus(sum(node.gpus for node in outward if node.name not in not_awaited))
+def arriving(seen: Snapshot, not_awaited: AbstractSet[NodeName]) -> list[NodeView]:
+    """Loans that are on their way out, or lent and not serving yet. Who serves, is late or called home is named."""
+    outward = (node for node in seen.loans if node.claim and node.claim.step not in HOMEWARD)
+    return [node for node in outward if node.name not in not_awaited]

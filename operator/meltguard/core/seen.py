@@ -171,7 +171,7 @@ class Snapshot:
     """One service as seen at one moment."""
 
     ready_pods: int  # that should answer
-    loads: tuple[PodLoad, ...]  # of the pods that answered
+    loads: tuple[PodLoad, ...]  # of the ready pods that answered
     readings: tuple[Reading, ...]  # platform signals; the agents' own are formed from `loads`
     pools: Mapping[PoolName, PoolView]
     loans: tuple[NodeView, ...]  # nodes claimed for this policy
@@ -181,8 +181,11 @@ class Snapshot:
     guards: Guards = field(default_factory=Guards)
     pending: tuple[PodView, ...] = ()  # pods that no node runs yet, of any namespace
     started: Mapping[PodUid, Instant] = field(default_factory=dict)  # the service's own pods, Ready or not
+    unready_pods: int = 0  # that run and are not Ready
+    unready: tuple[PodLoad, ...] = ()  # of those that answered
+    tightened: frozenset[NodeName] = frozenset()  # on their way home, and every ready pod's limits reckon with that
     priority: int = 0  # of the service's own pods, the highest
-    models: Mapping[NodeName, str] = field(default_factory=dict)  # of GPU, on the nodes that serve
+    models: Mapping[PodUid, str] = field(default_factory=dict)  # of the service's pods' GPUs; see core/models.py
     gpu_kinds: frozenset[str] = frozenset()  # resources that the service's own pods ask for; empty: not known
     hours: Mapping[PoolName, Hours] = field(default_factory=dict)  # a pool that is not named is always open
     plan: Plan = NO_PLAN
@@ -200,8 +203,28 @@ class Snapshot:
 
     @property
     def coverage(self) -> Share:
-        """Share of the ready pods that answered; 1 where there is none to answer."""
-        return Share(min(1.0, len(self.loads) / self.ready_pods) if self.ready_pods else 1.0)
+        """Share of the ready pods that answered, or, where none is Ready, of those that run; 1 where there is none."""
+        answered, pods = (self.loads, self.ready_pods) if self.ready_pods else (self.unready, self.unready_pods)
+        return Share(min(1.0, len(answered) / pods) if pods else 1.0)
+
+    @property
+    def overloaded(self) -> tuple[PodLoad, ...]:
+        """Pods that have work and are not Ready, which may be for having too much of it: their users are users too."""
+        return tuple(load for load in self.unready if load.at_work)
+
+    @property
+    def answers(self) -> bool:
+        """Whether the demand is known, if only in part: ready pods that are silent may hide any."""
+        return bool(self.loads) or (not self.ready_pods and bool(self.overloaded))
+
+    @property
+    def serving_nodes(self) -> frozenset[NodeName]:
+        """On which some pod of the service works."""
+        return frozenset(load.node for load in (*self.loads, *self.overloaded))
+
+    def gpus_of(self, node: NodeView) -> Gpus:
+        """What the service's pods can be given of a node."""
+        return node.gpus_for(self.gpu_kinds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +236,7 @@ class Held:
     cause: str = ""
     rising: bool = True  # the way it last moved; lifted is up, begun is down
     turned: Instant | None = None  # it moved the other way before then; None: it never moved
+    by_law: bool = True  # False: a suspension or a person's word, which says nothing of what the law would give
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,8 +251,9 @@ class Slowed:
 class Memory:
     """What one decision leaves for the next; lives in status. The default is a cautious start."""
 
-    level: Level = Level.NORMAL
+    level: Level = Level.NORMAL  # the law's, whatever a person sets above it
     level_since: Instant = Instant(0.0)
+    in_force: tuple[Level, Instant] | None = None  # the level that holds, since when; None: the law's as above
     risen: Level = Level.NORMAL  # what the last sample alone would have asked for
     calm_since: Instant | None = None  # pressure low enough to step down since then
     decided_at: Instant | None = None

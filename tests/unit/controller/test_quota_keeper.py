@@ -12,7 +12,7 @@ from meltguard.core.moves import new_claim
 from meltguard.core.policy import Pool
 from meltguard.core.pools import assign
 from meltguard.core.quota_ref import QuotaRef
-from meltguard.core.units import Instant, NodeName, PoolName, Seconds
+from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Seconds
 from support.core_values import a_node, a_pool
 from support.fake_moves import FakeResources, Line
 from support.fake_queues import FakeQueues
@@ -55,13 +55,13 @@ class Ground:
 
     def home(self, name: str) -> None:
         """A node without a claim."""
-        self.fleet.put(a_node(name, gpu_counts={GPU: 8}))
+        self.fleet.put(a_node(name, by_kind={GPU: Gpus(8)}))
 
     def lend(self, name: str, gpus: int = 8) -> None:
         """A node under a claim."""
         at = (Instant(1000.0), Instant(9000.0))
         pools = (a_pool(), a_pool("inference"))
-        node = a_node(name, gpu_counts={GPU: gpus} if gpus else {})
+        node = a_node(name, by_kind={GPU: Gpus(gpus)} if gpus else {})
         self.fleet.put(replace(node, claim=new_claim(node, ("serving/image-gen", "uid"), pools, at, None)))
 
     async def look(self, times: int = 1) -> None:
@@ -202,7 +202,7 @@ async def test_pools_of_one_number_are_counted_together() -> None:
     other = a_pool("other", kueue=REF)
     ground = Ground(pools=(a_pool(kueue=REF), other))
     ground.lend("gpu-0")
-    node = a_node("gpu-9", pool="other", gpu_counts={GPU: 8})
+    node = a_node("gpu-9", pool="other", by_kind={GPU: Gpus(8)})
     at = (Instant(1000.0), Instant(9000.0))
     ground.fleet.put(replace(node, claim=new_claim(node, ("a/b", "uid"), (other, a_pool("inference")), at, None)))
     await ground.look()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from meltguard.core.fleet import Claim
 from meltguard.core.lent_quota import Quota, QuotaMark, followed, on_loan
 from meltguard.core.moves import new_claim
-from meltguard.core.units import Instant, NodeName, PoolName
+from meltguard.core.units import Gpus, Instant, NodeName, PoolName
 from support.core_values import a_node, a_pool
 
 GPU = "nvidia.com/gpu"
@@ -58,22 +58,22 @@ def test_once_the_mark_is_taken_off_the_number_is_followed_again() -> None:
 
 
 def test_a_node_counts_from_its_claim_until_that_is_off() -> None:
-    home = a_node("gpu-1", gpu_counts={GPU: 8})
-    gone = a_node("gpu-2", gpu_counts={GPU: 8, "nvidia.com/mig-1g.10gb": 7}, claim=a_claim())
-    other = a_node("gpu-3", gpu_counts={GPU: 8}, claim=a_claim("elsewhere"))
+    home = a_node("gpu-1", by_kind={GPU: Gpus(8)})
+    gone = a_node("gpu-2", by_kind={GPU: Gpus(8), "nvidia.com/mig-1g.10gb": Gpus(7)}, claim=a_claim())
+    other = a_node("gpu-3", by_kind={GPU: Gpus(8)}, claim=a_claim("elsewhere"))
     assert on_loan(GPU, [RESEARCH], [home, gone, other], {}) == {"gpu-2": 8}
 
 
 def test_a_node_that_shows_no_gpu_any_more_is_no_less_lent() -> None:
-    rebooted = a_node("gpu-2", gpu_counts={}, claim=a_claim())
+    rebooted = a_node("gpu-2", by_kind={}, claim=a_claim())
     assert on_loan(GPU, [RESEARCH], [rebooted], {NodeName("gpu-2"): 8}) == {"gpu-2": 8}
     assert on_loan(GPU, [RESEARCH], [rebooted], {}) == {"gpu-2": 0}
 
 
 def test_what_was_counted_goes_on_counting_while_its_claim_or_its_pool_cannot_be_read() -> None:
     noted = {NodeName("gpu-2"): 8}
-    broken = a_node("gpu-2", claim_problem="it is cut", gpu_counts={GPU: 8})
+    broken = a_node("gpu-2", claim_problem="it is cut", by_kind={GPU: Gpus(8)})
     assert on_loan(GPU, [RESEARCH], [broken], noted) == noted
     assert on_loan(GPU, [RESEARCH], [broken], {}) == {}
     assert on_loan(GPU, [], [a_node("gpu-2", claim=a_claim())], noted) == noted
-    assert on_loan(GPU, [RESEARCH], [a_node("gpu-2", gpu_counts={GPU: 8})], noted) == {}
+    assert on_loan(GPU, [RESEARCH], [a_node("gpu-2", by_kind={GPU: Gpus(8)})], noted) == {}
