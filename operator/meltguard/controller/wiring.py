@@ -86,24 +86,12 @@ def build_loops(
 ) -> HolderLoops:
     """Wire the holder's loops: the only place that joins them to adapters."""
     sink, metrics = outside
-    objects, lost = KubernetesObjects(api, process.clock), LostClaims()
-    lost.remember(process.resources.pools())
-    term = Term(
-        process=process,
-        api=api,
-        epoch=epoch,
-        objects=objects,
-        events=EventLog(objects=objects, clock=process.clock, count=process.telemetry.posted),
-        board=Board(),
-        lost=lost,
-        rollouts=_keeper(api, objects, process.clock),
-        workloads=Workloads(objects, KubernetesAutoscalers(api, process.clock), process.clock),
-    )
+    term = _term(process, api, epoch)
     means = Means(
         observer=_observer(term, metrics),
         rollouts=term.rollouts,
         workloads=term.workloads,
-        objects=objects,
+        objects=term.objects,
         sink=sink,
         events=term.events,
         telemetry=process.telemetry,
@@ -123,6 +111,22 @@ def build_loops(
         quotas=_quota_keeper(term, quotas),
         supervisor=process.supervisor,
         tick=process.settings.tick,
+    )
+
+
+def _term(process: Process, api: KubernetesApi, epoch: Epoch) -> Term:
+    objects, lost = KubernetesObjects(api, process.clock), LostClaims()
+    lost.remember(process.resources.pools())
+    return Term(
+        process=process,
+        api=api,
+        epoch=epoch,
+        objects=objects,
+        events=EventLog(objects=objects, clock=process.clock, count=process.telemetry.posted),
+        board=Board(),
+        lost=lost,
+        rollouts=_keeper(api, objects, process.clock),
+        workloads=Workloads(objects, KubernetesAutoscalers(api, process.clock), process.clock),
     )
 
 
