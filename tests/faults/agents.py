@@ -1,6 +1,9 @@
 """The serving pods' agents, on the pods' own addresses: they count what a mood says users ask for."""
 
 import asyncio
+import itertools
+import math
+import random
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -18,6 +21,9 @@ RATE_A_GPU: Final = 1.0
 
 HOLD: Final = 1.0
 """Seconds for which a report may be held back here."""
+
+LEAST: Final = 1e-9
+"""Of an image, or of a second: what is less is nothing."""
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -46,33 +52,41 @@ class Stamp(msgspec.Struct, frozen=True):
 NO_STAMP: Final = Stamp()
 
 
-class TierRate(msgspec.Struct, frozen=True):
-    """What one tier may have at one pod."""
-
-    name: str
-    rate: float | None = None
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What a document says of limits."""
-
-    revision: int = 0
-    kind: str = ""
-    tiers: tuple[TierRate, ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class Told:
     """A document that an agent took."""
 
     at: float  # seconds since the epoch
     uid: str  # the pod's
-    limits: Limits
+    limits: Stamp
 
     def rate(self, tier: str) -> float:
         """What the tier may have; infinite without a limit."""
         found = next((one.rate for one in self.limits.tiers if one.name == tier), None)
         return float("inf") if found is None else found
+
+
+class ImageTimes:
+    """GPU-seconds that one image unit after the other takes: alike but for chance, which a seed repeats."""
+
+    def __init__(self, strays: float, seed: str) -> None:
+        self._strays = strays
+        self._dice = random.Random(seed)  # noqa: S311 - a rehearsal
+        self._left = 0.0  # of the image that is being made
+        self._stray = 1.0
+
+    def make(self, units: float, seconds: float, rate: float) -> tuple[float, float]:
+        """At most so many units in at most so many GPU-seconds; what was done, and the time that it took."""
+        done = busy = 0.0
+        while units - done > LEAST and seconds - busy > LEAST:
+            if self._left <= LEAST:
+                self._left = 1.0
+                self._stray = math.exp(self._dice.gauss(0.0, self._strays) - self._strays**2 / 2.0)
+            cost = self._stray / rate
+            part = min(self._left, units - done, (seconds - busy) / cost)
+            self._left -= part
+            done, busy = done + part, busy + part * cost
+        return done, busy
 
 
 @dataclass(slots=True)
@@ -83,6 +97,8 @@ class Agent:
     ip: str
     born: float
     at: float
+    times: ImageTimes
+    image: str = ""
     rate: float = RATE_A_GPU  # image units a second that one GPU does
     instance: str = field(default_factory=lambda: uuid.uuid4().hex)
     offered: float = 0.0
@@ -94,10 +110,10 @@ class Agent:
     def advance(self, now: float, asked: float) -> None:
         """Count on to `now` at the rate asked of this pod since the last time."""
         span = now - self.at
-        did = min(asked, self.rate * GPUS)
+        done, busy = self.times.make(asked * span, GPUS * span, self.rate)
         self.offered += asked * span
-        self.done += did * span
-        self.busy += did / self.rate * span
+        self.done += done
+        self.busy += busy
         self.at = now
 
     def report(self, waiting: float) -> AgentReport:
@@ -134,6 +150,8 @@ class Agents:
         self.silent = False  # agents neither answer nor take anything
         self.speeds: dict[str, float] = {}  # by the image that a pod runs: how many times as fast as usual
         self.told: list[Told] = []  # every document that was taken
+        self.strays = 0.0  # how far the time of one image unit strays: the deviation of its logarithm
+        self._numbers = itertools.count()
         self.loading = 0.0  # seconds from a pod's address until its agent answers
         self._seen: dict[str, float] = {}  # by pod: when it had its address
         self._agents: dict[str, Agent] = {}  # by address
@@ -151,6 +169,20 @@ class Agents:
         """From now on users ask for so many image units a second."""
         self._advance()
         self.asked = rate
+
+    def turn(self, image: str, speed: float) -> None:
+        """From now on pods with this image are so many times as fast as usual, those that run it already too."""
+        self._advance()
+        self.speeds = {**self.speeds, image: speed}
+        for agent in self._agents.values():
+            if agent.image == image:
+                agent.rate = RATE_A_GPU * speed
+
+    def published(self, tier: str) -> float | None:
+        """What all pods together may admit of a tier, as their documents say; None where one of them has no rate."""
+        rates = [one.rate for agent in self._agents.values() for one in agent.stamp.tiers if one.name == tier]
+        told = [rate for rate in rates if rate is not None]
+        return sum(told) if len(told) == len(self._agents) else None
 
     async def follow(self, pods: list[dict[str, Any]]) -> None:
         """One agent on each serving pod that has an address and has loaded its model, and on no other."""
@@ -171,8 +203,9 @@ class Agents:
             await site.start()
             self._sites[ip] = site
             uid, image = serving[ip]
+            times = ImageTimes(self.strays, f"agent {next(self._numbers)}")
             rate = RATE_A_GPU * self.speeds.get(image, 1.0)
-            self._agents[ip] = Agent(uid=uid, ip=ip, born=now - 60.0, at=now, rate=rate)
+            self._agents[ip] = Agent(uid=uid, ip=ip, born=now - 60.0, at=now, times=times, image=image, rate=rate)
 
     def __len__(self) -> int:
         return len(self._agents)
@@ -196,8 +229,7 @@ class Agents:
         if request.method == "PUT":
             envelope = msgspec.json.decode(await request.read(), type=Envelope)
             stamp = msgspec.json.decode(envelope.document, type=Stamp)
-            limits = msgspec.json.decode(envelope.document, type=Limits)
-            self.told.append(Told(SystemClock().now(), agent.uid, limits))
+            self.told.append(Told(SystemClock().now(), agent.uid, stamp))
             agent.stamp = NO_STAMP if stamp.kind == "Released" else stamp
         elif float(request.query.get("wait", "0")) > 0:
             await asyncio.sleep(HOLD)

@@ -112,8 +112,8 @@ class RolloutsSpec(RuledModel):
     hold_at: LevelAboveNormal = LevelName.OVERLOADED
     """Level from which updates wait."""
     cheaper_by: Annotated[str, fields.share("cheaperBy")] = "5%"
-    """An update that waits is tried on one pod, and goes on at once where an image costs surely so much less GPU time
-    than before; one that costs so much more is taken back off that pod. 100%: none is tried."""
+    """An update that waits is tried on one pod, and goes on share by share where an image costs surely so much less GPU
+    time than before; one that costs so much more is taken back, at any share. 100%: none is tried."""
 
 
 class OverrideSpec(RuledModel):

@@ -5,7 +5,7 @@ from typing import Final
 
 from meltguard.api.conditions import ConditionStatus
 from meltguard.api.policy import ImageServicePolicy
-from meltguard.api.policy_status import LimitStatus, PolicyStatus, SignalStatus
+from meltguard.api.policy_status import CostStatus, LimitStatus, PolicyStatus, SignalStatus, TrialStatus
 from meltguard.api.to_core import read_override
 from meltguard.clock import parse_rfc3339, rfc3339
 from meltguard.controller.policies import WHY_PAUSED
@@ -212,7 +212,25 @@ def _updates(status: PolicyStatus) -> list[str]:
     if held is None:
         return []
     said = str(held.state) + (f" since {held.since}" if held.since else "") + (f": {held.cause}" if held.cause else "")
-    return [said + (f"; they go on when {held.lifts_when}" if held.lifts_when else "")]
+    said += f"; they go on when {held.lifts_when}" if held.lifts_when else ""
+    return [said, *([] if held.trial is None else _trial(held.trial))]
+
+
+def _trial(trial: TrialStatus) -> Iterator[str]:
+    pods = "" if trial.pods is None else f" on {trial.pods} pod" + ("" if trial.pods == 1 else "s")
+    yield f"trial of an update: {trial.stage}{pods} since {trial.since}"
+    if trial.cost is not None:
+        yield f"GPU time for an image, against before: {_cost(trial.cost)}"
+    if trial.cost_here is not None:
+        yield f"at this share of the pods alone: {_cost(trial.cost_here)}"
+    for one in trial.revisions:
+        which = "the update" if one.update else "before"
+        yield f"revision {one.revision} ({which}): {one.images_per_gpu_second} images a GPU-second"
+
+
+def _cost(cost: CostStatus) -> str:
+    bounds = "" if cost.mean is None else f"{cost.mean} ({cost.least} to {cost.most}), "
+    return f"{bounds}{cost.samples} samples"
 
 
 def _overrides(status: PolicyStatus) -> list[str]:

@@ -11,7 +11,7 @@ from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.api.to_core import PolicyObject
 from meltguard.controller.resources import CustomResources
 from meltguard.core.rollout import letting_go
-from meltguard.core.rollout_state import Rollouts, RolloutWrite
+from meltguard.core.rollout_state import Resize, Rollouts, RolloutWrite
 from meltguard.core.seen import RolloutMark, RolloutView
 from meltguard.core.units import Instant, Seconds
 from meltguard.errors import Conflict, InvalidInput, Unavailable
@@ -63,8 +63,8 @@ class RolloutKeeper:
         try:
             if await self.rollouts.read(read.workload) != read:
                 return False
-            if write is RolloutWrite.TAKE_BACK:
-                await self._take_back(read.workload, wanted.replica_set)
+            if wanted.resize is not None:
+                await self._resize(read.workload, write, wanted.resize)
             else:
                 await self.rollouts.write(read, write, mark)
         except (Conflict, Missing, Unavailable, InvalidInput) as exc:  # limits and status go on without it
@@ -72,12 +72,20 @@ class RolloutKeeper:
             return False
         return True
 
-    async def _take_back(self, workload: WorkloadRef, replica_set: str) -> None:
-        """No pod of this ReplicaSet any more; its Deployment, which is held, puts others in their place."""
-        named = WorkloadRef(api_version="apps/v1", kind="ReplicaSet", name=replica_set, namespace=workload.namespace)
-        read = await self.objects.read_scale(named)
-        if read is not None and read.wanted > 0:
-            await self.objects.set_replicas(named, 0, read)
+    async def _resize(self, workload: WorkloadRef, write: RolloutWrite, wanted: Resize) -> None:
+        """Pods of a refused update go, through the ReplicaSets; their Deployment, which is held, keeps the sum.
+
+        One step may be seen twice: a refused ReplicaSet never grows by us, and the other never shrinks.
+        """
+        name = WorkloadRef(
+            api_version="apps/v1", kind="ReplicaSet", name=wanted.replica_set, namespace=workload.namespace
+        )
+        read = await self.objects.read_scale(name)
+        if read is None:
+            return
+        due = read.wanted < wanted.pods if write is RolloutWrite.PUT_BACK else read.wanted > wanted.pods
+        if due:
+            await self.objects.set_replicas(name, wanted.pods, read)
 
     async def let_go(self, found: PolicyObject, workload: WorkloadRef | None) -> None:
         """Resume what this policy holds: it is being deleted. Raises Unavailable and Conflict: to be tried again."""

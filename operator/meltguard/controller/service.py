@@ -22,7 +22,7 @@ from meltguard.controller.mover import Board
 from meltguard.controller.observe import Observer
 from meltguard.controller.resources import POLICIES
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
-from meltguard.controller.status import policy_status
+from meltguard.controller.status import policy_status, status_patch
 from meltguard.controller.telemetry import Telemetry
 from meltguard.controller.telling import Said, changes, loan_changes
 from meltguard.controller.trials import TrialBook
@@ -238,29 +238,12 @@ class ServiceLoop:
         )
         status = policy_status(this, self._status, self._means.epoch, self._changed)
         self._means.telemetry.conditioned(policy, status.conditions)
-        body = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        cleared = {key: None for key in _optional_keys() if key not in body}
         path = f"{POLICIES.replace('/imageservicepolicies', '')}/namespaces/{policy.namespace}/imageservicepolicies"
         try:
-            await self._means.objects.patch_status(f"{path}/{policy.name}", {**cleared, **body})
+            await self._means.objects.patch_status(f"{path}/{policy.name}", status_patch(status))
         except (Missing, InvalidInput) as exc:
             log.warning("status not written", extra={"policy": policy.key, "why": str(exc)})
             return
         self._status = status
         self._written = (now, marks)
         await self._say(decision.at, self._troubles.news(status.conditions, decision.at))
-
-
-def _optional_keys() -> tuple[str, ...]:
-    """Keys of the status that a pass may leave out: a merge patch must clear them."""
-    return (
-        "replicasFound",
-        "levelLiftsWhen",
-        "decision",
-        "memory",
-        "laggards",
-        "overrides",
-        "loans",
-        "features",
-        "rollouts",
-    )

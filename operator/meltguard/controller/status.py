@@ -1,5 +1,7 @@
 """From a pass to the policy's status."""
 
+from typing import Final
+
 from meltguard.api.conditions import with_conditions
 from meltguard.api.levels import LevelName
 from meltguard.api.memory import write_memory
@@ -14,17 +16,16 @@ from meltguard.api.policy_status import (
     RolloutStatus,
     RuleOutcome,
     SignalStatus,
-    TrialStatus,
 )
 from meltguard.clock import rfc3339
 from meltguard.controller.conditions import Pass, conditions
+from meltguard.controller.trial_status import trial_status
 from meltguard.core.decision import FeatureShare, SignalPressure, TierLimit
 from meltguard.core.explain import signal_text
 from meltguard.core.fleet import NodeView
 from meltguard.core.next_move import next_move
 from meltguard.core.policy import Override
 from meltguard.core.rollout_state import Rollouts
-from meltguard.core.trial import FEWEST
 from meltguard.core.units import Epoch, Instant
 from meltguard.core.wording import per_minute
 
@@ -62,6 +63,28 @@ def policy_status(this: Pass, before: PolicyStatus, epoch: Epoch, last_change: I
         replicas_found=decision.memory.replicas_found,
         memory=write_memory(decision.memory),
     )
+
+
+OPTIONAL: Final = (
+    "replicasFound",
+    "levelLiftsWhen",
+    "decision",
+    "memory",
+    "laggards",
+    "overrides",
+    "loans",
+    "features",
+    "rollouts",
+)
+"""Keys that a pass may leave out: a merge patch must clear them."""
+
+
+def status_patch(status: PolicyStatus) -> dict[str, object]:
+    """What a merge patch is told: what is not said any more is cleared, also inside the parts that are no lists."""
+    body: dict[str, object] = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    parts = {"decision": status.decision, "rollouts": status.rollouts}
+    whole = {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items() if part is not None}
+    return {**dict.fromkeys(OPTIONAL), **body, **whole}
 
 
 def _signal(signal: SignalPressure) -> SignalStatus:
@@ -107,19 +130,8 @@ def _rollouts(held: Rollouts) -> RolloutStatus:
         since=None if held.since is None else rfc3339(held.since),
         cause=held.cause or None,
         lifts_when=held.lifts_when or None,
-        trial=_trial(held),
+        trial=trial_status(held),
     )
-
-
-def _trial(held: Rollouts) -> TrialStatus | None:
-    if held.trial is None:
-        return None
-    counted, told = held.counted, {}
-    if counted is not None and counted.count >= FEWEST:
-        least, _, most = counted.change
-        told = {"least": f"{100.0 * least:+.0f}%", "most": f"{100.0 * most:+.0f}%"}
-    samples = counted.count if counted is not None else None
-    return TrialStatus(stage=held.trial.stage, since=rfc3339(held.trial.since), samples=samples, **told)
 
 
 def _loan(node: NodeView, waits_for: str | None) -> LoanStatus:

@@ -15,7 +15,7 @@ from meltguard.core.wording import per_minute, when
 
 UPDATES: Final = {
     RolloutState.HELD: "updates held",
-    RolloutState.TRYING: "an update is tried on one pod",
+    RolloutState.TRYING: "an update is tried",
     RolloutState.PROMOTED: "an update that costs less goes on",
 }
 

@@ -11,6 +11,8 @@ from meltguard.core.units import Instant
 from meltguard.core.update_trial import trial_of
 
 FREE: Final = Rollouts(state=RolloutState.FREE)
+_STARTS_PODS: Final = frozenset({TrialStage.STARTING, TrialStage.WIDENING})
+"""Stages that a policy that is paused still ends: else more and more pods would start."""
 
 
 def rollouts(policy: Policy, level: LevelNow, seen: Snapshot, now: Instant) -> Rollouts | None:
@@ -59,8 +61,8 @@ def _held(
 ) -> Rollouts:
     """Ours. Shadow holds nothing; Paused goes on holding what was held."""
     (view, seen), (since, now) = found, when
-    starting = view.mark is not None and view.mark.trial is not None and view.mark.trial.stage is TrialStage.STARTING
-    if policy.mode is Mode.PAUSED and not starting:
+    trial = view.mark.trial if view.mark is not None else None
+    if policy.mode is Mode.PAUSED and (trial is None or trial.stage not in _STARTS_PODS):
         cause, lifts = "it was held when the policy was paused", "the policy is resumed"
         return Rollouts(state=RolloutState.HELD, since=since, cause=cause, lifts_when=lifts)
     if policy.mode is Mode.SHADOW or not _asks(policy, level):

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from meltguard.core.comparison import Compared
 from meltguard.core.fleet import Claim, Guards, NodeView, PodView
 from meltguard.core.load import PodLoad
 from meltguard.core.loading import Loading
 from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
 from meltguard.core.sharing import Peer
-from meltguard.core.trial import Tally
 from meltguard.core.units import (
     GpuHours,
     Gpus,
@@ -54,13 +54,14 @@ class Workload:
 
 
 class TrialStage(StrEnum):
-    """How far a new revision's trial on one pod is; written on the workload before anything follows from it."""
+    """How far a new revision's trial is; written on the workload before anything follows from it."""
 
     STARTING = "Starting"  # one pod of it is being started
-    JUDGING = "Judging"  # what it costs is compared
-    PROMOTED = "Promoted"  # cheaper: the update goes on in the middle of the surge
-    REFUSED = "Refused"  # dearer, or it does not start: its pod goes
-    EQUAL = "Equal"  # waits for the end of the hold like any other
+    JUDGING = "Judging"  # no further pod starts: what it costs on this share of the pods is compared
+    WIDENING = "Widening"  # cheaper so far: pods of it start up to the next share
+    PROMOTED = "Promoted"  # cheaper at every share: the update goes on to all pods
+    REFUSED = "Refused"  # dearer, or it does not start: its pods go
+    EQUAL = "Equal"  # waits at its share for the end of the hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,8 @@ class TrialMark:
     before: tuple[str, ...]  # revisions that served before it
     since: Instant  # of the stage
     strategy: str  # the workload's own, as JSON: put back at the end
+    pods: int = 1  # that are to run it at this stage; more follow only from the next
+    found: Compared | None = None  # when the stage began; None: nothing was compared yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,7 @@ class RolloutView:
     strategy: str = ""  # how pods are replaced, as JSON; "" where that is all at once
     pending: bool = False  # the template is newer than every pod's
     our_strategy: bool = False  # it is one that a trial writes
+    replicas: int = 1  # pods that are wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +203,7 @@ class Snapshot:
     rollout_problem: str = ""  # why it is not
     peers: tuple[Peer, ...] = ()  # other services that want nodes now
     revisions: Mapping[PodUid, PodRevision] = field(default_factory=dict)  # of the service's pods, Ready or not
-    trial: Tally = field(default_factory=Tally)  # what the trial of a new revision has counted so far
+    trial: Compared = field(default_factory=Compared)  # what the trial of a new revision has counted so far
 
     @property
     def coverage(self) -> Share:

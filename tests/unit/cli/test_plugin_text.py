@@ -4,11 +4,19 @@ from dataclasses import dataclass
 
 from meltguard.api.conditions import ConditionStatus
 from meltguard.api.policy import ImageServicePolicy
-from meltguard.api.policy_status import HistoryEntry, PolicyStatus, RolloutStatus
+from meltguard.api.policy_status import (
+    CostStatus,
+    HistoryEntry,
+    PolicyStatus,
+    RevisionStatus,
+    RolloutStatus,
+    TrialStatus,
+)
 from meltguard.cli import plugin_text as text
 from meltguard.clock import parse_rfc3339
 from meltguard.controller.policies import WHY_PAUSED
 from meltguard.core.rollout_state import RolloutState
+from meltguard.core.seen import TrialStage
 from meltguard.core.units import Instant
 from support.objects import a_policy_object
 from support.statuses import AT, a_condition, a_policy_status
@@ -96,6 +104,25 @@ def test_the_page_has_every_part_in_the_status_own_words() -> None:
         "next: Overloaded steps down once pressure below 0.84 lasts for 60 s more",
     ):
         assert said in page
+
+
+def test_a_trial_is_told_with_its_figures_on_the_page_and_in_the_explanation() -> None:
+    trial = TrialStatus(
+        stage=TrialStage.JUDGING,
+        since=AT,
+        pods=2,
+        cost=CostStatus(samples=54, least="-25%", mean="-20%", most="-15%"),
+        cost_here=CostStatus(samples=3),
+        revisions=(RevisionStatus(revision="7d8b4", update=True, images_per_gpu_second="1.250"),),
+    )
+    tried = RolloutStatus(state=RolloutState.TRYING, since=AT, trial=trial)
+    policy = Shown(PRESSED.model_copy(update={"rollouts": tried})).policy
+    for told in (text.page(policy, NOW), text.why(policy, NOW, history=False)):
+        page = "\n".join(told)
+        assert f"trial of an update: Judging on 2 pods since {AT}" in page
+        assert "GPU time for an image, against before: -20% (-25% to -15%), 54 samples" in page
+        assert "at this share of the pods alone: 3 samples" in page
+        assert "revision 7d8b4 (the update): 1.250 images a GPU-second" in page
 
 
 def test_what_is_not_as_it_should_be_is_named_and_nothing_else() -> None:
