@@ -6,10 +6,12 @@ from typing import Protocol
 
 from meltguard.core.fleet import Claim, FleetView, Guards, NodeView, PodView
 from meltguard.core.grant import Grant
+from meltguard.core.lent_quota import Quota
 from meltguard.core.load import AgentCounters
 from meltguard.core.metrics import MetricAnswer
 from meltguard.core.policy import Signal
 from meltguard.core.purchases import Scale
+from meltguard.core.quota_ref import QuotaRef
 from meltguard.core.scaling import Removal, Scaling
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid, Seconds
 
@@ -129,6 +131,31 @@ class Departures(Protocol):
 
     async def unmark(self, node: NodeView, removal: Removal, epoch: Epoch) -> None:
         """Take the mark off, and the cordon that came with it. Raises as `mark`."""
+        ...
+
+
+class ClusterQueues(Protocol):
+    """Kueue's quotas: numbers that count nodes, and our mark beside them."""
+
+    async def read(self, ref: QuotaRef) -> Quota:
+        """One number, and what we did to it.
+
+        Raises:
+            InvalidInput: no such number, or it is not whole, or our mark cannot be read; the text says what to do.
+            Unavailable: the API server did not answer, or does not let us.
+        """
+        ...
+
+    async def write(self, ref: QuotaRef, quota: Quota, read: Quota) -> None:
+        """Set number and mark in one request, if both are still as they were read.
+
+        Raises:
+            Conflict: they are not; read them again. InvalidInput, Unavailable: as `read`.
+        """
+        ...
+
+    async def marked(self, cluster_queue: str) -> tuple[QuotaRef, ...]:
+        """The numbers of a ClusterQueue that bear our mark; none where there is no such queue. Raises as `read`."""
         ...
 
 

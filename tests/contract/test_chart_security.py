@@ -106,6 +106,14 @@ def test_the_uninstall_job_has_its_rights_when_it_runs(chart: list[Manifest]) ->
     assert binding["roleRef"]["name"] == the(chart, "ClusterRole", f"{RELEASE}-release")["metadata"]["name"]
 
 
+@pytest.mark.parametrize("role", [RELEASE, f"{RELEASE}-release"])
+def test_only_cluster_queues_that_are_named_may_be_written(helm: Path, role: str) -> None:
+    rules = the(rendered(helm, "--set", "kueue.clusterQueues={research}"), "ClusterRole", role)["rules"]
+    ours = [rule for rule in rules if rule["apiGroups"] == ["kueue.x-k8s.io"]]
+    only = {"apiGroups": ["kueue.x-k8s.io"], "resources": ["clusterqueues"], "resourceNames": ["research"]}
+    assert ours == [{**only, "verbs": ["get", "patch"]}]
+
+
 def test_only_what_is_named_may_be_scaled_at_providers(helm: Path) -> None:
     chosen = ["group=cluster.x-k8s.io", "resource=machinedeployments", "names={burst}"]
     flags = [part for value in chosen for part in ("--set", f"providers.scales[0].{value}")]

@@ -159,7 +159,7 @@ def test_optional_parts_of_a_policy_are_filled_in_where_they_stand(resources: Cu
     }
     spec = resources.try_apply(edited(a_policy_object(namespace="default"), edits)).must()["spec"]
     assert spec["metrics"]["signals"] == [{"name": "wait", "preset": "agent-wait", "use": "Drive"}]
-    assert spec["tiers"][0]["quota"] == {"images": 3, "per": "day", "timeZone": "UTC"}
+    assert spec["tiers"][0]["quota"] == {"images": 3, "per": "day", "timeZone": "UTC", "whenUncounted": "Refuse"}
     assert spec["features"][0]["rollout"] == {"Normal": "100%", "Critical": "0%"}
     assert spec["rollouts"] == {"holdAt": "Overloaded", "cheaperBy": "5%"}
 

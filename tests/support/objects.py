@@ -105,6 +105,7 @@ def a_pool_object(name: str = "research", **changes: Any) -> Object:
             "gpusPerNode": 8,
             "spend": {"perDay": "400", "perMonth": "4000", "timeZone": "Europe/Zurich"},
         },
+        "kueue": {"clusterQueue": "research", "flavor": "h100", "resource": "nvidia.com/gpu"},
     }
     return _object("GPUPool", {"name": name}, {**spec, **changes})
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import Field
 
 from meltguard.api import fields
+from meltguard.api.pool_kueue import KueueSpec
 from meltguard.api.pool_scale import ScaleRef
 from meltguard.api.quantities import DURATION, SHARE, is_written, parse_duration
 from meltguard.api.recurring import RecurringSpec
@@ -208,3 +209,6 @@ class PoolSpec(RuledModel):
     """What the pool lends. Omitted: nothing."""
     scale_ref: ScaleRef | None = None
     """The object that makes this pool larger, where another provider can. What it makes is lent by spec.lending."""
+    kueue: KueueSpec | None = None
+    """The quota at Kueue that counts this pool's nodes: what is on loan is taken out of it from the claim on, and put
+    back once home. Change it while nothing is lent."""

@@ -108,7 +108,7 @@ class PoolStatus(MessageModel):
     observed_generation: Count | None = None
     """metadata.generation that this status is about."""
     conditions: Conditions = ()
-    """Ready, FloorKept, Overlapping, and ProviderReady where there is a scaleRef."""
+    """Ready, FloorKept, Overlapping; ProviderReady where there is a scaleRef, QuotaFollows where there is kueue."""
     nodes: NodeCounts | None = None
     """The pool's nodes, counted."""
     lendable: Count | None = None

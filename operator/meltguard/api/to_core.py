@@ -14,6 +14,7 @@ from meltguard.api.policy_spec import CapacitySpec, OverrideSpec, RolloutsSpec
 from meltguard.api.policy_status import PolicyStatus
 from meltguard.api.policy_tiers import FeatureSpec, OnLevel, QuotaSpec, TierSpec
 from meltguard.api.pool import GPUPool
+from meltguard.api.pool_kueue import quota_ref
 from meltguard.api.pool_spec import EvictionSpec, LendingSpec, ProviderSpec, Sacrifice
 from meltguard.api.pool_status import PoolStatus
 from meltguard.api.provider_terms import scaling_of
@@ -124,6 +125,7 @@ def read_pool(body: Mapping[str, Any]) -> PoolObject:
             lending=None if spec.lending is None or deleting else _lending(spec.lending),
             cost=_cost(spec.provider),
             scaling=scaling_of(spec.scale_ref) if spec.scale_ref else None,
+            kueue=quota_ref(spec.kueue),
         ),
         generation=meta.generation,
         deleting=deleting,

@@ -17,6 +17,7 @@ from meltguard.adapters.kubernetes_lease import LeaseName
 from meltguard.adapters.kubernetes_list import read_all
 from meltguard.adapters.kubernetes_moves import KubernetesMoves
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
+from meltguard.adapters.kubernetes_queues import KubernetesQueues
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.adapters.lease_shape import LeaseRecord, Term
 from meltguard.adapters.pod_shape import read_pod
@@ -24,12 +25,14 @@ from meltguard.api.signed import SigningKey
 from meltguard.api.to_core import PolicyObject, PoolObject, read_policy, read_pool
 from meltguard.clock import SystemClock
 from meltguard.controller.leavers import WITHDRAWN
+from meltguard.controller.quota_keeper import LentQuotas
 from meltguard.controller.resources import FINALIZER, POLICIES, POOLS
 from meltguard.controller.workloads import workload_ref
 from meltguard.core.fleet import EPOCH_ANNOTATION, MoveStep, NodeView
 from meltguard.core.granting import Stamp, released
 from meltguard.core.move_actions import Enter, Evict, Intent, Notify, Release, Scene, Wait, Wanted, Withdraw
 from meltguard.core.moves import next_action
+from meltguard.core.policy import Pool
 from meltguard.core.rollout import letting_go
 from meltguard.core.units import Epoch, Instant, NodeName, Revision, Seconds
 from meltguard.errors import Conflict, InvalidInput, Unavailable
@@ -42,6 +45,9 @@ HELD_FOR = Seconds(120.0)
 """No operator takes the Lease for this long after we are done: time enough for helm to delete it."""
 
 LOOK_AGAIN = Seconds(1.0)
+MOST_LOOKS = 5
+"""Others write a ClusterQueue's status all the time, its quota hardly ever."""
+
 STAYS_OFF = Seconds(12.0)
 """A holder notices within its 10 s deadline that the Lease is another's."""
 
@@ -79,7 +85,26 @@ class GiveBack:
         while left and self.clock.elapsed() < ends:
             await asyncio.sleep(LOOK_AGAIN)
             left = await self._pass(takeover, only)
+        if not only:
+            await self._restore_quotas()
         return left
+
+    async def _restore_quotas(self) -> None:
+        """What is home is back in Kueue's quota; a node that is not stays out of it."""
+        nodes = (await read_all(self.api, NODES, read_node)).items
+        pools: list[Pool] = []
+        for body in (await read_all(self.api, POOLS, _decoded)).items:
+            try:
+                pools.append(read_pool(body).pool)
+            except InvalidInput as exc:
+                self.say(f"left alone: {exc}")
+        quotas = LentQuotas(KubernetesQueues(self.api))
+        for _ in range(MOST_LOOKS):
+            if await quotas.follow(pools, nodes):
+                break
+            await asyncio.sleep(LOOK_AGAIN)
+        for word in quotas.words.values():
+            self.say(word.text)
 
     async def hand_back(self) -> None:
         """Let the operator in again at once: only some nodes were meant, and it is to go on with the others."""

@@ -10,11 +10,12 @@ from meltguard.controller.buyer import Buyer
 from meltguard.controller.mover import Mover
 from meltguard.controller.pools_status import PoolReporter
 from meltguard.controller.purchases_seen import has_bought
+from meltguard.controller.quota_keeper import QuotaKeeper
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import MIRROR_FRESH
 from meltguard.controller.service import Means, ServiceLoop
 from meltguard.controller.supervisor import Supervisor
-from meltguard.core.units import Seconds
+from meltguard.core.units import PoolName, Seconds
 from meltguard.ports import Fleet
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 ROLL_CALL = Seconds(2.0)
 POOLS_EVERY = Seconds(2.0)
 PROVIDERS_EVERY = Seconds(2.0)
+QUOTAS_EVERY = Seconds(0.25)
+"""A claim is out of Kueue's quota before its node is cordoned; the API server is asked only where one comes or goes."""
+
 STRAYS_EVERY = Seconds(30.0)
 GREET_EVERY = Seconds(0.25)
 """A pod that becomes Ready is pushed at once, not at the next tick; where nothing changed a look costs nothing."""
@@ -40,6 +44,7 @@ class HolderLoops:
     mover: Mover
     pools: PoolReporter
     buyer: Buyer
+    quotas: QuotaKeeper
     supervisor: Supervisor
     tick: Seconds
     moves_every: Seconds
@@ -60,6 +65,7 @@ class HolderLoops:
                 group.create_task(self.supervisor.run("moves", self.mover.run_once, self.moves_every))
                 group.create_task(self.supervisor.run("pools", self.pools.run_once, POOLS_EVERY))
                 group.create_task(self.supervisor.run("providers", self.buyer.run_once, PROVIDERS_EVERY))
+                group.create_task(self.supervisor.run("quotas", self.quotas.run_once, QUOTAS_EVERY))
                 group.create_task(self.supervisor.run("rollouts", self._resume_strays, STRAYS_EVERY))
                 group.create_task(self.supervisor.run("newcomers", self._greet_newcomers, GREET_EVERY))
         finally:
@@ -81,11 +87,12 @@ class HolderLoops:
         return service is not None and service.released and service.settled and not claimed
 
     def pool_released(self, name: str, since: str) -> bool:
-        """No node claimed from it or to it, and none bought that is not given back; or waited long enough."""
+        """No node claimed from it or to it, none bought and kept, its quota whole; or waited long enough."""
         nodes = self.fleet.view().nodes
         claimed = any(node.claim and name in {node.claim.home, node.claim.to} for node in nodes)
         bought = any(one.pool.name == name and has_bought(one.status) for one in self.resources.pools())
-        return not (claimed or bought) or self._overdue(since)
+        even = self.quotas.is_even(PoolName(name))
+        return (even and not (claimed or bought)) or self._overdue(since)
 
     def _overdue(self, since: str) -> bool:
         return self.means.clock.now() - parse_instant(since) > RELEASE_LIMIT

@@ -73,6 +73,16 @@ class LostClaims:
         known = self.known.get(node.name) if node.claim_problem else None
         return node if known is None or known.uid != node.uid else replace(node, claim=known.claim)
 
+    def owed(self, nodes: Iterable[NodeView]) -> tuple[NodeView, ...]:
+        """As `counted`; a node whose claim somebody else took off is on its loan until it is put back or forgotten."""
+        return tuple(map(self._as_owed, nodes))
+
+    def _as_owed(self, node: NodeView) -> NodeView:
+        known = self.known.get(node.name) if node.claim is None else None
+        if known is None or known.uid != node.uid or known.claim.move_id in self.ended:
+            return node
+        return replace(node, claim=known.claim)
+
     def released(self, claim: Claim) -> None:
         """We took it off ourselves."""
         self.ended[claim.move_id] = None

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from meltguard.clock import rfc3339
 from meltguard.controller.books import read_books, write_stopped
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.provider_books import read_books as read_bought
+from meltguard.controller.quota_keeper import NOT_LOOKED, QuotaWord
 from meltguard.controller.resources import POOLS, CustomResources
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.fleet import Claim, NodeView
@@ -23,6 +25,7 @@ from meltguard.core.ledger import ended
 from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Window
 from meltguard.core.pools import PoolView, assign
+from meltguard.core.quota_ref import QuotaRef
 from meltguard.core.seen import Hours
 from meltguard.core.units import Instant
 from meltguard.core.victims import in_use
@@ -42,6 +45,7 @@ class PoolReporter:
     clock: Clock
     telemetry: Telemetry
     lost: LostClaims
+    quotas: Mapping[QuotaRef, QuotaWord] = field(default_factory=dict)  # what the keeper says of each number
     written: dict[str, PoolStatus] = field(default_factory=dict)  # by uid
 
     async def run_once(self) -> None:
@@ -50,7 +54,7 @@ class PoolReporter:
         views = assign([one.pool for one in found], self.lost.counted(self.fleet.view().nodes))
         for one in found:
             before = self.written.get(one.pool.uid, one.status)
-            status = pool_status(one, views[one.pool.name], before, self.clock.now())
+            status = pool_status(one, views[one.pool.name], before, self.clock.now(), self._quota(one))
             if status == before:
                 continue
             try:
@@ -59,6 +63,9 @@ class PoolReporter:
                 log.warning("pool status not written", extra={"pool": one.pool.name, "why": str(exc)})
             self.written[one.pool.uid] = status
         self.telemetry.pools({one.pool.name: self._shown(one) for one in found})
+
+    def _quota(self, one: PoolObject) -> QuotaWord | None:
+        return self.quotas.get(one.pool.kueue, NOT_LOOKED) if one.pool.kueue is not None else None
 
     def _shown(self, one: PoolObject) -> PoolStatus:
         """What we last said, with the books as the ledger and the buyer last wrote them."""
@@ -73,13 +80,18 @@ def _patch_of(status: PoolStatus) -> dict[str, Any]:
     return {"hours": None, "gpuHoursLent": None, **body}
 
 
-def pool_status(one: PoolObject, view: PoolView, before: PoolStatus, at: Instant) -> PoolStatus:
+def pool_status(
+    one: PoolObject, view: PoolView, before: PoolStatus, at: Instant, quota: QuotaWord | None = None
+) -> PoolStatus:
     """The whole status of a pool but its books, which the ledger writes."""
     now = rfc3339(at)
     windows = view.pool.lending.windows if view.pool.lending else ()
     hours = lending_hours(windows, at)
     lendable = _lendable(view)
     conditions = (_ready(one, view, now), _floor(one, view, now), _overlap(one, view, now), *_provider(one, now))
+    conditions += (
+        () if quota is None else (_condition(one, "QuotaFollows", (quota.holds, quota.reason, quota.text), now),)
+    )
     return PoolStatus(
         observed_generation=one.generation,
         conditions=with_conditions(before.conditions, conditions),

@@ -10,6 +10,7 @@ from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_moves import KubernetesMoves
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.kubernetes_providers import KubernetesProviders
+from meltguard.adapters.kubernetes_queues import KubernetesQueues
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.adapters.prometheus import PrometheusMetrics
 from meltguard.adapters.recent import Recent
@@ -25,6 +26,7 @@ from meltguard.controller.mover import Mover
 from meltguard.controller.observe import Observer, Surroundings
 from meltguard.controller.order_books import OrderBooks
 from meltguard.controller.pools_status import PoolReporter
+from meltguard.controller.quota_keeper import LentQuotas, QuotaKeeper
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper
 from meltguard.controller.service import Means
@@ -85,9 +87,39 @@ def build_loops(
 ) -> HolderLoops:
     """Wire the holder's loops: the only place that joins them to adapters."""
     sink, metrics = outside
+    term = _term(process, api, epoch)
+    means = Means(
+        observer=_observer(term, metrics),
+        rollouts=term.rollouts,
+        workloads=term.workloads,
+        objects=term.objects,
+        sink=sink,
+        events=term.events,
+        telemetry=process.telemetry,
+        clock=process.clock,
+        board=term.board,
+        key=process.settings.keys[0],
+        epoch=epoch,
+    )
+    quotas = LentQuotas(KubernetesQueues(api))
+    return HolderLoops(
+        means=means,
+        resources=process.resources,
+        fleet=process.fleet,
+        mover=_mover(term),
+        pools=_reporter(term, quotas),
+        buyer=_buyer(term),
+        quotas=_quota_keeper(term, quotas),
+        supervisor=process.supervisor,
+        tick=process.settings.tick,
+        moves_every=process.settings.moves_every,
+    )
+
+
+def _term(process: Process, api: KubernetesApi, epoch: Epoch) -> Term:
     objects, lost = KubernetesObjects(api, process.clock), LostClaims()
     lost.remember(process.resources.pools())
-    term = Term(
+    return Term(
         process=process,
         api=api,
         epoch=epoch,
@@ -97,30 +129,6 @@ def build_loops(
         lost=lost,
         rollouts=_keeper(api, objects, process.clock),
         workloads=Workloads(objects, KubernetesAutoscalers(api, process.clock), process.clock),
-    )
-    means = Means(
-        observer=_observer(term, metrics),
-        rollouts=term.rollouts,
-        workloads=term.workloads,
-        objects=objects,
-        sink=sink,
-        events=term.events,
-        telemetry=process.telemetry,
-        clock=process.clock,
-        board=term.board,
-        key=process.settings.keys[0],
-        epoch=epoch,
-    )
-    return HolderLoops(
-        means=means,
-        resources=process.resources,
-        fleet=process.fleet,
-        mover=_mover(term),
-        pools=_reporter(term),
-        buyer=_buyer(term),
-        supervisor=process.supervisor,
-        tick=process.settings.tick,
-        moves_every=process.settings.moves_every,
     )
 
 
@@ -140,7 +148,14 @@ def _observer(term: Term, metrics: PrometheusMetrics) -> Observer:
     return Observer(term.process.resources, term.process.fleet, outside)
 
 
-def _reporter(term: Term) -> PoolReporter:
+def _quota_keeper(term: Term, quotas: LentQuotas) -> QuotaKeeper:
+    process = term.process
+    return QuotaKeeper(
+        quotas=quotas, resources=process.resources, fleet=process.fleet, lost=term.lost, clock=process.clock
+    )
+
+
+def _reporter(term: Term, quotas: LentQuotas) -> PoolReporter:
     process = term.process
     return PoolReporter(
         resources=process.resources,
@@ -149,6 +164,7 @@ def _reporter(term: Term) -> PoolReporter:
         clock=process.clock,
         telemetry=process.telemetry,
         lost=term.lost,
+        quotas=quotas.words,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from meltguard.core.quota import Period, WhenUncounted
+from meltguard.core.quota_ref import QuotaRef
 from meltguard.core.scaling import Scaling
 from meltguard.core.units import Gpus, Instant, Percent, PoolName, Pressure, Seconds, Share, TierName, UnitsPerSecond
 
@@ -289,3 +290,4 @@ class Pool:
     lending: Lending | None
     cost: float | None = None  # of one GPU for an hour; one currency over all pools
     scaling: Scaling | None = None  # None: no provider makes it larger
+    kueue: QuotaRef | None = None  # the number at Kueue that sells its nodes; None: nobody keeps one
