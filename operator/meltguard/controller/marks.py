@@ -23,7 +23,8 @@ def marks_of(decision: Decision, seen: Snapshot, enforcement: Enforcement) -> tu
     held = decision.rollouts
     updates = None if held is None else (held.state, held.trial.stage if held.trial is not None else None)
     words = tuple(one.sets for one in decision.overrides)
-    return (decision.level, loans, limits, acknowledged, unknown, blocked, slowed, updates, words)
+    doubted = len(decision.doubts)
+    return (decision.level, loans, limits, acknowledged, unknown, blocked, slowed, updates, words, doubted)
 
 
 def _coarse(rate: float | None) -> int | None:

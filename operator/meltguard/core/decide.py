@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 
 from meltguard.core import limits as law
 from meltguard.core.adoption import adopted, is_learning
+from meltguard.core.belief import agreed_share, doubts_in_words, weighed
 from meltguard.core.buying import choose_capacity
+from meltguard.core.calm import kept_by, spare_since
 from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, Shortage, SignalPressure, TierLimit
 from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
@@ -12,13 +14,13 @@ from meltguard.core.level import LevelState, Pressing, next_level
 from meltguard.core.loading import late_nodes, loading_after
 from meltguard.core.loans import arriving_gpus, missing_gpus, waits_for
 from meltguard.core.measure import Measured, all_signals, measure
-from meltguard.core.plausible import are_used, confirming, usual_after
+from meltguard.core.plausible import Usual, are_used, confirming, usual_after
 from meltguard.core.policy import Level, Policy, TierState
 from meltguard.core.pressure import DEMAND_SIGNAL, assess, highest, predicted_wait
 from meltguard.core.providers import Want
 from meltguard.core.replicas import replicas
 from meltguard.core.rest import noted
-from meltguard.core.returns import Ebb, Returns, breach_since, returns, spare_since
+from meltguard.core.returns import Ebb, Returns, breach_since, returns
 from meltguard.core.rollout import rollouts
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.tiers import Law, Limited, active_overrides, limit_tiers
@@ -35,7 +37,7 @@ class LoanChoice:
     taken: tuple[Borrow, ...]
     rules: tuple[Outcome, ...]
     short_since: Instant | None
-    usual: UnitsPerSecond | None = None  # demand
+    usual: Usual
     shortage: Shortage | None = None
     want: Want | None = None
     waits_for: frozenset[PoolName] = frozenset()
@@ -64,6 +66,7 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
     memory = memory if learning else adopted(policy, memory, seen, now)
     span = _span(memory, now)
     platform = assess(policy, seen.readings)
+    seen = weighed(policy, seen, platform, memory.units_per_gpu)
     measured = measure(policy, memory, seen, (platform, span))
     signals = all_signals(policy, platform, measured)
     top = highest(signals)
@@ -76,7 +79,7 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
     features, slowed = feature_shares(policy, level.level, memory.slowed, now)
     loans = _borrow(policy, memory, seen, (signals, measured, top, (now, span)))
     missing = loans.shortage.missing if loans.shortage else Gpus(0)
-    ebb = _ebb(policy, memory, seen, (measured, level.level, tiers, (missing, now)))
+    ebb = _ebb(policy, memory, (seen, signals), (measured, level.level, tiers, (missing, now)))
     parts = Parts(
         signals=signals,
         top=top,
@@ -119,13 +122,14 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         replicas=pods.change,
         rules=parts.loans.rules,
         why=LEARNING if parts.learning else one_line(policy, (level.level, top), measures, seen),
-        next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
+        next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare, kept_by(parts.ebb)), now),
         memory=replace(remembered, decided_at=None) if parts.learning else remembered,
         shortage=parts.loans.shortage,
         want=parts.loans.want,
         waits_for=parts.loans.waits_for,
         heat=parts.measured.heat_by_pod,
         learning=parts.learning,
+        doubts=doubts_in_words(seen),
     )
 
 
@@ -136,7 +140,9 @@ def _left(parts: Parts, memory: Memory, ways: Returns, now: Instant) -> Memory:
         _remembered(memory, parts.measured, parts.level, now),
         confirmed_at=now if are_used(confirming(parts.ebb.policy, parts.signals)) else memory.confirmed_at,
         short_since=parts.loans.short_since,
-        usual=parts.loans.usual,
+        usual=parts.loans.usual.demand,
+        usual_pressure=parts.loans.usual.pressure,
+        surge_at=parts.loans.usual.surge_at,
         spare_since=parts.spare,
         breach_since=parts.ebb.breach_since,
         recalled=noted(memory, ways.recalling, now),
@@ -227,11 +233,12 @@ def _borrow(
 ) -> LoanChoice:
     signals, measured, top, (now, span) = context
     if policy.capacity is None:
-        return LoanChoice(taken=(), rules=(), short_since=None)
+        return LoanChoice(taken=(), rules=(), short_since=None, usual=Usual.remembered(memory))
     serving = frozenset(load.node for load in seen.loads)
     late = late_nodes(seen.loans, memory.loading, serving, now)
-    have = Gpus(measured.load.gpus + arriving_gpus(seen, serving | late) + seen.on_order)
-    total = UnitsPerSecond(sum(measured.demand.values()))
+    here = sum(load.gpus for load in seen.loads)  # also of pods that are not believed
+    have = Gpus(here + arriving_gpus(seen, serving | late) + seen.on_order)
+    total = UnitsPerSecond(sum(measured.demand.values()) * agreed_share(seen.believed))
     missing = missing_gpus(total, measured.per_gpu, have) if measured.answers else Gpus(0)
     short_since = (memory.short_since if memory.short_since is not None else now) if missing else None
     short = Shortage(
@@ -251,7 +258,7 @@ def _borrow(
         taken=choice.taken,
         rules=choice.rules,
         short_since=short_since,
-        usual=usual_after(short, span) if measured.answers else memory.usual,
+        usual=usual_after(short, span) if measured.answers else Usual.remembered(memory),
         shortage=choice.shortage,
         want=choice.want,
         waits_for=waits_for(choice.shortage, choice.taken),
@@ -261,13 +268,14 @@ def _borrow(
 def _ebb(
     policy: Policy,
     memory: Memory,
-    seen: Snapshot,
+    sights: tuple[Snapshot, tuple[SignalPressure, ...]],
     context: tuple[Measured, Level, tuple[TierLimit, ...], tuple[Gpus, Instant]],
 ) -> Ebb:
-    measured, level, tiers, (missing, now) = context
+    (seen, signals), (measured, level, tiers, (missing, now)) = sights, context
     return Ebb(
         policy=policy,
         seen=seen,
+        signals=signals,
         memory=memory,
         level=level,
         limited=any(limit.state is not TierState.OPEN for limit in tiers),

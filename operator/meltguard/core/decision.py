@@ -141,6 +141,7 @@ class Decision:
     waits_for: frozenset[PoolName] = frozenset()  # lenders that are borrowed from, or would be, had they room
     shortage: Shortage | None = None  # what `borrow` was planned from; None: nothing is ever borrowed
     want: Want | None = None  # what providers are asked for
+    doubts: tuple[str, ...] = ()  # the pods that are not believed, each with the reason
     learning: bool = False  # nothing of this may be issued yet: what the pods hold is not known
 
     @property

@@ -39,6 +39,9 @@ def one_line(policy: Policy, level: tuple[Level, SignalPressure | None], measure
         parts.append(UPDATES[measures.rollouts.state])
     parts += [_tier_part(limit) for limit in tiers if limit.state is not TierState.OPEN]
     parts += [f"override {one.sets}" + (f" by {one.by}" if one.by else "") for one in measures.overrides]
+    doubted = sum(bool(load.doubt) for load in seen.loads)
+    if doubted:
+        parts.append(f"{doubted} of {len(seen.loads)} agents not believed")
     loans = _loan_part(seen)
     if loans:
         parts.append(loans)
@@ -95,11 +98,11 @@ def next_change(
     policy: Policy,
     level: LevelState,
     tiers: tuple[TierLimit, ...],
-    capacity: tuple[tuple[Outcome, ...], Instant | None],
+    capacity: tuple[tuple[Outcome, ...], Instant | None, str],
     now: Instant,
 ) -> str:
     """What is earliest to change, or what would unblock it."""
-    rules, spare = capacity
+    rules, spare, kept = capacity
     said: list[str] = []
     if level.level is not Level.NORMAL:
         below = LEAVE * ENTER[level.level]
@@ -114,4 +117,6 @@ def next_change(
     if spare is not None and policy.capacity is not None:
         left = max(0.0, policy.capacity.return_after - (now - spare))
         said.append(f"a node goes home in {left:.0f} s if it stays calm")
+    if kept:
+        said.append(f"the agents tell of calm, but no node goes home: {kept}")
     return "; ".join(said) or "nothing is due"

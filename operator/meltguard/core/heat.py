@@ -55,7 +55,7 @@ def heat_of(policy: Policy, platform: tuple[SignalPressure, ...], seen: Snapshot
     readings = {reading.signal: reading for reading in seen.readings}
     known = [(signal, readings[signal.name]) for signal in signals]
     if not known:
-        return Heat(share=before, by_pod={load.pod: before for load in seen.loads}, cool=seen.loads)
+        return Heat(share=before, by_pod={load.pod: before for load in seen.loads}, cool=seen.believed)
     slowed = clock_shares(seen)
     heats = {load.pod: _node_share(known, load.node) for load in seen.loads}
     shares = [(load, min(heats[load.pod], slowed.get(load.node, 1.0))) for load in seen.loads]
@@ -64,7 +64,7 @@ def heat_of(policy: Policy, platform: tuple[SignalPressure, ...], seen: Snapshot
     return Heat(
         share=Share(share),
         by_pod=heats,
-        cool=tuple(load for load, part in shares if part == 1.0),
+        cool=tuple(load for load, part in shares if part == 1.0 and not load.doubt),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from meltguard.core.belief import doubts_in_words
 from meltguard.core.decision import Borrow, Outcome, Shortage
 from meltguard.core.fleet import NodeView
 from meltguard.core.ledger import gpus_of
@@ -24,6 +25,9 @@ COVERAGE: Final = Share(0.8)
 FLEET_FRESH: Final = Seconds(75.0)
 """A watch that has been silent for longer says nothing about nodes."""
 
+MOST_NAMED: Final = 3
+"""Of the pods that are not believed, in one sentence."""
+
 CONFIRMED_FOR: Final = Seconds(2.0)
 """A shortage must last this long (two samples) before a node moves."""
 
@@ -39,8 +43,9 @@ def agents_answer(short: Shortage) -> Outcome:
     """Demand is known only if the serving pods answer."""
     share = short.seen.coverage
     holds = share >= COVERAGE and short.seen.ready_pods > 0
-    text = f"{len(short.seen.loads)} of {short.seen.ready_pods} ready pods answer"
-    return Outcome(rule="agents answer", holds=holds, text=f"{text}, at least {COVERAGE:.0%} must")
+    text = f"{len(short.seen.believed)} of {short.seen.ready_pods} ready pods answer, at least {COVERAGE:.0%} must"
+    said = "; ".join((text, *doubts_in_words(short.seen)[:MOST_NAMED]))
+    return Outcome(rule="agents answer", holds=holds, text=said)
 
 
 def nodes_are_watched(short: Shortage) -> Outcome:

@@ -36,13 +36,13 @@ def measure(
     """Add up what the agents counted; `context` is (platform signals, time since the last decision)."""
     platform, elapsed = context
     span = Seconds(steps(elapsed, policy.wait_target) * TICK)  # the averages' clock runs with the wait target too
-    load = total_load(seen.loads, policy.tiers)
-    answers = bool(seen.loads)
+    load = total_load(seen.believed, policy.tiers)
+    answers = bool(seen.believed)
     guess = policy.capacity.units_per_gpu if policy.capacity else None
     heat = heat_of(policy, platform, seen, memory.heat)
     pace = learned(_pace(memory), total_load(heat.cool, policy.tiers), elapsed, guess)
     speeds = speeds_after(memory.speeds, heat.cool, seen.models, (elapsed, pace))
-    per_gpu = rate_of_mix(speeds, seen.loads, seen.models, pace.trusted)
+    per_gpu = rate_of_mix(speeds, seen.believed, seen.models, pace.trusted)
     capacity = UnitsPerSecond(per_gpu * load.gpus * heat.share) if per_gpu and load.gpus else None
     demand = _demand(memory, load, capacity, span) if answers else dict(memory.demand)
     return Measured(

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from meltguard.core.decision import SignalPressure
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
-from meltguard.core.limits import UTILIZATION
 from meltguard.core.move_actions import Intent, Wanted
 from meltguard.core.policy import Level, Mode, Policy
 from meltguard.core.pools import PoolView
@@ -14,9 +14,6 @@ from meltguard.core.sharing import BETWEEN, a_peer, gives_way_to
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Seconds, UnitsPerSecond
 from meltguard.core.waiting import outranking, wants
 
-SHADOW_SHARE: Final = 0.8
-"""A node may go if the offered demand would take at most this share of the smaller pool's budget."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ebb:
@@ -24,6 +21,7 @@ class Ebb:
 
     policy: Policy
     seen: Snapshot
+    signals: tuple[SignalPressure, ...]
     memory: Memory
     level: Level
     limited: bool  # some tier is limited
@@ -44,40 +42,6 @@ def breach_since(seen: Snapshot, memory: Memory, now: Instant) -> Mapping[PoolNa
     homes = sorted({node.claim.home for node in seen.loans if node.claim} & seen.pools.keys())
     broken = [home for home in homes if len(seen.pools[home].at_home) < seen.pools[home].floor]
     return {home: memory.breach_since.get(home, now) for home in broken}
-
-
-def stays_calm_without(ebb: Ebb, gpus: Gpus) -> bool:
-    """The shadow check: with these GPUs gone and nothing limited, the service would still be calm."""
-    if ebb.demand is None or not ebb.per_gpu or ebb.limited or ebb.level is not Level.NORMAL:
-        return False
-    return ebb.demand <= SHADOW_SHARE * UTILIZATION * ebb.per_gpu * max(0, ebb.gpus - gpus)
-
-
-def _serving_on(seen: Snapshot, node: NodeView) -> Gpus:
-    """GPUs that the service would lose with a node: none where nothing of it serves there yet.
-
-    A Ready pod whose agent is silent serves, as far as anybody knows.
-    """
-    namespace = node.claim.policy.partition("/")[0] if node.claim else ""
-    ready = (pod.gpus for pod in node.movable_pods if pod.namespace == namespace and pod.ready)
-    answering = (load.gpus for load in seen.loads if load.node == node.name)
-    return Gpus(max(sum(ready), sum(answering)))
-
-
-def spare_since(ebb: Ebb) -> Instant | None:
-    """Since when one loan could have gone; None while none could."""
-    lent = [node for node in ebb.seen.loans if node.claim and node.claim.step is MoveStep.LENT]
-    leaving = any(n.claim and n.claim.step in HOMEWARD for n in ebb.seen.loans)
-    if not lent or leaving or _is_updating(ebb.seen):
-        return None
-    if not stays_calm_without(ebb, max(_serving_on(ebb.seen, node) for node in lent)):
-        return None
-    return ebb.memory.spare_since if ebb.memory.spare_since is not None else ebb.now
-
-
-def _is_updating(seen: Snapshot) -> bool:
-    """Pods that leave a node for the update would come back to it, and those that are to go could not be told apart."""
-    return seen.rollout is not None and seen.rollout.updating
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from meltguard.core.units import (
     Percent,
     PodUid,
     PoolName,
+    Pressure,
     Seconds,
     Share,
     TierName,
@@ -176,9 +177,14 @@ class Snapshot:
     trial: Tally = field(default_factory=Tally)  # what the trial of a new revision has counted so far
 
     @property
+    def believed(self) -> tuple[PodLoad, ...]:
+        """What the pods tell of which there is no doubt."""
+        return tuple(load for load in self.loads if not load.doubt)
+
+    @property
     def coverage(self) -> Share:
-        """Share of the ready pods that answered; 1 where there is none to answer."""
-        return Share(min(1.0, len(self.loads) / self.ready_pods) if self.ready_pods else 1.0)
+        """Share of the ready pods that answered and are believed; 1 where there is none to answer."""
+        return Share(min(1.0, len(self.believed) / self.ready_pods) if self.ready_pods else 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +224,8 @@ class Memory:
     heat: Share = Share(1.0)  # derating by temperature; held while the temperature is unknown
     demand: Mapping[TierName, UnitsPerSecond] = field(default_factory=dict)
     usual: UnitsPerSecond | None = None  # what is demanded on a usual day's peak
+    usual_pressure: Mapping[str, Pressure] = field(default_factory=dict)  # of each platform signal, likewise
+    surge_at: Instant | None = None  # a demand far off the usual was last confirmed
     limits: Mapping[TierName, Held] = field(default_factory=dict)
     short_since: Instant | None = None  # more GPUs were wanted since then
     spare_since: Instant | None = None  # one node could go since then
