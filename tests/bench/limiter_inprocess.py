@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from random import Random
 from statistics import median
@@ -19,11 +20,9 @@ from starlette.routing import Route
 from meltguard.agent.admission import Admission
 from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import App, Message, Receive, Scope, Send
-from meltguard.agent.caller import identify_of
 from meltguard.agent.cost import DEFAULT_COST
-from meltguard.agent.identity import IdentityMiddleware
-from meltguard.agent.middleware import AdmissionMiddleware
 from meltguard.agent.refusal import Refusal
+from meltguard.agent.server import guarding
 from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result
 from meltguard.api.limit_document import TierLimit, TierState
@@ -63,6 +62,10 @@ class NobodyLeaves:
 
     def waits(self, ticket: Ticket) -> None:
         """Nobody waits in this bench."""
+
+    def done(self) -> bool:
+        """Its requests give their slots back."""
+        return False
 
 
 async def interleaved(loops: Mapping[str, Loop], rounds: int, times: int) -> dict[str, Cost]:
@@ -116,7 +119,8 @@ def _ours(admission: Admission, asked: Sequence[tuple[str, str]]) -> Loop:
 
     async def loop(times: int) -> None:
         for number in range(times):
-            visit = await admission.admit(asks[number % USERS], caller)
+            ask = asks[number % USERS]
+            visit = admission.enter_at_once(ask, caller) or await admission.admit(ask, caller)
             if isinstance(visit, Refusal):
                 raise TypeError(f"refused: {visit}; the bench measures admissions")
             admission.finish(visit, DONE)
@@ -181,14 +185,10 @@ async def bare(_scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def middlewares() -> dict[str, Loop]:
-    """One whole ASGI call each, with and without a limiter before the same app."""
-    agent = an_agent()
-    callers_ = agent.settings.callers
-    guarded = AdmissionMiddleware(bare, agent.admission, callers_, agent.settings.pace)
-    ours = IdentityMiddleware(guarded, identify_of(callers_), callers_)
+    """One whole ASGI call each, with and without a limiter before the same app; ours with all that an agent stacks."""
     return {
         "bare app": _calls(bare),
-        "bare app + meltguard": _calls(ours),
+        "bare app + meltguard": _calls(guarding(an_agent(), bare, AsyncExitStack(), SystemClock())),
         "starlette": _calls(starlette(limited=False)),
         "starlette + slowapi": _calls(starlette(limited=True)),
     }

@@ -136,6 +136,11 @@ SET: dict[str, tuple[list[str], Callable[[list[Manifest]], Any], Any]] = {
         lambda docs: the(docs, "PrometheusRule")["spec"],
         yaml.safe_load(rules_yaml()),
     ),
+    "rules whose links work": (
+        ["prometheusRule.enabled=true", "prometheusRule.runbooks=https://wiki.example/runbooks"],
+        lambda docs: the(docs, "PrometheusRule")["spec"]["groups"][0]["rules"][0]["annotations"]["runbook_url"],
+        "https://wiki.example/runbooks#meltguardnoleader",
+    ),
     "a dashboard": (
         ["dashboard.enabled=true"],
         lambda docs: json.loads(the(docs, "ConfigMap", f"{RELEASE}-dashboard")["data"]["meltguard.json"]),

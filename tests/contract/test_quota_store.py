@@ -2,61 +2,23 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meltguard.agent.quota_store import AccountKey, Ending, Outcome, QuotaStore, Settlement, SpanClaim, SpanSeen
+from meltguard.agent.quota_store import Ending, Outcome, QuotaStore, SpanSeen
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
 from meltguard.agent.settings import StoreAddress
 from meltguard.clock import SystemClock
-from meltguard.core.quota import Claim, Period, Span
+from meltguard.core.quota import Period, Span
 from meltguard.core.units import Instant, Seconds
 from support.memory_quota import MemoryQuotaStore
-from support.valkey import ValkeyServer, valkey_server
+from support.quota_claims import ANN, a_claim, ending_of
+from support.valkey import ValkeyServer
 
-ANN = AccountKey(policy="serving/image-gen", tier="free", user="ann")
 GENEROUS = Seconds(5.0)
 NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    with valkey_server(tmp_path_factory.mktemp("valkey")) as running:
-        yield running
-
-
-@pytest.fixture(params=["valkey", "memory"])
-async def store(request: pytest.FixtureRequest, server: ValkeyServer) -> AsyncIterator[QuotaStore]:
-    if request.param == "memory":
-        yield MemoryQuotaStore(SystemClock())
-        return
-    server.client().flushall()
-    real = ValkeyQuotaStore(StoreAddress(url=server.url), GENEROUS)
-    yield real
-    await real.close()
-
-
-def a_claim(request: str, account: AccountKey = ANN, **changes: object) -> SpanClaim:
-    now = SystemClock().now()
-    fields = {"images": 1, "limit": 3, "hold_for": Seconds(60.0), **changes}
-    return SpanClaim(
-        account=account,
-        claim=Claim(request=request, **fields),  # type: ignore[arg-type]
-        span=Span(start=Instant(now - 100), end=Instant(now + 100)),
-        new_id=f"span-of-{request}",
-        seen=None,
-    )
-
-
-def ending_of(claim: SpanClaim, span: SpanSeen | None, ending: Ending) -> Settlement:
-    assert span is not None
-    return Settlement(
-        account=claim.account, span=span.id, request=claim.claim.request, images=claim.claim.images, ending=ending
-    )
 
 
 async def test_it_grants_the_allowance_and_no_more(store: QuotaStore) -> None:

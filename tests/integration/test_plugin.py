@@ -65,6 +65,7 @@ def test_looking(plane: Plane) -> None:
     assert overview.split()[:3] == ["NAMESPACE", "POLICY", "OK"]
     assert "Overloaded: wait 6.1 s; free rejected to 31/m" in overview
     assert "promised back by" in told(plane, "status", "image-gen")
+    assert "PRESSURE" in told(plane, "status", "-o", "wide")
     assert "to borrow a node:" in told(plane, "why", "image-gen", "--history")
     assert "LIFTS WHEN" in told(plane, "limits", "-o", "wide")
     assert f"{NAMESPACE}/image-gen" in plugin(plane, "limits", "-A").stdout
@@ -116,6 +117,56 @@ def test_pausing_keeps_the_mode_for_resuming(plane: Plane, kubectl: Kubectl) -> 
     told(plane, "resume", "image-gen")
     assert spec(kubectl)["mode"] == "Shadow"
     assert plugin(plane, "resume", "image-gen", "-n", NAMESPACE).returncode == 2
+
+
+@pytest.mark.usefixtures("policy")
+def test_a_change_that_is_only_tried_is_told_in_any_form_and_not_kept(plane: Plane, kubectl: Kubectl) -> None:
+    suspend = ("override", "image-gen", "--tier", "free", "--state", "Suspend", *SOON)
+    assert "(dry run: nothing was kept)" in told(plane, *suspend, "--dry-run", "server")
+    tried = json.loads(told(plane, *suspend, "--dry-run", "server", "-o", "json"))
+    assert tried["spec"]["overrides"][0]["state"] == "Suspend"
+    assert "managedFields" not in tried["metadata"]
+    named = told(plane, "pause", "image-gen", "--reason", "x", "--dry-run", "server", "-o", "name")
+    assert named == "imageservicepolicy.meltguard.io/image-gen\n"
+    assert not spec(kubectl).get("overrides")
+    assert spec(kubectl)["mode"] == "Enforce"
+    told(plane, *suspend)
+    assert json.loads(told(plane, "override", "image-gen", "--list", "-o", "json"))[0]["tier"] == "free"
+
+
+@pytest.mark.usefixtures("policy")
+def test_policies_are_chosen_by_label(plane: Plane, kubectl: Kubectl) -> None:
+    kubectl("label", "isp", "image-gen", "-n", NAMESPACE, "stage=live")
+    assert "image-gen" in told(plane, "status", "-l", "stage=live")
+    assert "image-gen" not in told(plane, "status", "-l", "stage!=live")
+
+
+@pytest.mark.usefixtures("policy")
+def test_kubectls_own_flags_lead_to_the_cluster(plane: Plane, kubectl: Kubectl, tmp_path: Path) -> None:
+    """Another cluster and user than the context's, then no kubeconfig at all."""
+    config = yaml.safe_load(plane.kubeconfig.read_text())
+    right = config["clusters"][0]["cluster"]
+    here = config["users"][0]
+    config["clusters"].append({"name": "right", "cluster": right})
+    config["users"].append({"name": "me", "user": here["user"]})
+    config["clusters"][0] = {"name": config["clusters"][0]["name"], "cluster": {"server": "https://127.0.0.1:1"}}
+    config["users"][0] = {"name": here["name"], "user": {"token": "of nobody"}}
+    mine = tmp_path / "kubeconfig"
+    mine.write_text(yaml.safe_dump(config))
+    asked = ("status", "--kubeconfig", str(mine), "--request-timeout", "20s")
+    assert plugin(plane, *asked, "-n", NAMESPACE).returncode == 1
+    assert "Overloaded" in told(plane, *asked, "--cluster", "right", "--user", "me")
+    unknown = plugin(plane, *asked, "--cluster", "left", "-n", NAMESPACE)
+    assert unknown.returncode == 2
+    assert "the kubeconfig has no cluster left; there are: " in unknown.stderr
+    kubectl("create", "serviceaccount", "looker", "-n", NAMESPACE)
+    verbs = ("--verb=get,list", "--resource=imageservicepolicies.meltguard.io")
+    kubectl("create", "role", "looks", *verbs, "-n", NAMESPACE)
+    kubectl("create", "rolebinding", "looker", "--role=looks", f"--serviceaccount={NAMESPACE}:looker", "-n", NAMESPACE)
+    token = kubectl("create", "token", "looker", "-n", NAMESPACE).strip()
+    bare = ("--kubeconfig", str(tmp_path / "none"), "--server", right["server"], "--token", token)
+    assert "Overloaded" in told(plane, "status", *bare, "--insecure-skip-tls-verify")
+    assert plugin(plane, "status", *bare, "-n", NAMESPACE).returncode == 1, "the server's certificate is not believed"
 
 
 WRONG = {

@@ -101,6 +101,59 @@ async def test_read_only_replica_and_fail_over(valkey: ValkeyServer, tmp_path: P
             assert [await spend(desk) for _ in range(2)] == ["had", "daily-quota"]
 
 
+async def test_a_fail_over_that_lost_what_was_delivered_is_caught_up(valkey: ValkeyServer, tmp_path: Path) -> None:
+    """The replica had heard of the first image only: nothing was in progress, so nobody gets one beyond the quota."""
+    with valkey_server(tmp_path / "replica", replicaof=f"127.0.0.1 {valkey.port}") as replica:
+
+        async def follows() -> bool:
+            return bool(replica.client().info("replication")["master_link_status"] == "up")
+
+        await until(follows, within=10.0)
+        async with working_desk(address(valkey)) as desk, working_desk(address(valkey)) as other:
+            assert await spend(desk) == "had"
+            assert await spend(other, "bob") == "had"
+            assert valkey.client().wait(1, 5000) == 1
+            replica.client().replicaof("NO", "ONE")
+            assert [await spend(desk) for _ in range(2)] == ["had", "had"]
+            assert await spend(other, "bob") == "had"
+            await settled(desk, other)
+            valkey.kill()
+            await refused_until(desk, StoreState.DOWN)
+            replica.client().config_set("port", str(valkey.port))
+            await stands(desk, StoreState.OK)
+            assert await spend(desk) == "daily-quota", "what it delivered was told again before it asked"
+            assert await spend(other, "bob") == REFUSED, "it noticed at its first question, and tells what was lost"
+            await settled(other)
+            assert [await spend(other, "bob") for _ in range(2)] == ["had", "daily-quota"]
+
+
+async def test_a_store_that_fell_back_without_a_break_is_noticed_and_told_again(valkey: ValkeyServer) -> None:
+    """As behind a proxy that hides the fail-over: the books are those of a moment ago."""
+    async with working_desk(address(valkey)) as desk:
+        assert await spend(desk) == "had"
+        await settled(desk)
+        kept = {key: valkey.client().dump(key) or b"" for key in valkey.client().scan_iter()}
+        assert [await spend(desk) for _ in range(2)] == ["had", "had"]
+        await settled(desk)
+        for key, value in kept.items():
+            valkey.client().restore(key, 60_000, value, replace=True)
+        assert await spend(desk, "bob") == REFUSED
+        await settled(desk)
+        assert desk.told.fell_back.total() == 1
+        assert await spend(desk, "bob") == "had"
+        assert await spend(desk) == "daily-quota"
+
+
+async def settled(*desks: QuotaDesk) -> None:
+    """Wait until the store was told all."""
+
+    async def told_all() -> bool:
+        await asyncio.sleep(0)
+        return all(desk.nothing_to_tell for desk in desks)
+
+    await until(told_all)
+
+
 @pytest.mark.parametrize("how", ["flushed", "restarted empty"])
 async def test_lost_until_a_person_accepts_it(valkey: ValkeyServer, tmp_path: Path, how: str) -> None:
     month = QuotaRule(images=3, per=Period.MONTH)

@@ -12,15 +12,20 @@ import pytest
 from aiohttp import web
 
 from meltguard.agent.server import ServingAgent, serving
-from meltguard.agent.settings import Address, DecisionBounds
+from meltguard.agent.server_words import ServerKind
+from meltguard.agent.settings import Address, Callers, DecisionBounds
 from meltguard.api.limit_document import QuotaRule, TierState
-from meltguard.core.units import Seconds
+from meltguard.core.units import Seconds, TierName
 from meltguard.errors import InvalidInput
 from support.agents import FREE, PLUS, Told, a_lease, agent_settings, limited, look, push, told_of, until
 from support.gateways import gateway, listens
+from support.issuer import TIERS, a_key, a_token, issuing, rules
+from support.telling_servers import serving_words, vllm
 from support.valkey import free_port
 
 WORD = "what only the proxy knows"
+ISSUERS_KEY = a_key()
+BOUNDS = DecisionBounds(held_within=Seconds(60.0), assumed_images=1)
 SLOW = PLUS.model_copy(update={"max_wait": 30.0})
 
 
@@ -31,13 +36,15 @@ class Images:
     asked: list[dict[str, str]] = field(default_factory=list)
     came: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
 
     async def image(self, request: web.Request) -> web.Response:
         """Make one."""
         self.asked.append({name.lower(): value for name, value in request.headers.items()})
         self.came.set()
         await self.go_on.wait()
-        return web.Response(body=await request.read())
+        return web.Response(status=self.status, body=await request.read(), headers=self.headers)
 
 
 @dataclass
@@ -50,17 +57,10 @@ class Ground:
     port: int
 
     async def ask(self, tier: str = "plus", **headers: str) -> Told:
-        """Ask for an image through the gateway."""
-        named = {"X-Meltguard-Tier": tier, "X-Meltguard-User": "ann", **headers}
+        """Ask for an image through the gateway, as ann of this tier."""
         url = f"http://127.0.0.1:{self.port}/v1/images"
-        async with self.session.post(url, json={"n": 1}, headers=named) as answer:
+        async with self.session.post(url, json={"n": 1}, headers={**bearing(tier), **headers}) as answer:
             return await told_of(answer)
-
-    async def end(self, grant: str, query: str = "status=200") -> int:
-        """Tell the agent that a request has ended."""
-        url = f"http://127.0.0.1:{self.agent.data.port}/meltguard/grants/{grant}?{query}"
-        async with self.session.post(url) as answer:
-            return answer.status
 
     @property
     def report(self) -> Any:
@@ -87,16 +87,41 @@ async def image_server(images: Images) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
+def bearing(tier: str) -> dict[str, str]:
+    """What ann's login gave her."""
+    plan = next(plan for plan, named in TIERS.items() if named == tier)
+    return {"Authorization": f"Bearer {a_token(ISSUERS_KEY, tier=plan)}"}
+
+
 @pytest.fixture(params=["envoy", "nginx", "caddy"])
 async def ground(
     request: pytest.FixtureRequest, session: aiohttp.ClientSession, tmp_path: Path
 ) -> AsyncIterator[Ground]:
+    async with grounded(request.param, session, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture(params=["envoy", "nginx"])
+async def telling(
+    request: pytest.FixtureRequest, session: aiohttp.ClientSession, tmp_path: Path
+) -> AsyncIterator[Ground]:
+    """Gateways that tell the end of a request themselves."""
+    async with grounded(request.param, session, tmp_path) as found:
+        yield found
+
+
+@asynccontextmanager
+async def grounded(name: str, session: aiohttp.ClientSession, folder: Path) -> AsyncIterator[Ground]:
     images = Images()
-    settings = agent_settings(decisions=DecisionBounds(held_within=Seconds(60.0), assumed_images=1))
-    async with image_server(images) as behind, serving(settings, None) as agent:
-        with gateway(request.param, tmp_path, agent.data.port, behind) as port:
-            await listens(session, port, tmp_path)
-            yield Ground(session, agent, images, port)
+    async with issuing(ISSUERS_KEY) as issuer, image_server(images) as behind:
+        settings = agent_settings(
+            decisions=BOUNDS,
+            callers=Callers(tokens=rules(issuer.url), default_tier=TierName("free")),
+        )
+        async with serving(settings, None) as agent:
+            with gateway(name, folder, agent.data.port, behind) as port:
+                await listens(session, port, folder)
+                yield Ground(session, agent, images, port)
 
 
 async def test_a_refusal_reaches_the_client_as_it_is(ground: Ground) -> None:
@@ -126,42 +151,111 @@ async def test_a_client_speaks_neither_for_the_proxy_nor_for_us(ground: Ground) 
         "X-Original-URI": "/healthz",
         "X-Meltguard-Refusal": "e30=",
         "X-Meltguard-Grant": "mine",
+        "X-Meltguard-Tier": "plus",
+        "X-Meltguard-User": "root",
+        "X_Meltguard_User": "root",
+        "X-Meltguard-Images": "0",
     }
     refused = await ground.ask("free", **forged)
     assert (refused.status, refused.body["reason"]) == (503, "tier-suspended")
     assert (await ground.ask("plus", **forged)).status == 200
-    assert [told["x-meltguard-grant"] == "mine" for told in ground.images.asked] == [False]
+    told = ground.images.asked[-1]
+    assert told["x-meltguard-grant"] != "mine"
+    assert (told["x-meltguard-tier"], told["x-meltguard-user"]) == ("plus", "ann")
+    assert "x_meltguard_user" not in told
+    assert "x-meltguard-images" not in told
 
 
-async def test_a_request_passes_waits_for_its_turn_and_holds_a_slot_until_its_end_is_told(ground: Ground) -> None:
+async def test_a_request_passes_and_the_next_waits_for_its_slot(ground: Ground) -> None:
     await push(ground.session, ground.agent, a_lease(FREE, SLOW))
     first = asyncio.create_task(ground.ask())
     await ground.images.came.wait()
-    told = ground.images.asked[0]
-    assert (told["x-meltguard-tier"], told["x-meltguard-user"]) == ("plus", "ann")
     second = asyncio.create_task(ground.ask())
     await until(lambda: _holds(ground, in_flight=1, waiting=1))
     assert len(ground.images.asked) == 1
     ground.images.go_on.set()
     assert (await first).status == 200
-    assert await ground.end(told["x-meltguard-grant"]) == 204
-    assert (await second).status == 200
-    assert ground.report.units_done == 1
-    assert await ground.end(ground.images.asked[1]["x-meltguard-grant"], "status=500") == 204
-    assert await ground.end(ground.images.asked[1]["x-meltguard-grant"]) == 404
-    await until(lambda: _holds(ground, in_flight=0, waiting=0))
-    assert ground.report.units_done == 1
+    second.cancel()
+
+
+async def test_the_gateway_tells_the_end_and_what_it_was(telling: Ground) -> None:
+    """Three on one GPU, one after the other, without a word from the image server: nothing waits for the bound."""
+    await push(telling.session, telling.agent, a_lease(FREE, SLOW))
+    telling.images.go_on.set()
+    assert [(await telling.ask()).status for _ in range(3)] == [200, 200, 200]
+    await until(lambda: _holds(telling, in_flight=0, waiting=0))
+    assert telling.report.units_done == 3
+    telling.images.status = 500
+    assert (await telling.ask()).status == 500
+    await until(lambda: _holds(telling, in_flight=0, waiting=0))
+    assert telling.report.units_done == 3, "a failed image teaches nothing"
+
+
+async def test_nginx_tells_of_who_leaves_before_the_image_is_made(
+    session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Envoy and Caddy tell nothing of a request that is cut off: its slot is free at the bound."""
+    async with grounded("nginx", session, tmp_path) as found:
+        await push(session, found.agent, a_lease(FREE, SLOW))
+        asked = asyncio.create_task(found.ask())
+        await found.images.came.wait()
+        asked.cancel()
+        await until(lambda: _holds(found, in_flight=0, waiting=0))
+        assert found.report.units_done == 0
+
+
+async def test_whoever_knows_the_grant_tells_the_end_once(session: aiohttp.ClientSession) -> None:
+    async with deciding(DecisionBounds(assumed_images=1)) as running:
+        await push(session, running, a_lease(FREE, PLUS))
+        for number, verb in enumerate(("POST", "GET"), start=1):
+            grant = (await decision(session, running)).headers["x-meltguard-grant"]
+            assert await told_end(session, running, grant, verb) == 204
+            assert await told_end(session, running, grant, verb) == 404
+            assert running.agent.report().units_done == number
+        assert await told_end(session, running, "none", "DELETE") == 405
+
+
+async def told_end(session: aiohttp.ClientSession, running: ServingAgent, grant: str, verb: str) -> int:
+    url = f"http://127.0.0.1:{running.data.port}/meltguard/grants/{grant}?status=200&images="
+    async with session.request(verb, url) as answer:
+        return answer.status
+
+
+async def test_a_slot_whose_request_the_image_server_has_no_more_is_free_again(session: aiohttp.ClientSession) -> None:
+    """Nobody tells the end, and the bound is far: two looks at a server that knows its queue are enough."""
+    async with serving_words(ServerKind.VLLM) as (teller, words), deciding(BOUNDS, server=words) as running:
+        teller.text = vllm(running=1)
+        await push(session, running, a_lease(FREE, SLOW))
+        assert (await decision(session, running)).status == 200
+        second = asyncio.create_task(decision(session, running))
+        await teller.asked(3)
+        assert running.agent.report().in_flight == 1, "the server has it"
+        assert not second.done()
+        teller.text = vllm(running=0)
+        assert (await second).status == 200
+        assert running.agent.admission.lost_slots.untold == 1
+
+
+async def test_a_server_that_does_not_tell_what_runs_frees_nothing(session: aiohttp.ClientSession) -> None:
+    async with serving_words(ServerKind.TRITON) as (teller, words), deciding(BOUNDS, server=words) as running:
+        teller.text = teller.text.replace("} 3", "} 0").replace("} 1\n", "} 0\n")
+        await push(session, running, a_lease(FREE, SLOW))
+        assert (await decision(session, running)).status == 200
+        await teller.asked(4)
+        assert running.agent.report().in_flight == 1
 
 
 async def test_a_client_that_leaves_its_place_is_not_waited_for(ground: Ground) -> None:
     await push(ground.session, ground.agent, a_lease(FREE, SLOW))
-    ground.images.go_on.set()
-    await ground.ask()
-    headers = {"X-Meltguard-Tier": "plus"}  # without a body: Caddy does not see who leaves before it has read one
+    first = asyncio.create_task(ground.ask())
+    await ground.images.came.wait()
+    headers = bearing("plus")  # without a body: Caddy does not see who leaves before it has read one
     waiting = asyncio.create_task(ground.session.get(f"http://127.0.0.1:{ground.port}/v1/images", headers=headers))
     await until(lambda: _holds(ground, in_flight=1, waiting=1))
     waiting.cancel()
     await until(lambda: _holds(ground, in_flight=1, waiting=0))
+    ground.images.go_on.set()
+    assert (await first).status == 200
 
 
 async def test_an_agent_that_stops_lets_nobody_in(ground: Ground) -> None:

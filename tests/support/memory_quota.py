@@ -1,6 +1,6 @@
 """A quota store in memory, by the arithmetic of core.quota: what the real one is compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from meltguard.agent.quota_store import (
@@ -22,6 +22,7 @@ from meltguard.ports import Clock
 class _Book:
     seen: SpanSeen
     lost: bool
+    writes: int = 0
     accounts: dict[str, Account] = field(default_factory=dict)
 
 
@@ -53,35 +54,40 @@ class MemoryQuotaStore:
         elif claim.seen is not None and remembers and claim.seen.id != day.seen.id:
             day.lost = True
         if day.lost:
-            return Reserved(outcome=Outcome.LOST, used=0, now=now, span=day.seen)
+            return Reserved(outcome=Outcome.LOST, used=0, now=now, span=day.seen, writes=day.writes)
+        if claim.seen is not None and claim.seen.id == day.seen.id and day.writes < claim.writes:
+            return Reserved(outcome=Outcome.BEHIND, used=0, now=now, span=day.seen, writes=day.writes)
         answered = claim_images(day.accounts.get(claim.account.user, Account()), claim.claim, now)
         day.accounts[claim.account.user] = answered.account
         outcome, account = Outcome(answered.verdict.value), answered.account
+        day.writes += outcome is Outcome.GRANTED
         return Reserved(
             outcome=outcome,
             used=account.used,
             now=now,
             span=day.seen,
             held=account.used - account.spent,
+            writes=day.writes,
             requests=_requests(account) if outcome is Outcome.EXHAUSTED else None,
         )
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
+    async def settle(self, settlements: Sequence[Settlement]) -> Mapping[str, int]:
         """As the port says."""
         self._answer()
-        for one in settlements:
-            self._settle(one)
+        return {one.account.book: self._settle(one) for one in settlements}
 
-    def _settle(self, settlement: Settlement) -> None:
+    def _settle(self, settlement: Settlement) -> int:
         day = self._days.get((settlement.account.policy, settlement.account.book))
         if day is None or day.seen.id != settlement.span or day.seen.end <= self._clock.now():
-            return
-        account = day.accounts.get(settlement.account.user, Account())
+            return 0
+        before = account = day.accounts.get(settlement.account.user, Account())
         if settlement.ending is Ending.COMMIT:
             account = commit(account, settlement.request, settlement.images)
         else:
             account = release(account, settlement.request)
         day.accounts[settlement.account.user] = account
+        day.writes += account != before
+        return day.writes
 
     async def probe(self, policy: str) -> None:
         """As the port says."""

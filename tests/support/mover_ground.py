@@ -66,7 +66,7 @@ class Ground:
 
     def started(self, epoch: int = 1) -> Mover:
         """A mover that has just begun, as after a crash."""
-        events, lost = EventLog(objects=self.posts, clock=self.clock), LostClaims()
+        events, lost = EventLog(objects=self.posts, clock=self.clock, count=Telemetry().posted), LostClaims()
         telemetry = Telemetry()
         return Mover(
             resources=self.resources,

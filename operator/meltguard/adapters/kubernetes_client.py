@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from typing_extensions import override
 from yarl import URL
 
-from meltguard.adapters.kubernetes_config import Access, Credentials, Persona, load_access
+from meltguard.adapters.kubernetes_config import NO_FLAGS, Access, Flags, load_access
 from meltguard.adapters.kubernetes_errors import Missing, Refusal, error_of, read_status
 from meltguard.core.units import Seconds
 from meltguard.errors import MeltguardError, Unavailable
@@ -32,7 +32,6 @@ OVERDUE: Final = Seconds(10.0)
 USER_AGENT: Final = "meltguard"
 """The API server takes it as the field manager of every write that names none."""
 
-MYSELF: Final = Persona()
 CONNECTIONS: Final = 64
 Query = Mapping[str, str]
 
@@ -76,29 +75,26 @@ class KubernetesApi:
     server finds the request wrong); writes also `Conflict`, `Missing` and `Fenced`.
     """
 
-    def __init__(
-        self, host: str, session: aiohttp.ClientSession, credentials: Credentials, persona: Persona = MYSELF
-    ) -> None:
-        self._host = host.rstrip("/")
-        self._persona = persona.headers()
-        self._session = session
-        self._credentials = credentials
-        self._limit = CALL_LIMIT
+    def __init__(self, access: Access, flags: Flags) -> None:
+        self._host = access.host.rstrip("/")
+        self._persona = flags.persona.headers()
+        self._credentials = access.credentials
+        self._tls_server_name = access.tls_server_name
+        self._limit = flags.request_timeout or CALL_LIMIT
+        self._list_limit = flags.request_timeout or LIST_LIMIT
+        self._session = _open_session(access)
         self._guard: Callable[[], None] | None = None
 
     @classmethod
-    async def connect(
-        cls, kubeconfig: str | None = None, context: str | None = None, persona: Persona = MYSELF
-    ) -> Self:
+    async def connect(cls, kubeconfig: str | None = None, flags: Flags = NO_FLAGS) -> Self:
         """Read the configuration; nothing is asked of the server yet.
 
-        A given path wins, then KUBECONFIG, then the pod's ServiceAccount, then ~/.kube/config.
+        Flags win. Of files a given path wins, then KUBECONFIG, then the pod's ServiceAccount, then ~/.kube/config.
 
         Raises:
             InvalidInput: no configuration is found, or it cannot be read.
         """
-        access = await load_access(kubeconfig, context)
-        return cls(access.host, _open_session(access), access.credentials, persona)
+        return cls(await load_access(kubeconfig, flags), flags)
 
     async def __aenter__(self) -> Self:
         return self
@@ -133,7 +129,7 @@ class KubernetesApi:
 
     async def list_page(self, path: str, query: Query | None = None) -> bytes:
         """One page of a list."""
-        return await self.within(LIST_LIMIT)._read(Call("GET", path, query))  # noqa: SLF001 - our own copy
+        return await self.within(self._list_limit)._read(Call("GET", path, query))  # noqa: SLF001 - our own copy
 
     async def patch(
         self, path: str, body: bytes, kind: PatchKind = PatchKind.JSON, query: Query | None = None
@@ -200,7 +196,9 @@ class KubernetesApi:
         verb = "GET" if call.verb == "WATCH" else call.verb
         url = URL(self._host + call.path, encoded=True).update_query(call.query or {})
         try:
-            async with self._session.request(verb, url, data=call.body, headers=headers, timeout=limits) as response:
+            async with self._session.request(
+                verb, url, data=call.body, headers=headers, timeout=limits, server_hostname=self._tls_server_name
+            ) as response:
                 if response.status >= 400:  # noqa: PLR2004 - HTTP
                     raise await _refused(call, response)
                 yield response

@@ -1,32 +1,32 @@
 """Takes each request through quota, gate and waiting line, and back out again."""
 
 import asyncio
-import random
+import math
 from dataclasses import dataclass
 from typing import Final
 
-from meltguard.agent.asgi import Answer, Header
 from meltguard.agent.documents import Documents
-from meltguard.agent.fields import Allotment, allotments, of_allowance, openai_fields, rate_limit_fields, spent_for
-from meltguard.agent.gate import Gate, Hindrance, Placed, Slot
-from meltguard.agent.load import LoadMeter
+from meltguard.agent.gate import Gate, Hindrance, Placed
+from meltguard.agent.lane import Holder, Slot
 from meltguard.agent.lost_slots import LostSlots
 from meltguard.agent.news import News, OverloadWatch
-from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk
 from meltguard.agent.records import Records
-from meltguard.agent.refusal import Reason, Refusal, answer
-from meltguard.agent.refusing import Told, refusal_of
+from meltguard.agent.refusal import Reason, Refusal
+from meltguard.agent.refusing import refusal_of
 from meltguard.agent.settings import AgentSettings
+from meltguard.agent.standing import Standing
+from meltguard.agent.telling import Telling
 from meltguard.agent.turns import Outlook, Ticket
 from meltguard.agent.visit import Ask, Result, Visit, Waiter
-from meltguard.api.limit_document import TierLimit
-from meltguard.core.features import has_feature
-from meltguard.core.units import Percent, Seconds, Share, TierName
+from meltguard.core.features import fading, has_feature
+from meltguard.core.units import Percent, Seconds
 from meltguard.ports import Clock
 
 HOLD_MARGIN: Final = Seconds(60.0)  # a reservation outlives the longest request by this
 STOPPING: Final = Hindrance(Reason.STOPPING, Seconds(1.0))
+FOREVER: Final = Seconds(math.inf)
+NOW: Final = Seconds(-math.inf)
 Turn = Slot | Hindrance
 
 
@@ -44,24 +44,25 @@ class Admission:
 
     def __init__(self, settings: AgentSettings, clock: Clock, desks: Desks) -> None:
         self._settings, self._clock = settings, clock
+        self._elapsed = clock.elapsed
+        self._stopping = False
         self._documents, self._quota, self._news = desks.documents, desks.quota, desks.news
         at = clock.elapsed()
-        self.standing = self._documents.standing(at)
+        self._obey(self._documents.standing(at))
         self.gate = Gate(settings.gpus, settings.pace.hard_queue, self.standing, at)
-        self.load = LoadMeter(self.gate.meter, at)
-        self.records = Records(settings, clock)
+        self.telling = Telling(settings, clock, self.gate)
+        self.records = Records(settings, clock, self.gate.tally)
         self.records.begin(self.standing)
         self._overload = OverloadWatch(self._news, settings.pace.overload_wait)
         self.lost_slots = LostSlots()
         self._turns: dict[Ticket, asyncio.Future[Turn]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._stopping = False
-        self._luck = random.Random()  # noqa: S311 - spreads retries, keeps no secret
 
     def refresh(self) -> None:
         """Look again which document holds and who is there, and turn away or let in whom that concerns."""
         at = self._clock.elapsed()
-        before, self.standing = self.standing, self._documents.standing(at)
+        before = self.standing
+        self._obey(self._documents.standing(at))
         if not self.standing.same_document(before):
             self._news.tell()
         self.records.begin(self.standing)
@@ -70,11 +71,32 @@ class Admission:
         self.lost_slots.take_back(self.gate, at)
         self._advance()
 
+    def enter_at_once(self, ask: Ask, holder: Holder) -> Visit | None:
+        """Let a request in that nothing stands against and that no store is asked about; else `admit` it.
+
+        The same decision in one look, without waiting for anything. Nearly all requests enter this way.
+        """
+        at = self._elapsed()
+        if at >= self._look_again and not self._goes_on():
+            return None
+        if ask.feature in self._fading and _goes_without(ask, self.standing):
+            return None
+        gate, units = self.gate, ask.cost.units
+        lane = gate.lanes.get(ask.tier, gate.fallback)
+        visit = Visit(lane.counts, units, at, ask, lane, at)
+        if not gate.enter_at_once(lane, visit, holder):
+            return None
+        lane.counts.enter_at_once(units, at)
+        if ask.key is not None:
+            self.records.entered_at_once(visit)
+        return visit
+
     async def admit(self, ask: Ask, waiter: Waiter) -> Visit | Refusal:
         """Wait for a request's turn. A visit must be finished, whatever happens to it."""
+        task = asyncio.current_task()
+        if task is not None and (at_once := self.enter_at_once(ask, task)) is not None:
+            return at_once
         visit = self._begin(ask)
-        if self._entered_at_once(visit):
-            return visit
         hindrance = STOPPING if self._stopping else self._before_quota(visit)
         if hindrance is not None:
             return self._refuse(visit, hindrance)
@@ -87,110 +109,70 @@ class Admission:
             raise
         if isinstance(turn, Hindrance):
             return self._refuse(visit, turn)
-        visit.slot = turn
-        self.gate.slots[turn] = asyncio.current_task()
+        self.gate.hand_over(turn, visit, task)
         self.records.admitted(visit, self._clock.elapsed())
         return visit
 
+    def hand_over(self, visit: Visit, holder: Holder) -> None:
+        """Another than who asked gives an admitted request's slot back."""
+        self.gate.hand_over(visit, visit, holder)
+
     def finish(self, visit: Visit, result: Result) -> None:
         """An admitted request has left the GPU."""
-        slot, at = visit.slot, self._clock.elapsed()
-        if slot not in self.gate.slots:
+        at = self._elapsed()
+        if not self.gate.finish(visit, at):
             return
-        took = Seconds(at - slot.since)
-        self.gate.finish(slot, at)
         if result.finished:
-            self.gate.meter.done(slot.units, took)
+            self.gate.meter.done(visit.units, visit.since, at)
         if visit.reservation is not None:
             if result.delivered:
                 self._quota.commit(visit.reservation, result.images)
             else:
                 self._quota.release(visit.reservation)
-        self.records.ended(visit, result, took)
+        if self.records.journal is not None:
+            self.records.ended(visit, result, Seconds(at - visit.since))
         if self._turns or not self._overload.calm:
             self._advance()  # else there is nobody to let in, and nothing to tell
-
-    def answer(self, refusal: Refusal) -> Answer:
-        """What to tell a refused client."""
-        return answer(refusal, self._clock.now(), Share(self._luck.random()))
-
-    def fields(self, rule: TierLimit, allowance: Allowance | None) -> dict[str, str]:
-        """The header fields that tell a client what its tier and its user may still have."""
-        found = self._allotments(rule)
-        if allowance is not None:
-            found.append(of_allowance(allowance))
-        if not found:
-            return {}
-        also = openai_fields(found) if self._settings.callers.openai_fields else {}
-        return {**rate_limit_fields(found), **also}
-
-    def _allotments(self, rule: TierLimit) -> list[Allotment]:
-        return [] if self.standing.observing else allotments(self.gate.rates, rule, self._clock.elapsed())
 
     def outlook(self, ticket: Ticket) -> Outlook | None:
         """What a waiting request may expect; None where it does not wait any more."""
         return self.gate.outlook(ticket, self._clock.elapsed())
 
-    def load_headers(self) -> list[Header]:
-        """What every answer says of this pod's load."""
-        return self.load.headers(self.standing.heat, self._clock.elapsed())
-
-    def load_json(self) -> bytes:
-        """The same for a reader of the control port."""
-        return self.load.as_json(self.standing.heat, self._clock.elapsed())
-
     def stop(self) -> None:
         """Refuse whoever waits or comes from now on; what is in the GPU goes on."""
-        self._stopping = True
+        self._stopping, self._look_again = True, NOW
         for ticket, turn in list(self._turns.items()):
             self._turn_away(ticket, turn, STOPPING)
         if self._timer is not None:
             self._timer.cancel()
 
+    def _obey(self, standing: Standing) -> None:
+        self.standing, self._fading = standing, fading(standing.features)
+        self._look_again = NOW if self._stopping else FOREVER if standing.until is None else standing.until
+
     def _begin(self, ask: Ask) -> Visit:
-        at = self._clock.elapsed()
-        if self.standing.until is not None and at >= self.standing.until:
-            self.refresh()  # a lease ends on time even if the ticking task was held up
-        standing = self.standing
-        rule = standing.tiers.get(ask.tier, standing.fallback)
-        tier = TierName(rule.name)
-        visit = Visit(
-            ask=ask,
-            standing=standing,
-            rule=rule,
-            tier=tier,
-            units=ask.cost.units,
-            counts=self.records.tally.tiers[tier],
-            since=at,
-        )
+        at = self._elapsed()
+        if at >= self._look_again:
+            self._goes_on()
+        lane = self.gate.lanes.get(ask.tier, self.gate.fallback)
+        visit = Visit(lane.counts, ask.cost.units, at, ask, lane, at)
         self.records.came(visit)
         return visit
 
-    def _entered_at_once(self, visit: Visit) -> bool:
-        """Whether a request passed that nothing stands against and that no store is asked about."""
-        if visit.rule.quota is not None or self._stopping or (visit.ask.feature and self._goes_without(visit)):
-            return False
-        visit.slot = self.gate.enter_at_once(visit.tier, visit.units, visit.since)
-        if visit.slot is None:
-            return False
-        self.gate.slots[visit.slot] = asyncio.current_task()
-        self.records.admitted(visit, visit.since)
-        return True
+    def _goes_on(self) -> bool:
+        """Whether requests are let in at all; a lease ends on time even if the ticking task was held up."""
+        if not self._stopping:
+            self.refresh()
+        return not self._stopping
 
     def _before_quota(self, visit: Visit) -> Hindrance | None:
         if visit.standing.observing:
             return None
         if not visit.ask.cost.known and visit.rule.quota is not None:
             return Hindrance(Reason.COST_UNKNOWN)
-        if self._goes_without(visit):
+        if _goes_without(visit.ask, visit.standing):
             return Hindrance(Reason.FEATURE_SLOWED)
-        return self.gate.before_quota(visit.wish, visit.since)
-
-    def _goes_without(self, visit: Visit) -> bool:
-        """Whether the request uses a feature that its user does not have now."""
-        feature = visit.ask.feature
-        share = visit.standing.features.get(feature)
-        return share is not None and not has_feature(feature, visit.ask.caller, Percent(share))
+        return self.gate.before_quota(visit.wish, visit.came)
 
     async def _reserve(self, visit: Visit) -> Denial | None:
         rule = visit.rule
@@ -233,7 +215,11 @@ class Admission:
             visit.waited = Seconds(self._clock.elapsed() - placed.since)
 
     def _place(self, visit: Visit, at: Seconds) -> Placed:
-        placed = Hindrance(Reason.FEATURE_SLOWED) if self._goes_without(visit) else self.gate.place(visit.wish, at)
+        placed = (
+            Hindrance(Reason.FEATURE_SLOWED)
+            if _goes_without(visit.ask, visit.standing)
+            else self.gate.place(visit.wish, at)
+        )
         if not self.standing.observing or not isinstance(placed, Hindrance):
             return placed
         self.records.would_refuse(visit, placed.reason)
@@ -270,7 +256,7 @@ class Admission:
             for ticket, slot in self.gate.advance(at):
                 if not _settle(self._turns.pop(ticket), slot):
                     self.gate.finish(slot, at)
-        self.load.see(self.gate.line.all_units, at)
+        self.telling.load.see(self.gate.line.all_units, at)
         self._overload.see(len(self.gate.line), self.gate.predicted_wait(at), at)
         if self._timer is not None:
             self._timer.cancel()
@@ -285,11 +271,16 @@ class Admission:
 
     def _refuse(self, visit: Visit, hindrance: Hindrance, denial: Denial | None = None) -> Refusal:
         self._give_back(visit)
-        found = self._allotments(visit.rule)
-        headers = self.fields(visit.rule, denial.allowance if denial is not None else None)
-        refusal = refusal_of(visit, hindrance, denial, Told(headers, spent_for(found)))
+        told = self.telling.of_refusal(visit.rule, denial.allowance if denial is not None else None)
+        refusal = refusal_of(visit, hindrance, denial, told)
         self.records.refused(visit, hindrance.reason, refusal.status)
         return refusal
+
+
+def _goes_without(ask: Ask, standing: Standing) -> bool:
+    """Whether a request uses a feature that its user does not have now."""
+    share = standing.features.get(ask.feature)
+    return share is not None and not has_feature(ask.feature, ask.caller, Percent(share))
 
 
 def _settle(turn: asyncio.Future[Turn], outcome: Turn) -> bool:

@@ -9,23 +9,10 @@ from meltguard.core.units import Seconds
 T = TypeVar("T")
 
 
-async def bounded(awaitable: Awaitable[T], most: Seconds) -> T:
-    """Await something for at most so long, in this task. What needs no waiting is done at once and costs no timer.
-
-    Raises:
-        TimeoutError: it was not ready in time; it has been cancelled.
-    """
-    steps = awaitable.__await__()
-    try:
-        first = next(steps)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return] # what a generator returns has no type
-    async with asyncio.timeout(most):
-        return await _Rest(first, steps)
-
-
-class _Rest(Generic[T]):
+class Rest(Generic[T]):
     """What is left of an awaitable whose first step was taken: it waits for `first`."""
+
+    __slots__ = ("_first", "_steps")
 
     def __init__(self, first: Any, steps: Generator[Any, Any, T]) -> None:
         self._first, self._steps = first, steps
@@ -39,6 +26,35 @@ class _Rest(Generic[T]):
                 try:
                     waits_for = self._steps.throw(exc)
                 except StopIteration as done:
-                    return done.value  # type: ignore[no-any-return] # as above
+                    return done.value  # type: ignore[no-any-return] # what a generator returns has no type
             else:
                 return (yield from self._steps)
+
+
+def first_step(awaitable: Awaitable[T]) -> T | Rest[T]:
+    """Begin to await something, in this task: its result if that was all of it, else what is left."""
+    steps = awaitable.__await__()
+    try:
+        return Rest(next(steps), steps)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return] # as above
+
+
+async def bounded(awaitable: Awaitable[T], most: Seconds) -> T:
+    """Await something for at most so long, in this task. What needs no waiting is done at once and costs no timer.
+
+    Raises:
+        TimeoutError: it was not ready in time; it has been cancelled.
+    """
+    rest = first_step(awaitable)
+    return await within(rest, most) if isinstance(rest, Rest) else rest
+
+
+async def within(rest: Rest[T], most: Seconds) -> T:
+    """Await the rest of something for at most so long.
+
+    Raises:
+        TimeoutError: as above.
+    """
+    async with asyncio.timeout(most):
+        return await rest

@@ -1,16 +1,19 @@
 """Who calls: found out once for each request, whatever way it comes in."""
 
 from collections.abc import Awaitable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
+
+import msgspec
 
 from meltguard.agent.asgi import Answer, Scope
+from meltguard.agent.head import HEAD, Head
 from meltguard.agent.settings import Callers
 from meltguard.core.units import TierName
 
 CALLER: Final = "meltguard.caller"  # in a scope: its Caller
 
 
-class Caller(NamedTuple):
+class Caller(msgspec.Struct, frozen=True):
     """Who sent a request."""
 
     tier: TierName  # perhaps one that the document does not know
@@ -54,12 +57,9 @@ class GatewaysWord:
 
     def __call__(self, scope: Scope) -> Caller:
         """The caller that the headers name; a header that came twice names nobody."""
-        tier_named, user_named, headers = self._tier, self._user, scope["headers"]
-        tiers = [value for name, value in headers if name == tier_named]
-        users = [value for name, value in headers if name == user_named]
-        tier = tiers[0].decode("latin-1") if len(tiers) == 1 else ""
-        user = users[0].decode("latin-1") if len(users) == 1 else ""
-        return Caller(TierName(tier) if tier else self._default_tier, user, address_of(scope))
+        head: Head = scope[HEAD]
+        tier = head.text(self._tier)
+        return Caller(TierName(tier) if tier else self._default_tier, head.text(self._user), address_of(scope))
 
 
 def identify_of(callers: Callers) -> Identify:

@@ -88,7 +88,7 @@ class ControlApp:
 
     async def _load(self, _scope: Scope, _receive: Receive) -> Answer:
         await asyncio.sleep(0)
-        return Answer(status=200, body=self._agent.admission.load_json())
+        return Answer(status=200, body=self._agent.admission.telling.load_json())
 
     async def _healthz(self, _scope: Scope, _receive: Receive) -> Answer:
         await asyncio.sleep(0)

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import Any, Final
 
 import msgspec
 
@@ -13,6 +14,7 @@ REFERENCE_STEPS: Final = 30
 MAX_IMAGES: Final = 1_000
 MAX_SIDE: Final = 16_384
 MAX_STEPS: Final = 1_000
+MOST_PRICED: Final = 1_024
 LEAST_UNITS: Final = 0.01  # a tiny request still takes a place
 
 IMAGES_HEADER: Final = "x-meltguard-images"
@@ -21,26 +23,37 @@ STEPS_HEADER: Final = "x-meltguard-steps"
 COST_HEADERS: Final = (IMAGES_HEADER, SIZE_HEADER, STEPS_HEADER)
 
 
-class Cost(NamedTuple):
-    """A request's size."""
+class Cost(msgspec.Struct, frozen=True):
+    """A request's size.
+
+    >>> Cost(images=2, width=512, height=1024, steps=60).units
+    2.0
+    """
 
     images: int = 1
     width: int = 1024
     height: int = 1024
     steps: int = REFERENCE_STEPS
     known: bool = True  # else the body was too large to read what it asks for
+    units: Units = Units(0.0)  # image units, of the others
 
-    @property
-    def units(self) -> Units:
-        """Image units.
-
-        >>> Cost(images=2, width=512, height=1024, steps=60).units
-        2.0
-        """
+    def __post_init__(self) -> None:
         pixels = self.width * self.height / REFERENCE_PIXELS
-        return Units(max(LEAST_UNITS, self.images * pixels * self.steps / REFERENCE_STEPS))
+        units = max(LEAST_UNITS, self.images * pixels * self.steps / REFERENCE_STEPS)
+        msgspec.structs.force_setattr(self, "units", Units(units))
 
 
+class Named(msgspec.Struct):
+    """What names a cost; each may be anything."""
+
+    n: Any = None
+    size: Any = None
+    width: Any = None
+    height: Any = None
+    steps: Any = None
+
+
+_PLAIN: Final = msgspec.json.Decoder(Named)  # reads these members and builds nothing of the others
 DEFAULT_COST: Final = Cost()
 UNKNOWN_COST: Final = Cost(known=False)
 
@@ -49,9 +62,7 @@ def cost_in_headers(headers: Mapping[str, str]) -> Cost | None:
     """The cost that a trusted gateway named; None where it named none."""
     if not any(name in headers for name in COST_HEADERS):
         return None
-    return _cost(
-        {"n": headers.get(IMAGES_HEADER), "size": headers.get(SIZE_HEADER), "steps": headers.get(STEPS_HEADER)}
-    )
+    return _cost(Named(n=headers.get(IMAGES_HEADER), size=headers.get(SIZE_HEADER), steps=headers.get(STEPS_HEADER)))
 
 
 def cost_in_body(body: bytes) -> Cost:
@@ -60,33 +71,37 @@ def cost_in_body(body: bytes) -> Cost:
     >>> cost_in_body(b'{"n": 2, "size": "1024x1024"}').units
     2.0
     """
-    fields = _decoded(body)
-    return _cost(fields) if isinstance(fields, dict) else DEFAULT_COST
-
-
-def _decoded(body: bytes) -> object:
-    """A JSON body; None where it is none.
-
-    The standard parser is asked only about what the quick one refuses: a server may take UTF-16 or NaN for JSON too.
-    """
     try:
-        return msgspec.json.decode(body)
+        return _cost(_PLAIN.decode(body))
     except (msgspec.DecodeError, RecursionError):
-        pass
+        return _cost(_named_otherwise(body))
+
+
+def _named_otherwise(body: bytes) -> Named:
+    """What names the cost in a body that the quick parser refuses: a server may take UTF-16 or NaN for JSON too."""
     try:
-        return json.loads(body)
+        members = json.loads(body)
     except (ValueError, RecursionError):
-        return None
+        members = None
+    if not isinstance(members, dict):
+        return Named()
+    return Named(**{name: members.get(name) for name in Named.__struct_fields__})
 
 
-def _cost(fields: Mapping[str, Any]) -> Cost:
-    width, height = _size(fields.get("size"))
-    return Cost(
-        images=_whole(fields.get("n"), DEFAULT_COST.images, MAX_IMAGES),
-        width=_whole(fields.get("width"), width, MAX_SIDE),
-        height=_whole(fields.get("height"), height, MAX_SIDE),
-        steps=_whole(fields.get("steps"), DEFAULT_COST.steps, MAX_STEPS),
+def _cost(named: Named) -> Cost:
+    width, height = _size(named.size)
+    return _priced(
+        _whole(named.n, DEFAULT_COST.images, MAX_IMAGES),
+        _whole(named.width, width, MAX_SIDE),
+        _whole(named.height, height, MAX_SIDE),
+        _whole(named.steps, DEFAULT_COST.steps, MAX_STEPS),
     )
+
+
+@lru_cache(maxsize=MOST_PRICED)
+def _priced(images: int, width: int, height: int, steps: int) -> Cost:
+    """A size that was asked for lately need not be computed again."""
+    return Cost(images, width, height, steps)
 
 
 def _size(value: object) -> tuple[int, int]:
@@ -99,6 +114,8 @@ def _size(value: object) -> tuple[int, int]:
 
 def _whole(value: object, default: int, most: int) -> int:
     """A whole number from 1 to `most`; the default where there is none."""
+    if value is None:
+        return default
     if type(value) is int:
         return min(value, most) if value >= 1 else default
     if isinstance(value, bool) or not isinstance(value, int | float | str):

@@ -2,7 +2,6 @@
 
 from bisect import bisect_left
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
 from typing import Final
 
 from meltguard.agent.refusal import Reason
@@ -10,6 +9,7 @@ from meltguard.core.units import Gpus, Seconds, TierName, Units, UnitsPerSecond
 
 WAIT_SPAN: Final = Seconds(60.0)
 WAIT_BOUNDS: Final = (0.001, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0)  # of the histogram, seconds
+NO_WAIT: Final = Seconds(0.0)
 NOTICEABLE: Final = Seconds(0.001)  # a shorter wait is the loop's own time
 MOST_WAITS: Final = 2_048  # of the last minute; more would only cost time to sort
 KEY_SPAN: Final = Seconds(600.0)
@@ -22,17 +22,17 @@ class RecentWaits:
     """How long the admitted of the last minute waited."""
 
     def __init__(self) -> None:
-        self._waits: deque[tuple[Seconds, Seconds]] = deque(maxlen=MOST_WAITS)
+        self.latest: deque[tuple[Seconds, Seconds]] = deque(maxlen=MOST_WAITS)
 
     def add(self, wait: Seconds, at: Seconds) -> None:
         """Count one admission."""
-        self._waits.append((at, wait))
+        self.latest.append((at, wait))
 
     def quantiles(self, shares: tuple[float, ...], at: Seconds) -> tuple[float, ...]:
         """The waits that the given shares of requests did not exceed; 0 where none was admitted."""
-        while self._waits and self._waits[0][0] < at - WAIT_SPAN:
-            self._waits.popleft()
-        waits = sorted(wait for _, wait in self._waits)
+        while self.latest and self.latest[0][0] < at - WAIT_SPAN:
+            self.latest.popleft()
+        waits = sorted(wait for _, wait in self.latest)
         if not waits:
             return tuple(0.0 for _ in shares)
         return tuple(waits[min(len(waits) - 1, int(share * len(waits)))] for share in shares)
@@ -54,37 +54,86 @@ class SeenKeys:
         return True
 
 
-def _no_reasons() -> dict[Reason, int]:
-    return dict.fromkeys(Reason, 0)
-
-
-@dataclass(slots=True)
 class TierCounts:
-    """One tier's sums since the start."""
+    """One tier's sums since the start, and how many are in the GPU now.
 
-    offered: int = 0
-    offered_units: float = 0.0
-    admitted: int = 0
-    admitted_units: float = 0.0
-    waited: int = 0
-    refused: dict[Reason, int] = field(default_factory=_no_reasons)
-    would_refuse: dict[Reason, int] = field(default_factory=_no_reasons)
-    waits: RecentWaits = field(default_factory=RecentWaits)
-    wait_counts: list[int] = field(default_factory=lambda: [0] * (len(WAIT_BOUNDS) + 1))
-    wait_sum: float = 0.0
+    Nearly all requests come and enter in the same moment: that is one sum, which counts for all three it stands for.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_admitted_units",
+        "_at_once",
+        "_at_once_units",
+        "_offered",
+        "_offered_units",
+        "_wait_counts",
+        "inside",
+        "refused",
+        "tier",
+        "wait_sum",
+        "waited",
+        "waits",
+        "would_refuse",
+    )
+
+    def __init__(self, tier: TierName) -> None:
+        self.tier = tier
+        self.inside = self.waited = 0
+        self.refused, self.would_refuse = dict.fromkeys(Reason, 0), dict.fromkeys(Reason, 0)
+        self.waits, self.wait_sum = RecentWaits(), 0.0
+        self._wait_counts = [0] * (len(WAIT_BOUNDS) + 1)
+        self._at_once = self._offered = self._admitted = 0
+        self._at_once_units = self._offered_units = self._admitted_units = 0.0
+
+    @property
+    def offered(self) -> int:
+        """How many came."""
+        return self._offered + self._at_once
+
+    @property
+    def offered_units(self) -> float:
+        """How much came."""
+        return self._offered_units + self._at_once_units
+
+    @property
+    def admitted(self) -> int:
+        """How many went to the GPU."""
+        return self._admitted + self._at_once
+
+    @property
+    def admitted_units(self) -> float:
+        """How much went to the GPU."""
+        return self._admitted_units + self._at_once_units
+
+    @property
+    def wait_counts(self) -> list[int]:
+        """How many waited as long as each of WAIT_BOUNDS at most, and more than the one before; then the others."""
+        return [self._wait_counts[0] + self._at_once, *self._wait_counts[1:]]
 
     def offer(self, units: Units) -> None:
         """A request came."""
-        self.offered += 1
-        self.offered_units += units
+        self._offered += 1
+        self._offered_units += units
+
+    def came_before(self, units: Units) -> None:
+        """What entered at once is a retry: it was counted when it came first."""
+        self._offered -= 1
+        self._offered_units -= units
+
+    def enter_at_once(self, units: Units, at: Seconds) -> None:
+        """A request came and went to the GPU."""
+        self._at_once += 1
+        self._at_once_units += units
+        self.waits.latest.append((at, NO_WAIT))
 
     def admit(self, units: Units, wait: Seconds, at: Seconds) -> None:
         """A request went to the GPU after this wait."""
-        self.admitted += 1
-        self.admitted_units += units
+        self._admitted += 1
+        self._admitted_units += units
         self.waited += wait >= NOTICEABLE
         self.waits.add(wait, at)
-        self.wait_counts[bisect_left(WAIT_BOUNDS, wait) if wait else 0] += 1
+        self._wait_counts[bisect_left(WAIT_BOUNDS, wait)] += 1
         self.wait_sum += wait
 
 
@@ -99,7 +148,7 @@ class Tally:
         """The sums of one tier; it begins at zero."""
         counts = self.tiers.get(name)
         if counts is None:
-            counts = self.tiers[name] = TierCounts()
+            counts = self.tiers[name] = TierCounts(name)
         return counts
 
     def is_new(self, key: str, at: Seconds) -> bool:
@@ -150,11 +199,11 @@ class GpuMeter:
         self.in_flight -= 1
         self.units_in_flight = self.units_in_flight - units if self.in_flight else 0.0
 
-    def done(self, units: Units, took: Seconds) -> None:
-        """A request's images are finished; `took` seconds of one GPU."""
+    def done(self, units: Units, since: Seconds, at: Seconds) -> None:
+        """A request's images are finished; they took one GPU from then to now."""
         self.units_done += units
         self._learned_units = self._learned_units * LEARNING + units
-        self._learned_seconds = self._learned_seconds * LEARNING + took
+        self._learned_seconds = self._learned_seconds * LEARNING + (at - since)
         self._learned_requests = self._learned_requests * LEARNING + 1.0
 
     def see_others(self, requests: int) -> None:
@@ -187,7 +236,7 @@ class GpuMeter:
     def _pass(self, at: Seconds) -> None:
         span = at - self._at
         if span > 0:
-            self._busy += span * (min(self.gpus, self.in_flight))
+            self._busy += span * self.in_flight  # the gate lets no more in than there are GPUs
             self._held += span * self.units_in_flight
             self._at = at
 

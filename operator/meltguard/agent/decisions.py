@@ -39,8 +39,9 @@ class Decisions:
             return
         intake = Intake(receive)
         try:
-            await intake.fill(MOST_READ, self._callers.body_within)
-            await (await self._decide(scope, intake)).send(send, self._admission.load_headers())
+            if not intake.fill_at_once():
+                await intake.fill(MOST_READ, self._callers.body_within)
+            await (await self._decide(scope, intake)).send(send, self._admission.telling.load_headers())
         except TimeoutError:
             await problem(408, "the proxy did not send the request's body in time").send(send)
         except ConnectionError:
@@ -53,7 +54,7 @@ class Decisions:
         if isinstance(outcome, Refusal):
             if SEEN in scope:
                 scope[SEEN].update(outcome.facts())
-            return self._admission.answer(outcome)
+            return self._admission.telling.answer(outcome)
         if SEEN in scope:
             scope[SEEN].update(outcome.visit.facts())
         if intake.gone:
@@ -67,7 +68,7 @@ class Decisions:
         allowance = visit.reservation.allowance if visit.reservation is not None else None
         user = "" if caller.user == caller.address else caller.user
         named = {own.tier_header: str(visit.tier), own.user_header: user, GRANT_HEADER: grant.id}
-        return {**named, **self._admission.fields(visit.rule, allowance)}
+        return {**named, **self._admission.telling.fields(visit.rule, allowance)}
 
     def _unread(self, scope: Scope) -> Cost:
         """What a request costs whose body the proxy keeps to itself."""
@@ -90,7 +91,7 @@ class Decisions:
 
     async def close(self) -> None:
         """End what runs."""
-        await self.grants.close()
+        self.grants.close()
 
 
 def _whole(told: Mapping[str, list[str]], name: str) -> int | None:

@@ -17,7 +17,8 @@ FORWARD_AUTH: Final = "/meltguard/forward-auth"  # Traefik, Caddy: any refusal g
 AUTH_REQUEST: Final = "/meltguard/auth-request"  # NGINX: knows 2xx, 401 and 403
 REFUSAL: Final = "/meltguard/refusal"  # NGINX: what a 403 stood for
 EXT_AUTHZ: Final = "/meltguard/ext-authz"  # Envoy: any 5xx would be our failure; the request's path follows
-GRANTS: Final = "/meltguard/grants/"  # POST: a request has ended
+GRANTS: Final = "/meltguard/grants/"  # a request has ended
+TELLING: Final = frozenset({"POST", "GET"})  # GET for who cannot send a POST without the request's spent body
 SECRET_HEADER: Final = "x-meltguard-proxy-secret"  # noqa: S105 - its name
 REFUSAL_HEADER: Final = "x-meltguard-refusal"
 URI_HEADER: Final = "x-forwarded-uri"
@@ -64,8 +65,8 @@ class Door:
         await self._inside({**about, "method": method}, receive, send)
 
     def _ended(self, scope: Scope) -> Answer:
-        if scope["method"] != "POST":
-            return problem(405, f"{GRANTS}ID takes POST")
+        if scope["method"] not in TELLING:
+            return problem(405, f"{GRANTS}ID takes POST, or GET")
         return self._decisions.ended(scope["path"].removeprefix(GRANTS), scope["query_string"])
 
     def _may_ask(self, headers: Mapping[str, str]) -> bool:

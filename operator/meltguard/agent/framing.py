@@ -1,8 +1,10 @@
 """Where a request goes and where it ends must be plain: else who reads it behind us reads another one."""
 
+from collections.abc import Container
 from dataclasses import replace
 
-from meltguard.agent.asgi import App, Receive, Scope, Send, problem
+from meltguard.agent.asgi import Answer, App, Receive, Scope, Send, problem
+from meltguard.agent.head import LENGTH, TRANSFER
 
 LENGTHS = "Content-Length and Transfer-Encoding exclude each other: send one of them"
 TARGET = "the request's target is no path: send one that begins with / and has no #"
@@ -21,21 +23,30 @@ class PlainFraming:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
-        wrong = _doubt(scope)
+        is_request = scope["type"] in {"http", "websocket"}
+        wrong = doubt(scope, {name.lower() for name, _ in scope["headers"]}) if is_request else None
         if wrong is None:
             await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            await replace(problem(400, wrong), headers={"connection": "close"}).send(send)
         else:
-            await send({"type": "websocket.close", "code": 1008})
+            await turned_away(scope, unclear(wrong), send)
 
 
-def _doubt(scope: Scope) -> str | None:
-    """What can be read in two ways; None where all is plain."""
-    if scope["type"] not in {"http", "websocket"}:
-        return None
+def doubt(scope: Scope, names: Container[bytes]) -> str | None:
+    """What of a request with headers of these names can be read in two ways; None where all is plain."""
     target: bytes = scope.get("raw_path") or scope["path"].encode()
-    if not target.startswith(b"/") or b"#" in target:
+    if target[:1] != b"/" or b"#" in target:
         return TARGET
-    names = {name.lower() for name, _ in scope["headers"]}
-    return LENGTHS if {b"content-length", b"transfer-encoding"} <= names else None
+    return LENGTHS if TRANSFER in names and LENGTH in names else None
+
+
+def unclear(wrong: str) -> Answer:
+    """The answer to what can be read in two ways; its connection ends."""
+    return replace(problem(400, wrong), headers={"connection": "close"})
+
+
+async def turned_away(scope: Scope, answer: Answer, send: Send) -> None:
+    """Answer a request, or close a WebSocket, that goes no further."""
+    if scope["type"] == "http":
+        await answer.send(send)
+    else:
+        await send({"type": "websocket.close", "code": 1008})

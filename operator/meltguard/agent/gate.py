@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from meltguard.agent.bucket import NEVER
-from meltguard.agent.counters import GpuMeter
-from meltguard.agent.lane import Lane, lane_of
+from meltguard.agent.counters import GpuMeter, Tally
+from meltguard.agent.lane import Holder, Lane, Lasting, Slot, lane_of
 from meltguard.agent.queue import WaitingLine
 from meltguard.agent.rates import Rates, binds
 from meltguard.agent.refusal import Reason
@@ -14,15 +14,6 @@ from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Outlook, Ticket
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.core.units import Gpus, Seconds, TierName, Units, UnitsPerSecond
-
-
-@dataclass(slots=True, eq=False)
-class Slot:
-    """One request in the GPU. It is held as long as the request lives, never by a timer."""
-
-    tier: TierName
-    units: Units
-    since: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +33,7 @@ class Wish(NamedTuple):
 
 
 Placed = Slot | Ticket | Hindrance
+NOT_THERE: Final = object()
 
 
 class Gate:
@@ -52,19 +44,20 @@ class Gate:
         self.line = WaitingLine()
         self.meter = GpuMeter(gpus, at)
         self.rates = Rates()
-        self.slots: dict[Slot, object] = {}  # in use, and who holds them, once it is known
-        self._in_gpu: dict[TierName, int] = {}
-        self._lanes: dict[str, Lane] = {}
+        self.tally = Tally()
+        self.slots: dict[Slot, Holder | None] = {}  # in use, and who holds them, once it is known
+        self.lanes: dict[str, Lane] = {}
         self._gave_way: list[Ticket] = []
-        self._standing = standing
+        self.standing = standing
         self._order: list[TierName] = []
         self.obey(standing, at)
 
     def obey(self, standing: Standing, at: Seconds) -> list[Ticket]:
         """Keep other limits from now on; answers whom they turn away while waiting."""
-        self._standing = standing
+        self.standing = standing
         self.rates.obey(standing, at)
-        self._lanes = {name: lane_of(rule, *self.rates.buckets(rule)) for name, rule in standing.tiers.items()}
+        self.lanes = {name: self._lane_of(rule) for name, rule in standing.tiers.items()}
+        self.fallback = self._lane_of(standing.fallback)  # of a tier that the document does not know
         self._order = sorted(self.line.tiers(), key=self._priority, reverse=True)
         if standing.observing:
             return []
@@ -76,36 +69,36 @@ class Gate:
 
     def before_quota(self, wish: Wish, at: Seconds) -> Hindrance | None:
         """What stands against a request before its user's own allowance is asked."""
-        rule = self._standing.rule(wish.tier)
+        rule = self.standing.rule(wish.tier)
         return self._tier_is_served(rule, wish, at) or self._own_maximum_is_kept(rule, wish, at)
 
-    def enter_at_once(self, tier: TierName, units: Units, at: Seconds) -> Slot | None:
-        """Let a request enter that nothing stands against; None where `place` must look more closely.
+    def enter_at_once(self, lane: Lane, slot: Slot, holder: Holder) -> bool:
+        """Let a request enter that nothing stands against; False where `place` must look more closely.
 
         It answers as `place` would, in one look: nearly all requests come to a pod where nobody of their tier waits.
         """
-        lane, meter = self._lanes.get(tier), self.meter
-        if self._standing.observing or lane is None or self._in_gpu.get(tier, 0) >= lane.most:
-            return None
-        if meter.in_flight >= meter.room or self.line.count(tier):
-            return None
-        rate, maximum = lane.rate, lane.maximum
-        if maximum is not None and not maximum.holds(units, at):
-            return None
-        if rate is not None:
-            if not rate.holds(min(units, lane.needs), at):
-                return None
-            rate.take(units, at)
-        if maximum is not None:
-            maximum.take(units, at)
-        return self._enter(tier, units, at)
+        meter, units, at = self.meter, slot.units, slot.since
+        if lane.counts.inside >= lane.most or meter.in_flight >= meter.room or lane.waiting:
+            return False
+        if not lane.draw(units, at):
+            return False
+        lane.counts.inside += 1
+        meter.start(units, at)
+        self.slots[slot] = holder
+        return True
+
+    def hand_over(self, slot: Slot, request: Slot, holder: Holder | None) -> None:
+        """The slot that came by turn is the waiting request itself from now on."""
+        self.slots.pop(slot, None)
+        request.since = slot.since
+        self.slots[request] = holder
 
     def place(self, wish: Wish, at: Seconds) -> Placed:
         """Let a request enter, wait or go. Asks everything anew: time may have passed since `before_quota`.
 
         Whoever gave its place in the line up for it is told by `gave_way`.
         """
-        rule = self._standing.rule(wish.tier)
+        rule = self.standing.rule(wish.tier)
         for hindrance in self._hindrances(rule, wish, at):
             if hindrance is not None:
                 return hindrance
@@ -120,7 +113,7 @@ class Gate:
 
     def place_freely(self, wish: Wish, at: Seconds) -> Placed:
         """Let a request enter or wait, whatever the document says: only the GPU and the hard bound are guarded."""
-        rule = self._standing.rule(wish.tier)
+        rule = self.standing.rule(wish.tier)
         if self._enters_now(rule, wish, at, rated=True):
             return self._start(wish, at, rated=True)
         if self.line.count(wish.tier) >= self._hard_queue and not self._another_gives_way(wish):
@@ -136,12 +129,13 @@ class Gate:
         """A waiting request goes away; False where it did not wait any more."""
         return self.line.leave(ticket)
 
-    def finish(self, slot: Slot, at: Seconds) -> None:
-        """A request has left the GPU. What left before does not leave again."""
-        if slot in self.slots:
-            del self.slots[slot]
-            self._in_gpu[slot.tier] -= 1
-            self.meter.leave(slot.units, at)
+    def finish(self, slot: Slot, at: Seconds) -> bool:
+        """A request has left the GPU. What left before does not leave again: False."""
+        if self.slots.pop(slot, NOT_THERE) is NOT_THERE:
+            return False
+        slot.counts.inside -= 1
+        self.meter.leave(slot.units, at)
+        return True
 
     def advance(self, at: Seconds) -> list[tuple[Ticket, Slot]]:
         """Let in whoever may enter now."""
@@ -170,7 +164,7 @@ class Gate:
 
     def outlook(self, ticket: Ticket, at: Seconds) -> Outlook | None:
         """How long a request still waits, and behind how many; None where it does not wait any more."""
-        line, rule = self.line.of(ticket.tier), self._standing.rule(ticket.tier)
+        line, rule = self.line.of(ticket.tier), self.standing.rule(ticket.tier)
         if ticket not in line:
             return None
         count, units = line.before(ticket)
@@ -181,15 +175,15 @@ class Gate:
 
     def waiting_for_gpu(self, tier: TierName, at: Seconds) -> Units:
         """Image units of the tier that only a busy GPU holds back: what its rate would let in this moment."""
-        rule, waiting = self._standing.rule(tier), self.line.units(tier)
-        if self._standing.observing or not binds(rule):
+        rule, waiting = self.standing.rule(tier), self.line.units(tier)
+        if self.standing.observing or not binds(rule):
             return waiting
         return Units(max(0.0, min(waiting, self.line.of(tier).rated + self.rates.room(rule, at))))
 
     def rate_of(self, tier: TierName) -> UnitsPerSecond | None:
         """What holds the tier back now, 0 where it is suspended; None where no rate does."""
-        rule = self._standing.rule(tier)
-        if self._standing.observing:
+        rule = self.standing.rule(tier)
+        if self.standing.observing:
             return None
         if rule.state is TierState.SUSPEND:
             return UnitsPerSecond(0.0)
@@ -257,29 +251,29 @@ class Gate:
 
     def _start(self, wish: Wish, at: Seconds, *, rated: bool) -> Slot:
         if not rated:
-            self.rates.draw(self._standing.rule(wish.tier), wish.units, at)
+            self.rates.draw(self.standing.rule(wish.tier), wish.units, at)
         return self._enter(wish.tier, wish.units, at)
 
     def _enter(self, tier: TierName, units: Units, at: Seconds) -> Slot:
-        self._in_gpu[tier] = self._in_gpu.get(tier, 0) + 1
+        slot = Slot(self.tally.tier(tier), units, at)
+        slot.counts.inside += 1
         self.meter.start(units, at)
-        slot = Slot(tier, units, at)
         self.slots[slot] = None
         return slot
 
     def _may_go(self, ticket: Ticket, at: Seconds) -> bool:
-        full = self._tier_is_full(self._standing.rule(ticket.tier), ticket.tier)
+        full = self._tier_is_full(self.standing.rule(ticket.tier), ticket.tier)
         return not full and self._rate_wait(ticket, at) <= 0
 
     def _rate_wait(self, ticket: Ticket, at: Seconds) -> Seconds:
-        if ticket.rated or self._standing.observing:
+        if ticket.rated or self.standing.observing:
             return Seconds(0.0)
-        return self.rates.wait(self._standing.rule(ticket.tier), ticket.units, at)
+        return self.rates.wait(self.standing.rule(ticket.tier), ticket.units, at)
 
     def _tier_is_full(self, rule: TierLimit, tier: TierName) -> bool:
-        if self._standing.observing or rule.concurrency is None:
+        if self.standing.observing or rule.concurrency is None:
             return False
-        return self._in_gpu.get(tier, 0) >= rule.concurrency
+        return self.tally.tier(tier).inside >= rule.concurrency
 
     def _free(self) -> bool:
         return self.meter.in_flight < self.meter.room
@@ -296,5 +290,10 @@ class Gate:
         before = ahead + sum(self.line.units(tier) for tier in others)
         return Seconds((before + self.meter.units_in_flight / 2 + self.meter.others_units) / drain)
 
+    def _lane_of(self, rule: TierLimit) -> Lane:
+        tier = TierName(rule.name)
+        rate, maximum = self.rates.buckets(rule)
+        return lane_of(rule, self.standing, Lasting(self.tally.tier(tier), self.line.waiting(tier), rate, maximum))
+
     def _priority(self, tier: TierName) -> int:
-        return self._standing.rule(tier).priority
+        return self.standing.rule(tier).priority

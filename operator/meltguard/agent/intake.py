@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Final
 
 from meltguard.agent.asgi import Message, Receive
-from meltguard.agent.bounded import bounded
+from meltguard.agent.bounded import Rest, bounded, first_step
 from meltguard.agent.turns import Ticket
 from meltguard.core.units import Seconds
 
 READ_AHEAD: Final = 1_048_576  # bytes kept of a body; a longer one streams while its request is in the GPU
 
+FOR_EVER: Final = Seconds(math.inf)
 EARNED: Final = 0.1  # share of the time for the first READ_AHEAD bytes that as many further ones are given
 
 
@@ -20,7 +21,9 @@ class Intake:
     """Stands between the server's `receive` and the app's."""
 
     __slots__ = (
+        "_begun",
         "_complete",
+        "_ended",
         "_kept",
         "_kept_bytes",
         "_patience",
@@ -42,9 +45,24 @@ class Intake:
         self._pump: asyncio.Task[None] | None = None
         self._stirred: asyncio.Event | None = None  # while the pump runs
         self._when_gone: list[Callable[[], None]] = []
-        self._within = self._patience = Seconds(math.inf)
+        self._within = self._patience = FOR_EVER
+        self._begun: Rest[Message] | None = None  # reading it, in vain as yet
+        self._ended = False
         self.gone = False
         self.late = False  # it was too slow and counts as gone
+
+    def done(self) -> bool:
+        """Whether the request has ended: it holds no slot any more."""
+        return self._ended
+
+    def fill_at_once(self) -> bool:
+        """Read the body if it is there already, whole and in one piece, as nearly all are; else `fill`."""
+        first = first_step(self._receive())
+        if isinstance(first, Rest):
+            self._begun = first
+            return False
+        self._keep(first)
+        return self._complete
 
     async def fill(self, most: int, within: Seconds) -> None:
         """Read the body ahead, up to `most` bytes: a slow upload must not hold a GPU.
@@ -63,12 +81,16 @@ class Intake:
 
     async def _read(self, most: int) -> None:
         while not self._complete and self._kept_bytes <= most and not self.gone:
-            self._keep(await self._receive())
+            begun, self._begun = self._begun, None
+            self._keep(await (begun or self._receive()))
 
     def body(self, most: int) -> bytes | None:
         """The body, kept for the app; None where it was not read whole or is longer than `most`."""
         if not self._complete or self._kept_bytes > most:
             return None
+        if len(self._kept) == 1:
+            whole: bytes = self._kept[0].get("body", b"")
+            return whole
         return b"".join(message.get("body", b"") for message in self._kept)
 
     def watch(self, when_gone: Callable[[], None]) -> None:
@@ -104,6 +126,7 @@ class Intake:
 
     def close(self) -> None:
         """The request has ended."""
+        self._ended = True
         self._when_gone.clear()
         if self._pump is not None:
             self._pump.cancel()

@@ -1,10 +1,10 @@
 """Slots whose requests are gone: they are found and taken back, whatever went wrong on their way."""
 
-import asyncio
 import logging
 from typing import Final
 
-from meltguard.agent.gate import Gate, Slot
+from meltguard.agent.gate import Gate
+from meltguard.agent.lane import Holder, Slot
 from meltguard.core.units import Seconds
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,5 @@ class LostSlots:
             )
 
 
-def _is_lost(slot: Slot, holder: object, at: Seconds) -> bool:
-    if isinstance(holder, asyncio.Task):
-        return holder.done()
-    return holder is None and at - slot.since > NOBODYS_FOR
+def _is_lost(slot: Slot, holder: Holder | None, at: Seconds) -> bool:
+    return at - slot.since > NOBODYS_FOR if holder is None else holder.done()

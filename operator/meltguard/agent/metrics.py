@@ -98,7 +98,11 @@ class AgentMetrics(Collector):
         mended = [((), float(agent.admission.lost_slots.mended))]
         yield _counter("slots_mended", "Slots taken back whose requests were gone without giving them back.", mended)
         untold = [((), float(agent.admission.lost_slots.untold))]
-        yield _counter("ends_untold", "Slots of a proxy's requests that were free at the bound: nobody told.", untold)
+        yield _counter(
+            "ends_untold",
+            "Slots of a proxy's requests whose end nobody told: free at the bound, or once the server had them not.",
+            untold,
+        )
         yield from self._about_the_server(report)
         yield from self._about_places()
         yield from self._about_callers()
@@ -156,6 +160,8 @@ class AgentMetrics(Collector):
         yield _gauge("quota_store_state", "1 for how the store of quotas stands.", states, ("state",))
         failed = [((each.value,), float(count)) for each, count in quota.health.all_failures().items()]
         yield _counter("quota_store_failures", "Calls of the store that failed.", failed, ("state",))
+        fell = [((), float(quota.told.fell_back.total()))]
+        yield _counter("quota_store_fell_back", "Fail-overs of the store that lost writes; they were told again.", fell)
         asked = [((who,), float(quota.answers[who])) for who in ANSWERED_BY]
         told = "Claims on a quota that the store answered, or that were known to be in vain without asking it."
         yield _counter("quota_claims", told, asked, ("answered_by",))

@@ -1,15 +1,15 @@
 """Pure ASGI middleware: each request passes the admission before it reaches the image server's app."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Final
 
 from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import SEEN, Answer, App, Header, Message, Receive, Scope, Send, problem
 from meltguard.agent.asking import Asking
-from meltguard.agent.bounded import bounded
+from meltguard.agent.bounded import first_step, within
 from meltguard.agent.intake import READ_AHEAD, Intake
 from meltguard.agent.load import ORCA_HEADER
-from meltguard.agent.outbox import Outbox
+from meltguard.agent.outbox import Outbox, taken
 from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import Callers, Pace
@@ -20,6 +20,7 @@ from meltguard.core.units import Seconds
 WAITS: Final = "meltguard.waits"  # in a scope: whom to tell of the place in the line
 FLUSH_SPANS: Final = 10  # the connection itself ends a client that stops reading; this ends one that only dawdles
 OK, REDIRECT = 200, 300
+KINDS: Final = frozenset(("http", "websocket"))
 DIGITS: Final = 7
 
 
@@ -30,30 +31,32 @@ class AdmissionMiddleware:
         self._app, self._admission, self._callers, self._pace = app, admission, callers, pace
         self._made_header = callers.made_header.encode("latin-1")
         self._asking = Asking(callers)
+        self._flush_within = Seconds(FLUSH_SPANS * callers.read_within)
         self._sockets = WebSockets(app, admission, self._asking, pace.longest_image)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one connection scope."""
-        if scope["type"] not in {"http", "websocket"} or scope["path"] in self._callers.open_paths:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._sockets(scope, receive, send)
-        else:
-            await self._guard(scope, Intake(receive, scope.get(WAITS)), send)
+        if scope["type"] not in KINDS or scope["path"] in self._callers.open_paths:
+            return self._app(scope, receive, send)
+        if scope["type"] == "websocket":
+            return self._sockets(scope, receive, send)
+        return self._guard(scope, Intake(receive, scope.get(WAITS)), send)
 
     async def _guard(self, scope: Scope, intake: Intake, send: Send) -> None:
         try:
-            await intake.fill(READ_AHEAD, self._callers.body_within)
+            if not intake.fill_at_once():
+                await intake.fill(READ_AHEAD, self._callers.body_within)
         except TimeoutError:
-            await self._too_slow().send(send, self._admission.load_headers())
+            await self._too_slow().send(send, self._admission.telling.load_headers())
             return
         except ConnectionError:
             return
         try:
-            outcome = await self._admission.admit(self._asking.of(scope, intake), intake)
+            ask = self._asking.of(scope, intake)
+            outcome = self._admission.enter_at_once(ask, intake) or await self._admission.admit(ask, intake)
             if isinstance(outcome, Refusal):
                 _note(scope, outcome)
-                await self._admission.answer(outcome).send(send, self._admission.load_headers())
+                await self._admission.telling.answer(outcome).send(send, self._admission.telling.load_headers())
             else:
                 await self._serve(outcome, scope, intake, send)
         finally:
@@ -67,7 +70,11 @@ class AdmissionMiddleware:
             intake.watch(delivery.client_left)
         try:
             _note(scope, visit)
-            await bounded(self._app(scope, intake.receive, delivery.send), self._pace.longest_image)
+            outbox.hold()
+            rest = first_step(self._app(scope, intake.receive, delivery.send))
+            if rest is not None:
+                outbox.release()
+                await within(rest, self._pace.longest_image)
             if intake.late and not delivery.status:
                 await self._too_slow().send(delivery.send)
         except TimeoutError:
@@ -79,7 +86,9 @@ class AdmissionMiddleware:
             self._admission.finish(visit, delivery.result())
             if not delivery.whole:
                 outbox.discard()
-        await outbox.flush(Seconds(FLUSH_SPANS * self._callers.read_within))
+        rest = outbox.flush_at_once()
+        if rest is not None:
+            await taken(rest, self._flush_within)
 
     def _too_slow(self) -> Answer:
         return problem(408, f"the body did not come within {self._callers.body_within:.0f} s; send it faster")
@@ -108,7 +117,8 @@ class Delivery:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = [header for header in message.get("headers", ()) if header[0].lower() != ORCA_HEADER]
-            message = {**message, "headers": [*own, *self._admission.load_headers(), *self._limits(own)]}
+            told = self._admission.telling.headers(self._visit, self._allowance(own))
+            message = {**message, "headers": [*own, *told]}
         elif message["type"] == "http.response.body":
             if not self._intake.gone:
                 self._body_bytes += len(message.get("body", b""))
@@ -116,11 +126,6 @@ class Delivery:
         if self._outbox.full:
             await self._outbox.room()
         self._outbox.put(message)
-
-    def _limits(self, given: list[Header]) -> list[Header]:
-        """What the tier and the user have left after this answer."""
-        told = self._admission.fields(self._visit.rule, self._allowance(given))
-        return [(name.encode(), value.encode()) for name, value in told.items()]
 
     def _allowance(self, given: list[Header]) -> Allowance | None:
         """What the user has left after this answer; None where no allowance was drawn."""

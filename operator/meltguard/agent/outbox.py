@@ -6,10 +6,16 @@ from collections import deque
 from typing import Final
 
 from meltguard.agent.asgi import Message, Send
-from meltguard.agent.bounded import bounded
+from meltguard.agent.bounded import Rest, first_step, within
 from meltguard.core.units import Seconds
 
 MOST_BYTES: Final = 4_194_304  # kept for one client: an image of the reference size, also as base64 text
+
+
+async def taken(rest: Rest[None], most: Seconds) -> None:
+    """Wait until a client has taken what is sent, if it does within so long."""
+    with contextlib.suppress(TimeoutError):
+        await within(rest, most)
 
 
 class Outbox:
@@ -18,12 +24,13 @@ class Outbox:
     Most apps are done with their last message: it is sent then, without a task. A task begins where an app goes on.
     """
 
-    __slots__ = ("_bytes", "_messages", "_send", "_sent", "_soon", "_task")
+    __slots__ = ("_bytes", "_held", "_messages", "_send", "_sent", "_soon", "_task")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._messages: deque[Message] = deque()
         self._bytes = 0
+        self._held = False  # the app is at its first step, perhaps its last
         self._sent: asyncio.Event | None = None  # while an app waits for room
         self._soon: asyncio.Handle | None = None  # begins the task
         self._task: asyncio.Task[None] | None = None
@@ -43,15 +50,30 @@ class Outbox:
         """Have a message sent soon."""
         self._messages.append(message)
         self._bytes += len(message.get("body", b""))
-        if self._soon is None and (self._task is None or self._task.done()):
-            self._soon = asyncio.get_running_loop().call_soon(self._begin)
+        if not self._held:
+            self._send_soon()
 
-    async def flush(self, within: Seconds) -> None:
+    def hold(self) -> None:
+        """The app begins."""
+        self._held = True
+
+    def release(self) -> None:
+        """The app goes on later: what it has put is sent meanwhile."""
+        self._held = False
+        if self._messages:
+            self._send_soon()
+
+    def flush_at_once(self) -> Rest[None] | None:
+        """Send what the client takes at once; else what is left to wait for."""
+        if self._soon is not None:
+            self._stay()
+        return first_step(self._send_all() if self._task is None or self._task.done() else self._task)
+
+    async def flush(self, most: Seconds) -> None:
         """Wait until all is sent; what the client has not read by then it does not get."""
-        self._stay()
-        sending = self._task if self._task is not None and not self._task.done() else self._send_all()
-        with contextlib.suppress(TimeoutError):
-            await bounded(sending, within)
+        rest = self.flush_at_once()
+        if rest is not None:
+            await taken(rest, most)
 
     def discard(self) -> None:
         """Send nothing more."""
@@ -59,6 +81,10 @@ class Outbox:
         self._messages.clear()
         if self._task is not None:
             self._task.cancel()
+
+    def _send_soon(self) -> None:
+        if self._soon is None and (self._task is None or self._task.done()):
+            self._soon = asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
         self._soon = None

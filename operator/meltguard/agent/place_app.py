@@ -4,12 +4,13 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Final
 
 from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import Answer, App, Receive, Scope, Send, headers_of, problem
 from meltguard.agent.caller import CALLER
+from meltguard.agent.head import HEAD, PREFER, Head
 from meltguard.agent.middleware import WAITS
 from meltguard.agent.places import Place, PlaceState, Shelf
 from meltguard.agent.settings import AgentSettings
@@ -36,16 +37,14 @@ class PlacesMiddleware:
         self._prefix = f"{PREFIX}{settings.pod_uid}/"
         self._work: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one connection scope."""
         if scope["type"] == "http" and scope["path"].startswith(PREFIX):
-            await self._asked(scope, receive, send)
-            return
+            return self._asked(scope, receive, send)
         within = self._direct_within(scope)
         if within is None:
-            await self._guarded(scope, receive, send)
-        else:
-            await self._serve(scope, Place(scope[CALLER].owner, receive, send, self.shelf), within)
+            return self._guarded(scope, receive, send)
+        return self._serve(scope, Place(scope[CALLER].owner, receive, send, self.shelf), within)
 
     async def close(self) -> None:
         """End what goes on without a connection: nobody can fetch it any more."""
@@ -59,7 +58,8 @@ class PlacesMiddleware:
         """Seconds to wait for an answer on the connection before a place is given; None where none is."""
         if scope["type"] != "http" or scope["path"] in self._open:
             return None
-        preferences = dict(_preferences(scope))
+        head: Head = scope[HEAD]
+        preferences = dict(_preferences(scope)) if PREFER in head else {}
         if "respond-async" not in preferences:
             return self._bounds.after
         wait = preferences.get("wait", "")

@@ -1,6 +1,6 @@
 """Who waits for a GPU: tiers by priority, users within one by turns. The bounds are kept by the gate."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from meltguard.agent.turns import FairLine, Ticket
 from meltguard.core.units import TierName, Units
@@ -24,10 +24,7 @@ class WaitingLine:
 
     def push(self, ticket: Ticket) -> None:
         """Wait for a turn."""
-        line = self._tiers.get(ticket.tier)
-        if line is None:
-            line = self._tiers[ticket.tier] = FairLine()
-        line.push(ticket)
+        self._line_of(ticket.tier).push(ticket)
 
     def leave(self, ticket: Ticket) -> bool:
         """Stop waiting without a turn; False where the ticket no longer waited."""
@@ -49,6 +46,10 @@ class WaitingLine:
         """Those of one tier, to look at."""
         return self._tiers.get(tier, NOBODY)
 
+    def waiting(self, tier: TierName) -> Mapping[Ticket, None]:
+        """The same, in order of arrival; it stays true while they come and go."""
+        return self._line_of(tier).waiting
+
     def count(self, tier: TierName) -> int:
         """How many of a tier wait."""
         return len(self.of(tier))
@@ -61,3 +62,9 @@ class WaitingLine:
         """Whose turn is next in the first tier where that one may go: a tier that may not holds nobody else up."""
         heads = (self.of(tier).first() for tier in order)
         return next((ticket for ticket in heads if ticket is not None and may_go(ticket)), None)
+
+    def _line_of(self, tier: TierName) -> FairLine:
+        line = self._tiers.get(tier)
+        if line is None:
+            line = self._tiers[tier] = FairLine()
+        return line

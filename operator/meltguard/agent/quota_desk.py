@@ -29,6 +29,7 @@ from meltguard.agent.quota_store import (
     StoreTrouble,
     hashed,
 )
+from meltguard.agent.quota_told import MOST_TOGETHER, ToldStore
 from meltguard.agent.refusal import EXHAUSTED_BY, Reason
 from meltguard.agent.statefile import DayText, StateFile
 from meltguard.api.limit_document import QuotaRule
@@ -39,7 +40,6 @@ from meltguard.errors import Unavailable
 from meltguard.ports import Clock
 
 MOST_UNSETTLED: Final = 10_000
-MOST_TOGETHER: Final = 64  # reservations that the store is told of at once
 TOGETHER_WITHIN: Final = Seconds(0.02)
 """Delivered images are told together, at half the cost; given-back ones at once, since their user may ask again."""
 
@@ -88,6 +88,7 @@ class QuotaDesk:
         self._unsettled: deque[Settlement] = deque(maxlen=MOST_UNSETTLED)
         self._work, self._hurry = asyncio.Event(), asyncio.Event()
         self._known, self._calendar = KnownAccounts(), Calendar()
+        self.told = ToldStore()
         self.health = StoreHealth(news, exists=store is not None)
         self.answers: Counter[str] = Counter()  # claims by who decided them: the store, or what is known
 
@@ -95,6 +96,11 @@ class QuotaDesk:
     def down(self) -> bool:
         """Whether claims are refused without asking."""
         return self.health.refusing
+
+    @property
+    def nothing_to_tell(self) -> bool:
+        """Whether the store knows all that was settled."""
+        return not self._unsettled
 
     @property
     def store_state(self) -> StoreState:
@@ -105,12 +111,13 @@ class QuotaDesk:
         """Set a request's images aside, or say why not."""
         account = AccountKey(policy=self._policy, tier=ask.tier, user=hashed(ask.user), period=ask.rule.per)
         keyed = hashed(ask.user, ask.key) if ask.key is not None else None
-        known = self._what_is_known(ask, account, keyed)
-        if known is not None:
+        if (known := self._what_is_known(ask, account, keyed)) is not None:
             self.answers["known"] += 1
             return known
         if self._store is None or self.down:
             return Denial(reason=Reason.QUOTA_STORE)
+        if not self.told.is_caught_up(account.book):
+            return Denial(reason=Reason.QUOTA_STORE, wait=SOON)
         request = keyed or uuid.uuid4().hex
         claim = Claim(request=request, images=ask.images, limit=ask.rule.images, hold_for=ask.hold_for)
         try:
@@ -168,20 +175,21 @@ class QuotaDesk:
         known = self._known.standing((account.book, account.user), at)
         if known is None:
             return None
-        outcome = verdict(known, ask.images, ask.rule.images, at, keyed)
-        if outcome is None:
+        if (outcome := verdict(known, ask.images, ask.rule.images, at, keyed)) is None:
             return None
         left = Seconds(known.resets_at - at)
         return self._denial(ask, outcome, _allowance(ask.rule, known.used, left, known.window))
 
     async def _claim(self, store: QuotaStore, account: AccountKey, claim: Claim, rule: QuotaRule) -> Reserved:
         """Ask with the span as our clock has it, and once more as the store's clock has it."""
+        seen = self._seen.get(account.book)
         asked = SpanClaim(
             account=account,
             claim=claim,
             span=self._span(self._clock.now(), rule),
             new_id=uuid.uuid4().hex,
-            seen=self._seen.get(account.book),
+            seen=seen,
+            writes=self.told.writes(account.book, seen.id) if seen is not None else 0,
         )
         answer = await store.reserve(asked)
         if answer.outcome is not Outcome.WRONG_SPAN:
@@ -198,6 +206,9 @@ class QuotaDesk:
         if answer.span is None:
             return Denial(reason=Reason.QUOTA_STORE)
         self._remember(account.book, answer.span, answer.now)
+        if answer.outcome is Outcome.BEHIND:
+            return self._tell_again(account, answer.span.id, answer.writes)
+        self.told.heard(account.book, answer.span.id, answer.writes)
         at, left = self._clock.elapsed(), Seconds(answer.span.end - answer.now)
         if answer.outcome is Outcome.LOST:
             self.health.forgot(account.book, Seconds(at + left))
@@ -210,6 +221,13 @@ class QuotaDesk:
         if answer.outcome is Outcome.EXHAUSTED:
             self._learn(account, answer, allowance, at)
         return self._denial(ask, answer.outcome, allowance)
+
+    def _tell_again(self, account: AccountKey, span: str, writes: int) -> Denial:
+        """The store fell back: tell it what it lost, and grant nothing until then."""
+        for settlement in self.told.behind(account, span, writes):
+            self._settle(settlement)
+        self._hurry.set()
+        return Denial(reason=Reason.QUOTA_STORE, wait=SOON)
 
     def _denial(self, ask: QuotaAsk, outcome: Outcome, allowance: Allowance) -> Denial:
         if outcome in DUPLICATES:
@@ -237,8 +255,7 @@ class QuotaDesk:
 
     def _release_perhaps(self, account: AccountKey, claim: Claim) -> None:
         """An unanswered claim may have been granted; give it back, if the span is known."""
-        seen = self._seen.get(account.book)
-        if seen is not None:
+        if (seen := self._seen.get(account.book)) is not None:
             self._settle(_release_of(account, claim, seen.id))
 
     def _settle(self, settlement: Settlement) -> None:
@@ -259,7 +276,7 @@ class QuotaDesk:
         together = tuple(itertools.islice(self._unsettled, MOST_TOGETHER))
         if not together:
             return
-        await store.settle(together)
+        self.told.acknowledged(together, await store.settle(together))
         for settlement in together:  # the oldest may have been pushed out meanwhile
             if self._unsettled and self._unsettled[0] is settlement:
                 self._unsettled.popleft()
@@ -267,6 +284,7 @@ class QuotaDesk:
     async def _look_again(self, store: QuotaStore) -> None:
         if self.health.failures:  # a full store settles, and yet reserves nothing
             await store.probe(self._policy)
+            await self.told.tell_anew(store)
         self.health.answered(self._clock.elapsed())
 
     def _failed(self, exc: StoreTrouble) -> None:

@@ -4,6 +4,7 @@
 -- KEYS: for each reservation 1 the tier's running span, 2 the user's account, 3 its holds, 4 its delivered requests
 -- ARGV: how long a delivered request is known (s); then for each 1 request, 2 images delivered, 3 span id,
 --       4 'commit' or 'release'
+-- Answers the writes of each one's span after that.
 local known_for, seconds = tonumber(ARGV[1]), tonumber(redis.call('TIME')[1])
 
 local function forget_old(marks_key)
@@ -14,8 +15,8 @@ local function forget_old(marks_key)
 end
 
 local function settle(span_key, account, holds, delivered, request, images, id, ending)
-  local span = redis.call('HMGET', span_key, 'id', 'end')
-  if span[1] ~= id then return end
+  local span = redis.call('HMGET', span_key, 'id', 'end', 'writes')
+  if span[1] ~= id then return 0 end
   local hold = redis.call('HGET', holds, request)
   local change = 0
   if hold then
@@ -33,9 +34,13 @@ local function settle(span_key, account, holds, delivered, request, images, id, 
     redis.call('HINCRBY', account, 'used', change)
     redis.call('PEXPIREAT', account, span[2])
   end
+  if hold or change ~= 0 then return redis.call('HINCRBY', span_key, 'writes', 1) end
+  return tonumber(span[3] or '0')
 end
 
+local writes = {}
 for i = 1, #KEYS, 4 do
-  settle(KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+  writes[#writes + 1] =
+    settle(KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
 end
-return #KEYS / 4
+return writes

@@ -26,6 +26,7 @@ class Outcome(StrEnum):
     DELIVERED = "delivered"
     WRONG_SPAN = "wrong-span"  # the span offered is not the store's: compute it from the store's time
     LOST = "lost"  # the store forgot this span
+    BEHIND = "behind"  # the store knows fewer of its writes than the agent has heard of
 
 
 class StoreTrouble(Unavailable):
@@ -72,6 +73,7 @@ class SpanClaim:
     span: Span  # begins in the store if none runs there
     new_id: str  # its id then
     seen: SpanSeen | None  # the span that this agent has seen
+    writes: int = 0  # how many writes of that span it has heard of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,7 @@ class Reserved:
     now: Instant  # the store's clock
     span: SpanSeen | None  # the running span; None where there is none
     held: int = 0  # those of `used` that are set aside and not delivered
+    writes: int = 0  # of the running span, so far
     requests: Mapping[str, Outcome] | None = None  # with EXHAUSTED: the account's requests; None where they are many
 
 
@@ -115,8 +118,11 @@ class QuotaStore(Protocol):
         """
         ...
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Commit or release some of one policy, in their order. Raises as `reserve`."""
+    async def settle(self, settlements: Sequence[Settlement]) -> Mapping[str, int]:
+        """Commit or release some of one policy, in their order; the spans' writes after that, by book.
+
+        Raises as `reserve`.
+        """
         ...
 
     async def probe(self, policy: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -65,11 +65,12 @@ class ValkeyQuotaStore:
             claim.new_id,
             seen.id if seen else "",
             _millis(seen.end) if seen else 0,
+            claim.writes,
         )
         with self._trouble("reserve images"):
             answer = await self._run(self._reserve, _keys(claim.account), arguments)
-        outcome, used, now, end, span, held, requests = cast(
-            "tuple[str, int, int, int, str, int, list[str] | None]", answer
+        outcome, used, now, end, span, held, requests, writes = cast(
+            "tuple[str, int, int, int, str, int, list[str] | None, int]", answer
         )
         return Reserved(
             outcome=Outcome(outcome),
@@ -77,17 +78,19 @@ class ValkeyQuotaStore:
             now=Instant(now / MILLIS),
             span=SpanSeen(id=span, end=Instant(end / MILLIS)) if span else None,
             held=int(held),
+            writes=int(writes),
             requests=None if requests is None else dict(zip(requests[::2], map(Outcome, requests[1::2]), strict=True)),
         )
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Commit or release those of one policy. Raises StoreTrouble."""
+    async def settle(self, settlements: Sequence[Settlement]) -> Mapping[str, int]:
+        """Commit or release those of one policy; the spans' writes after that. Raises StoreTrouble."""
         keys = [key for one in settlements for key in _keys(one.account)]
         arguments: list[str | int] = [DELIVERED_KNOWN_FOR]
         for one in settlements:
             arguments += (one.request, one.images, one.span, one.ending.value)
         with self._trouble("settle reservations"):
-            await self._run(self._settle, keys, arguments)
+            writes = await self._run(self._settle, keys, arguments)
+        return {one.account.book: int(count) for one, count in zip(settlements, writes, strict=True)}
 
     async def probe(self, policy: str) -> None:
         """Whether a reservation could be made now. Raises StoreTrouble."""

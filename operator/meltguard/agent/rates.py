@@ -58,14 +58,6 @@ class Rates:
         """Image units that the tier's rate, which binds, lets pass at this moment."""
         return self._rates[rule.name].room(at)
 
-    def rate_bucket(self, rule: TierLimit) -> Bucket:
-        """Of the tier's rate, which binds; to look at."""
-        return self._rates[rule.name]
-
-    def maximum_bucket(self, rule: TierLimit) -> Bucket:
-        """Of the tier's own maximum, which it has; to look at."""
-        return self._maxima[rule.name]
-
 
 def binds(rule: TierLimit) -> bool:
     """Whether the tier's rate holds requests back."""
@@ -87,4 +79,4 @@ def _refit(buckets: dict[str, Bucket], tier: str, rate: float | None, burst: flo
     if tier in buckets:
         buckets[tier].change(UnitsPerSecond(rate), Units(burst), at)
     else:
-        buckets[tier] = Bucket.full(UnitsPerSecond(rate), Units(burst), at)
+        buckets[tier] = Bucket(UnitsPerSecond(rate), Units(burst), at)

@@ -14,10 +14,9 @@ from meltguard.ports import Clock
 class Records:
     """One agent's counts and journal."""
 
-    def __init__(self, settings: AgentSettings, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, settings: AgentSettings, clock: Clock, tally: Tally) -> None:
+        self._clock, self.tally = clock, tally
         self._pod, self._names_users = settings.pod_uid, settings.journal_names_users
-        self.tally = Tally()
         self.journal = Journal(settings.journal) if settings.journal is not None else None
 
     def begin(self, standing: Standing) -> None:
@@ -27,9 +26,18 @@ class Records:
 
     def came(self, visit: Visit) -> None:
         """A request came."""
-        ask = visit.ask
-        if ask.key is None or self.tally.is_new(f"{ask.user}\0{ask.key}", visit.since):
+        if self.is_new(visit):
             visit.counts.offer(visit.units)
+
+    def entered_at_once(self, visit: Visit) -> None:
+        """A request with a key entered."""
+        if not self.is_new(visit):
+            visit.counts.came_before(visit.units)
+
+    def is_new(self, visit: Visit) -> bool:
+        """Whether it is no retry of one that came lately."""
+        ask = visit.ask
+        return ask.key is None or self.tally.is_new(f"{ask.user}\0{ask.key}", visit.came)
 
     def would_refuse(self, visit: Visit, reason: Reason) -> None:
         """A request would have been refused, had the policy been enforced."""
@@ -64,7 +72,7 @@ class Records:
         user = visit.ask.user if self._names_users else hashed(visit.ask.user)
         self.journal.note(
             JournalEntry(
-                at=Instant(self._clock.now() - (self._clock.elapsed() - visit.since)),
+                at=Instant(self._clock.now() - (self._clock.elapsed() - visit.came)),
                 pod=self._pod,
                 tier=visit.tier,
                 user=user,

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from meltguard.agent.counters import Tally
-from meltguard.agent.gate import Gate, Hindrance, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Wish
+from meltguard.agent.lane import Slot
 from meltguard.agent.refusal import Reason
 from meltguard.agent.settings import DEFAULT_TIER, Pace
 from meltguard.agent.standing import Standing, by_tier, own_gpu
@@ -26,7 +26,7 @@ class RehearsedDoor:
         self._pod, self._gpus, self._pace, self._started = pod, gpus, pace, at
         self._standing = own_gpu(DEFAULT_TIER, pace)
         self._gate = Gate(gpus, pace.hard_queue, self._standing, at)
-        self._tally = Tally()
+        self._tally = self._gate.tally
         self._slots: dict[int, Slot] = {}
         self._tickets: dict[int, Ticket] = {}
         self._numbers: dict[Ticket, int] = {}
@@ -91,7 +91,7 @@ class RehearsedDoor:
         """A request's images are done."""
         slot = self._slots.pop(number)
         self._gate.finish(slot, at)
-        self._gate.meter.done(slot.units, took)
+        self._gate.meter.done(slot.units, Seconds(0.0), took)
 
     def waiting(self) -> Sequence[int]:
         """Who waits."""

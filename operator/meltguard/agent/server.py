@@ -117,13 +117,15 @@ def _deciding(agent: Agent, stack: contextlib.AsyncExitStack, clock: Clock) -> A
     must_be_closed(settings.listen.host, settings.decisions)
     decisions = Decisions(agent.admission, settings)
     stack.push_async_callback(decisions.close)
+    if agent.server_watch is not None:
+        agent.server_watch.miss = decisions.grants.looked
     known = IdentityMiddleware(decisions, agent.identify, settings.callers)
     return Door(_written(agent, known, clock), decisions, settings.decisions)
 
 
 def _written(agent: Agent, known: App, clock: Clock) -> App:
-    """Before it, the access log if there is one, and who refuses requests that end in two ways."""
-    return PlainFraming(known if agent.access_log is None else AccessLog(known, agent.access_log, clock))
+    """Before it, the access log if there is one."""
+    return known if agent.access_log is None else AccessLog(known, agent.access_log, clock)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,7 @@ class Seen:
 
     words: ServerWords
     others: int  # requests beyond ours
+    missing: int  # requests of ours that the server does not have
     at: Seconds
 
 
@@ -38,6 +40,7 @@ class ServerWatch:
         self._last: Seen | None = None
         self.failures = 0
         self._told = False
+        self.miss: Callable[[int], None] = _nothing  # told at each look how many of our requests are not there
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -59,19 +62,21 @@ class ServerWatch:
             self._failed(exc)
         else:
             self._told = False
-            self.see(words, max(ours, self._meter.in_flight))
+            self.see(words, (ours, self._meter.in_flight))
         self.settle()
 
-    def see(self, words: ServerWords, ours: int) -> None:
-        """Take what the server says while `ours` of its requests are ours at most.
+    def see(self, words: ServerWords, ours: tuple[int, int]) -> None:
+        """Take what the server says while so many of its requests were ours, before the look and after it.
 
-        Only what two looks in a row agree on counts for others' work: a request of ours that ends between the server's
-        count and ours would else look like one.
+        Only what two looks in a row agree on counts for others' work, or for a request of ours that is not there: one
+        that begins or ends between the server's count and ours would else look like it.
         """
         last = self.last
-        others = max(0, words.held - ours)
+        others = max(0, words.held - max(ours))
+        missing = max(0, min(ours) - words.held) if words.all_told else 0
         self._meter.see_others(min(others, last.others) if last is not None else 0)
-        self._last = Seen(words, others, self._clock.elapsed())
+        self.miss(min(missing, last.missing) if last is not None else 0)
+        self._last = Seen(words, others, missing, self._clock.elapsed())
 
     def settle(self) -> None:
         """Forget what is stale."""
@@ -89,6 +94,10 @@ class ServerWatch:
         if not self._told:
             log.warning("the image server does not tell its queue", extra={"url": self._look.url, "why": str(exc)})
         self._told = True
+
+
+def _nothing(_missing: int) -> None:
+    """Nobody holds slots for requests that he does not see."""
 
 
 def look_at(kind: str, url: str | None, upstream: str | None) -> ServerLook:

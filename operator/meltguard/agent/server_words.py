@@ -31,6 +31,7 @@ class ServerWords:
 
     held: int  # requests in the server at least, running or waiting, whoever sent them
     waiting: int  # those that do not run yet
+    all_told: bool = True  # False: what runs is not told, so `held` says only how many there are at least
     busy: Seconds | None = None  # seconds of work so far, over all requests; grows until the server restarts
 
 
@@ -57,7 +58,8 @@ def read_triton(text: str) -> ServerWords:
     """
     found = _sums(text, (TRITON_WAITING, TRITON_BUSY))
     waiting, busy = round(_needed(found, TRITON_WAITING)), found.get(TRITON_BUSY)
-    return ServerWords(held=waiting, waiting=waiting, busy=None if busy is None else Seconds(busy / MICROSECONDS))
+    spent = None if busy is None else Seconds(busy / MICROSECONDS)
+    return ServerWords(held=waiting, waiting=waiting, all_told=False, busy=spent)
 
 
 def read_ray_serve(text: str) -> ServerWords:
@@ -77,7 +79,7 @@ def read_comfyui(text: str) -> ServerWords:
     """Of ComfyUI's `/queue`.
 
     >>> read_comfyui('{"queue_running": [[1, "a"]], "queue_pending": [[2, "b"], [3, "c"]]}')
-    ServerWords(held=3, waiting=2, busy=None)
+    ServerWords(held=3, waiting=2, all_told=True, busy=None)
     """
     try:
         told = json.loads(text)

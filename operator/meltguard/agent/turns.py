@@ -80,7 +80,7 @@ class FairLine:
     """The waiting requests of one tier."""
 
     def __init__(self) -> None:
-        self._tickets: dict[Ticket, None] = {}  # in order of arrival
+        self.waiting: dict[Ticket, None] = {}  # in order of arrival
         self._users: dict[str, UserTurns] = {}  # who waits
         self._heap: list[tuple[float, int, Ticket]] = []  # tag, number and first ticket of each; some outdated
         self._ended: OrderedDict[str, float] = OrderedDict()  # where users who wait no more would go on
@@ -91,18 +91,18 @@ class FairLine:
         self.rated = 0.0  # of the units, those that no rate holds back any more
 
     def __len__(self) -> int:
-        return len(self._tickets)
+        return len(self.waiting)
 
     def __contains__(self, ticket: Ticket) -> bool:
-        return ticket in self._tickets
+        return ticket in self.waiting
 
     def tickets(self) -> list[Ticket]:
         """All of them, the oldest first."""
-        return list(self._tickets)
+        return list(self.waiting)
 
     def oldest(self) -> Ticket | None:
         """The one that came first."""
-        return next(iter(self._tickets), None)
+        return next(iter(self.waiting), None)
 
     def first(self) -> Ticket | None:
         """The one whose turn is next."""
@@ -125,7 +125,7 @@ class FairLine:
         turns.tickets[ticket] = self._number
         turns.units += ticket.units
         self._crowds.change(ticket.user, len(turns.tickets) - 1, len(turns.tickets))
-        self._tickets[ticket] = None
+        self.waiting[ticket] = None
         self.units += ticket.units
         self.rated += ticket.units * ticket.rated
 
@@ -140,12 +140,12 @@ class FairLine:
         """Stop waiting. Who goes without a turn pays nothing."""
         turns = self._users[ticket.user]
         was_first = turns.first is ticket
-        del turns.tickets[ticket], self._tickets[ticket]
+        del turns.tickets[ticket], self.waiting[ticket]
         turns.units -= ticket.units
         self._crowds.change(ticket.user, len(turns.tickets) + 1, len(turns.tickets))
         self.units -= ticket.units
         self.rated -= ticket.units * ticket.rated
-        if not self._tickets:
+        if not self.waiting:
             self._forget()
         elif not turns.tickets:
             self._go(ticket.user, turns.start)
@@ -176,7 +176,7 @@ class FairLine:
         if not others:
             return Units(own)
         units = self.units - own
-        mean = units / (len(self._tickets) - count)
+        mean = units / (len(self.waiting) - count)
         return Units(own + min(units, others * (count + 1) * mean))
 
     def before(self, ticket: Ticket) -> tuple[int, Units]:

@@ -1,22 +1,23 @@
 """One request on its way through the agent: what it asks, and what became of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from meltguard.agent.cost import Cost
-from meltguard.agent.counters import TierCounts
-from meltguard.agent.gate import Slot, Wish
+from meltguard.agent.gate import Wish
+from meltguard.agent.lane import Lane, Slot
 from meltguard.agent.quota_desk import Reservation
 from meltguard.agent.quota_store import hashed
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Ticket
 from meltguard.api.limit_document import TierLimit
-from meltguard.core.units import Seconds, TierName, Units
+from meltguard.core.units import Seconds, TierName
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True):
     """A request, as its headers and body describe it."""
 
     tier: TierName  # as the caller's gateway named it; perhaps unknown
@@ -44,21 +45,25 @@ class Waiter(Protocol):
         ...
 
 
-@dataclass(slots=True, kw_only=True)
-class Visit:
-    """A request and the limits that it met."""
+class Visit(Slot, eq=False):
+    """A request and the limits that it met. Once it was admitted it is the slot that it holds."""
 
     ask: Ask
-    standing: Standing  # when it came
-    rule: TierLimit
-    tier: TierName  # that counts it: one the document knows
-    units: Units  # its cost in image units
-    counts: TierCounts  # of its tier
-    since: Seconds  # when it came
-    slot: Slot | None = None
+    lane: Lane  # when it came
+    came: Seconds  # when it did
     waited: Seconds = Seconds(0.0)
     reservation: Reservation | None = None
     would_refuse: Reason | None = None  # while observing
+
+    @property
+    def rule(self) -> TierLimit:
+        """The limits of its tier."""
+        return self.lane.rule
+
+    @property
+    def standing(self) -> Standing:
+        """What held."""
+        return self.lane.standing
 
     @property
     def wish(self) -> Wish:
@@ -75,7 +80,7 @@ class Visit:
         return self.ask.cost.images
 
 
-class Result(NamedTuple):
+class Result(msgspec.Struct, frozen=True):
     """What became of an admitted request."""
 
     status: int  # 0: nothing was answered

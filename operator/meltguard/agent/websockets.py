@@ -61,7 +61,7 @@ class WebSockets:
         finally:
             knock.close()
         if isinstance(outcome, Refusal):
-            await denied(scope, self._admission.answer(outcome), send, self._admission.load_headers())
+            await denied(scope, self._admission.telling.answer(outcome), send, self._admission.telling.load_headers())
             return
         passed = Passed(connect, receive, send)
         try:

@@ -10,7 +10,8 @@ import typer
 from meltguard.cli import plugin_look, plugin_orders
 from meltguard.cli.give_back import give_back
 from meltguard.cli.plain_errors import DID_NOT_WORK, PlainErrors
-from meltguard.cli.plugin_access import Access, As, AsGroup, Context, Kubeconfig
+from meltguard.cli.plugin_access import Access, DryRun, Try
+from meltguard.cli.plugin_flags import on_cluster
 from meltguard.cli.plugin_loans import loans
 from meltguard.clock import SystemClock, rfc3339
 from meltguard.controller.recall import Loans, Recall
@@ -34,6 +35,7 @@ class Order:
     nodes: tuple[NodeName, ...]
     reason: str
     limit: Seconds | None  # None: do not wait
+    dry_run: DryRun
 
 
 @app.callback()
@@ -52,20 +54,18 @@ app.command("return")(give_back)
 
 
 @app.command()
+@on_cluster
 def recall(
+    access: Access,
     pool: Annotated[str, typer.Argument(help="The lending GPUPool.")],
     reason: Annotated[str, typer.Option(help="Why, for the people whose service loses the node.")],
     node: Annotated[list[str] | None, typer.Option(help="A node; may be given several times. None: all loans.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until the nodes are home; 0: do not wait.")] = 600.0,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    as_user: As = "",
-    as_group: AsGroup = None,
+    dry_run: Try = DryRun.NONE,
 ) -> None:
     """Call nodes home that a pool has lent. Whoever may patch the GPUPool may recall."""
     names = tuple(NodeName(name) for name in node or ())
-    order = Order(pool=pool, nodes=names, reason=reason, limit=Seconds(timeout) if timeout else None)
-    access = Access(kubeconfig=kubeconfig, context=context, as_user=as_user, as_group=as_group)
+    order = Order(pool=pool, nodes=names, reason=reason, limit=Seconds(timeout) if timeout else None, dry_run=dry_run)
     raise typer.Exit(asyncio.run(_recall(order, access)))
 
 
@@ -78,6 +78,9 @@ async def _recall(order: Order, access: Access) -> int:
             typer.echo(f"pool {order.pool} has lent nothing; nothing to recall")
             return 0
         typer.echo(f"to recall: {', '.join(f'{name} (lent to {claim.policy})' for name, claim in meant.items())}")
+        if order.dry_run is DryRun.SERVER:
+            typer.echo("nothing was ordered (dry run)")
+            return 0
         await work.order(order.pool, meant.keys(), order.reason)
         typer.echo("ordered")
         if order.limit is None:

@@ -1,7 +1,7 @@
-"""How every command of the plugin reaches the cluster: kubectl's own flags, and its defaults."""
+"""How every command of the plugin reaches the cluster, and in what form it prints."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,16 +11,9 @@ import typer
 import yaml
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
-from meltguard.adapters.kubernetes_config import Persona, default_namespace
-from meltguard.controller.policies import Policies
+from meltguard.adapters.kubernetes_config import NO_FLAGS, Flags, default_namespace
+from meltguard.controller.policies import Object, Policies
 from meltguard.errors import InvalidInput
-
-Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace; the context's where left out.")]
-AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Policies of every namespace.")]
-Kubeconfig = Annotated[str | None, typer.Option(help="Kubeconfig, as kubectl takes it.")]
-Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
-As = Annotated[str, typer.Option("--as", help="User to act as, where one's own rights allow it.")]
-AsGroup = Annotated[list[str] | None, typer.Option(help="Group to act as; may be given several times.")]
 
 
 class Form(StrEnum):
@@ -33,6 +26,13 @@ class Form(StrEnum):
     NAME = "name"
 
 
+class DryRun(StrEnum):
+    """What of a change is only tried."""
+
+    NONE = "none"
+    SERVER = "server"
+
+
 def document(form: Form, told: object) -> str:
     """The same as people read it, for programs: JSON, or YAML."""
     if form is Form.JSON:
@@ -40,8 +40,19 @@ def document(form: Form, told: object) -> str:
     return yaml.safe_dump(told, sort_keys=False).rstrip()
 
 
+def object_name(body: Object) -> str:
+    """As kubectl names a policy with -o name."""
+    return f"imageservicepolicy.meltguard.io/{body['metadata']['name']}"
+
+
+def without_managed_fields(body: Object) -> Object:
+    """A policy as people want to read it: who owns which field is nobody's matter here."""
+    return {**body, "metadata": {key: value for key, value in body["metadata"].items() if key != "managedFields"}}
+
+
 Output = Annotated[Form, typer.Option("--output", "-o", help="table, wide, json, yaml or name.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Print again whenever something changed, until Ctrl-C.")]
+Try = Annotated[DryRun, typer.Option("--dry-run", help="server: the API server judges the change and keeps nothing.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +61,14 @@ class Access:
 
     namespace: str | None = None
     everywhere: bool = False
+    selector: str = ""
     kubeconfig: str | None = None
-    context: str | None = None
-    as_user: str = ""
-    as_group: Sequence[str] | None = None
+    flags: Flags = NO_FLAGS
 
     @asynccontextmanager
     async def api(self) -> AsyncIterator[KubernetesApi]:
         """The API server, as whom the flags say. Raises InvalidInput where they do not fit together."""
-        persona = Persona(user=self.as_user, groups=tuple(self.as_group or ()))
-        async with await KubernetesApi.connect(self.kubeconfig, self.context, persona) as api:
+        async with await KubernetesApi.connect(self.kubeconfig, self.flags) as api:
             yield api
 
     @asynccontextmanager
@@ -71,6 +80,6 @@ class Access:
         """
         if self.everywhere and self.namespace:
             raise InvalidInput("-A means every namespace, -n one of them: give one of the two")
-        namespace = None if self.everywhere else self.namespace or default_namespace(self.kubeconfig, self.context)
+        namespace = None if self.everywhere else self.namespace or default_namespace(self.kubeconfig, self.flags)
         async with self.api() as api:
-            yield Policies(api=api, namespace=namespace)
+            yield Policies(api=api, namespace=namespace, selector=self.selector)

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from meltguard.adapters.kubernetes_fleet import NODES
-from meltguard.cli.plugin_access import Access, As, AsGroup, Context, Form, Kubeconfig, Output, Watch, document
+from meltguard.cli.plugin_access import Access, Form, Output, Watch, document
+from meltguard.cli.plugin_flags import on_cluster
 from meltguard.cli.plugin_text import table
 from meltguard.clock import SystemClock, rfc3339
 from meltguard.controller.policies import changed
@@ -18,18 +19,15 @@ from meltguard.core.units import NodeName
 COLUMNS = ("POOL", "NODE", "STEP", "POLICY", "SINCE", "UNTIL")
 
 
+@on_cluster
 def loans(
+    access: Access,
     pool: Annotated[str | None, typer.Argument(help="A lending GPUPool. Left out: all.")] = None,
     policy: Annotated[str | None, typer.Option(help="Only what is lent to this policy, namespace/name.")] = None,
     output: Output = Form.TABLE,
     watch: Watch = False,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    as_user: As = "",
-    as_group: AsGroup = None,
 ) -> None:
     """What is lent now: by whom, to whom, how far the move is, when it is promised back; -o wide: why."""
-    access = Access(kubeconfig=kubeconfig, context=context, as_user=as_user, as_group=as_group)
 
     async def run() -> None:
         async with access.api() as api:

@@ -10,17 +10,14 @@ import typer
 from meltguard.cli import plugin_text as text
 from meltguard.cli.plugin_access import (
     Access,
-    AllNamespaces,
-    As,
-    AsGroup,
-    Context,
     Form,
-    Kubeconfig,
-    Namespace,
     Output,
     Watch,
     document,
+    object_name,
+    without_managed_fields,
 )
+from meltguard.cli.plugin_flags import on_policies
 from meltguard.clock import SystemClock
 from meltguard.controller.policies import Object, Policies, read
 from meltguard.core.units import Instant
@@ -37,74 +34,40 @@ class View:
     lines: Callable[[Sequence[Object]], list[str]]
 
 
-def status(
-    name: PolicyName = None,
-    namespace: Namespace = None,
-    everywhere: AllNamespaces = False,
-    output: Output = Form.TABLE,
-    watch: Watch = False,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    as_user: As = "",
-    as_group: AsGroup = None,
-) -> None:
-    """Ok? Doing what? Why? One line a policy; with a name, the whole page."""
+@on_policies
+def status(access: Access, name: PolicyName = None, output: Output = Form.TABLE, watch: Watch = False) -> None:
+    """Ok? Doing what? Why? One line a policy; with a name, the whole page. -o wide: pressure, demand, capacity."""
+    wide = output is Form.WIDE
 
     def lines(found: Sequence[Object]) -> list[str]:
         read_ones = [read(body) for body in found]
-        if name is not None:
+        if name is not None and not wide:
             return [line for policy in read_ones for line in text.page(policy, _now())]
-        return text.table([text.STATUS_COLUMNS, *(text.overview(policy, _now()) for policy in read_ones)])
+        columns = text.WIDE_STATUS_COLUMNS if wide else text.STATUS_COLUMNS
+        return text.table([columns, *(text.overview(policy, _now(), wide=wide) for policy in read_ones)])
 
-    access = Access(
-        namespace=namespace,
-        everywhere=everywhere,
-        kubeconfig=kubeconfig,
-        context=context,
-        as_user=as_user,
-        as_group=as_group,
-    )
     _show(access, View(name=name, form=output, lines=lines), again=watch)
 
 
+@on_policies
 def why(
+    access: Access,
     name: PolicyName = None,
-    history: Annotated[bool, typer.Option(help="Also what changed lately.")] = False,
-    namespace: Namespace = None,
-    everywhere: AllNamespaces = False,
-    output: Output = Form.TABLE,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    as_user: As = "",
-    as_group: AsGroup = None,
-) -> None:
-    """The last decision: what went into it, each rule's answer, what would unblock it, what is next."""
-
-    def lines(found: Sequence[Object]) -> list[str]:
-        return [line for body in found for line in text.why(read(body), _now(), history=history)]
-
-    access = Access(
-        namespace=namespace,
-        everywhere=everywhere,
-        kubeconfig=kubeconfig,
-        context=context,
-        as_user=as_user,
-        as_group=as_group,
-    )
-    _show(access, View(name=name, form=output, lines=lines), again=False)
-
-
-def limits(
-    name: PolicyName = None,
-    namespace: Namespace = None,
-    everywhere: AllNamespaces = False,
+    history: Annotated[bool, typer.Option(help="Also what changed lately; so does -o wide.")] = False,
     output: Output = Form.TABLE,
     watch: Watch = False,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    as_user: As = "",
-    as_group: AsGroup = None,
 ) -> None:
+    """The last decision: what went into it, what holds, each rule's answer, what would unblock it, what is next."""
+    told = history or output is Form.WIDE
+
+    def lines(found: Sequence[Object]) -> list[str]:
+        return [line for body in found for line in text.why(read(body), _now(), history=told)]
+
+    _show(access, View(name=name, form=output, lines=lines), again=watch)
+
+
+@on_policies
+def limits(access: Access, name: PolicyName = None, output: Output = Form.TABLE, watch: Watch = False) -> None:
     """What each tier may have now, since when, why, and with -o wide what lifts it."""
     wide = output is Form.WIDE
 
@@ -112,14 +75,6 @@ def limits(
         rows = [row for body in found for row in text.limit_rows(read(body), wide=wide)]
         return text.table([text.WIDE_LIMIT_COLUMNS if wide else text.LIMIT_COLUMNS, *rows])
 
-    access = Access(
-        namespace=namespace,
-        everywhere=everywhere,
-        kubeconfig=kubeconfig,
-        context=context,
-        as_user=as_user,
-        as_group=as_group,
-    )
     _show(access, View(name=name, form=output, lines=lines), again=watch)
 
 
@@ -155,15 +110,14 @@ def _formed(view: View, found: Sequence[Object]) -> str:
         case Form.JSON | Form.YAML:
             return document(view.form, _listed(view, found))
         case Form.NAME:
-            return "\n".join(f"imageservicepolicy.meltguard.io/{body['metadata']['name']}" for body in found)
+            return "\n".join(map(object_name, found))
         case Form.TABLE | Form.WIDE:
             return "\n".join(view.lines(found))
 
 
 def _listed(view: View, found: Sequence[Object]) -> Object:
-    """One object by its name, else a List, as kubectl has it; managedFields are nobody's matter."""
-    for body in found:
-        body["metadata"].pop("managedFields", None)
-    if view.name is not None and len(found) == 1:
-        return found[0]
-    return {"apiVersion": "v1", "kind": "List", "items": list(found)}
+    """One object by its name, else a List, as kubectl has it."""
+    shown = [without_managed_fields(body) for body in found]
+    if view.name is not None and len(shown) == 1:
+        return shown[0]
+    return {"apiVersion": "v1", "kind": "List", "items": shown}

@@ -9,7 +9,17 @@ import typer
 
 from meltguard.api.levels import LevelName
 from meltguard.api.quantities import parse_duration, parse_instant
-from meltguard.cli.plugin_access import Access, As, AsGroup, Context, Kubeconfig, Namespace
+from meltguard.cli.plugin_access import (
+    Access,
+    DryRun,
+    Form,
+    Output,
+    Try,
+    document,
+    object_name,
+    without_managed_fields,
+)
+from meltguard.cli.plugin_flags import on_namespace
 from meltguard.cli.plugin_text import OVERRIDE_COLUMNS, override_rows, table
 from meltguard.clock import SystemClock, rfc3339
 from meltguard.controller.policies import Object, paused, read, resumed
@@ -41,7 +51,41 @@ class Word:
         return override.get("tier") == self.tier and bool(override.get("level")) == bool(self.level)
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A change of one policy, and how it is told."""
+
+    access: Access
+    name: str
+    output: Form
+    dry_run: DryRun
+
+    def edit(self, change: Callable[[Object], Object], told: str) -> None:
+        """Make it, or only try it, and say what the policy is then."""
+        query = {"dryRun": "All"} if self.dry_run is DryRun.SERVER else None
+
+        async def run() -> Object:
+            async with self.access.policies() as policies:
+                return await policies.edit(self.name, change, query)
+
+        typer.echo(self._formed(asyncio.run(run()), told))
+
+    def _formed(self, body: Object, told: str) -> str:
+        match self.output:
+            case Form.JSON | Form.YAML:
+                return document(self.output, without_managed_fields(body))
+            case Form.NAME:
+                return object_name(body)
+            case Form.TABLE | Form.WIDE:
+                written = read(body)
+                tried = " (dry run: nothing was kept)" if self.dry_run is DryRun.SERVER else ""
+                where = f"{written.metadata.namespace}/{written.metadata.name}"
+                return f"{where}: {told} (mode {written.spec.mode}){tried}"
+
+
+@on_namespace
 def override(
+    access: Access,
     name: PolicyName,
     tier: Annotated[str | None, typer.Option(help="The tier whose state or limit is set.")] = None,
     state: Annotated[TierState | None, typer.Option(help="State of the tier.", case_sensitive=False)] = None,
@@ -52,22 +96,18 @@ def override(
     reason: Annotated[str | None, typer.Option(help="Why, for those who find it.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the override of this tier (or level) away.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="Only show the overrides, those that are over too.")] = False,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    as_user: As = "",
-    as_group: AsGroup = None,
+    output: Output = Form.TABLE,
+    dry_run: Try = DryRun.NONE,
 ) -> None:
     """Set a tier's state or limit, or the level, above the law, until a time. It ends by itself."""
-    word = Word(tier=tier, level=level, state=state, limit=limit)
-    access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context, as_user=as_user, as_group=as_group)
+    word, order = Word(tier=tier, level=level, state=state, limit=limit), Order(access, name, output, dry_run)
     if listed:
-        _list(access, name)
+        _list(order)
         return
     if remove:
         if not (tier or level):
             raise InvalidInput("say which override to remove: --tier NAME, or --level with any level")
-        _edit(access, name, lambda body: _without(body, word), "the law decides again")
+        order.edit(lambda body: _without(body, word), "the law decides again")
         return
     if not word.body.keys() - {"tier"}:
         raise InvalidInput("say what to set: --state or --limit with --tier, or --level")
@@ -76,35 +116,32 @@ def override(
     ends = _ends(lasts, until)
     told = {**word.body, "until": rfc3339(ends), "reason": reason}
     by_whom = _who(access)
-    _edit(access, name, lambda body: _with(body, word, {**told, "by": by_whom}), f"holds until {rfc3339(ends)}")
+    order.edit(lambda body: _with(body, word, {**told, "by": by_whom}), f"holds until {rfc3339(ends)}")
 
 
+@on_namespace
 def pause(
+    access: Access,
     name: PolicyName,
     reason: Annotated[str, typer.Option(help="Why, for those who find it.")],
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    as_user: As = "",
-    as_group: AsGroup = None,
+    output: Output = Form.TABLE,
+    dry_run: Try = DryRun.NONE,
 ) -> None:
     """Renew what holds, start nothing new: limits stay, no node is borrowed, open moves end."""
-    access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context, as_user=as_user, as_group=as_group)
     why = f"{reason} ({_who(access)})"
-    _edit(access, name, lambda body: paused(body, why), "paused; kubectl meltguard resume ends it")
+    told = "paused; kubectl meltguard resume ends it"
+    Order(access, name, output, dry_run).edit(lambda body: paused(body, why), told)
 
 
+@on_namespace
 def resume(
+    access: Access,
     name: PolicyName,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    as_user: As = "",
-    as_group: AsGroup = None,
+    output: Output = Form.TABLE,
+    dry_run: Try = DryRun.NONE,
 ) -> None:
     """Give a paused policy the mode that it had."""
-    access = Access(namespace=namespace, kubeconfig=kubeconfig, context=context, as_user=as_user, as_group=as_group)
-    _edit(access, name, resumed, "resumed")
+    Order(access, name, output, dry_run).edit(resumed, "resumed")
 
 
 def _who(access: Access) -> str:
@@ -117,22 +154,20 @@ def _who(access: Access) -> str:
     return asyncio.run(run())
 
 
-def _edit(access: Access, name: str, change: Callable[[Object], Object], told: str) -> None:
+def _list(order: Order) -> None:
     async def run() -> Object:
-        async with access.policies() as policies:
-            return await policies.edit(name, change)
+        async with order.access.policies() as policies:
+            return await policies.one(order.name)
 
-    written = read(asyncio.run(run()))
-    typer.echo(f"{written.metadata.namespace}/{written.metadata.name}: {told} (mode {written.spec.mode})")
-
-
-def _list(access: Access, name: str) -> None:
-    async def run() -> Object:
-        async with access.policies() as policies:
-            return await policies.one(name)
-
-    rows = override_rows(read(asyncio.run(run())), SystemClock().now())
-    typer.echo("\n".join(table([OVERRIDE_COLUMNS, *rows]) if rows else [f"{name} has no override"]))
+    body = asyncio.run(run())
+    rows = override_rows(read(body), SystemClock().now())
+    match order.output:
+        case Form.JSON | Form.YAML:
+            typer.echo(document(order.output, body["spec"].get("overrides", [])))
+        case Form.NAME:
+            typer.echo("\n".join(sets for sets, *_ in rows))
+        case Form.TABLE | Form.WIDE:
+            typer.echo("\n".join(table([OVERRIDE_COLUMNS, *rows]) if rows else [f"{order.name} has no override"]))
 
 
 def _ends(lasts: str | None, until: str | None) -> Instant:

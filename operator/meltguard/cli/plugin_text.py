@@ -12,8 +12,10 @@ from meltguard.controller.policies import WHY_PAUSED
 from meltguard.core.units import Instant, Seconds
 
 Row = Sequence[str]
+Section = tuple[str, list[str]]
 
 STATUS_COLUMNS = ("NAMESPACE", "POLICY", "OK", "MODE", "LEVEL", "LIMITS", "LOANS", "WHY")
+WIDE_STATUS_COLUMNS = (*STATUS_COLUMNS[:-1], "PRESSURE", "DEMAND", "CAPACITY", "SINCE", "NEXT", "WHY")
 LIMIT_COLUMNS = ("POLICY", "TIER", "STATE", "LIMIT", "DEMAND", "SINCE", "CAUSE")
 OVERRIDE_COLUMNS = ("SETS", "UNTIL", "BY", "REASON")
 WIDE_LIMIT_COLUMNS = (*LIMIT_COLUMNS, "LIFTS WHEN", "MESSAGE")
@@ -37,10 +39,10 @@ def table(rows: Sequence[Row]) -> list[str]:
     return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def overview(policy: ImageServicePolicy, now: Instant) -> Row:
+def overview(policy: ImageServicePolicy, now: Instant, *, wide: bool) -> Row:
     """Ok? Doing what? Why? In one line."""
-    status = policy.status
-    return (
+    status, said = policy.status, _said(policy.status, now)
+    row = (
         policy.metadata.namespace,
         policy.metadata.name,
         _ready(status, now),
@@ -48,8 +50,13 @@ def overview(policy: ImageServicePolicy, now: Instant) -> Row:
         status.level or "?",
         status.acknowledged or "?",
         str(status.loan_count or 0),
-        _said(status, now),
     )
+    if not wide:
+        return (*row, said)
+    decision = status.decision
+    numbers = ("?", "?", "?") if decision is None else (decision.demand, decision.capacity, decision.next_change)
+    demand, capacity, then = (number or "?" for number in numbers)
+    return (*row, status.pressure or "?", demand, capacity, status.level_since or "?", then, said)
 
 
 def page(policy: ImageServicePolicy, now: Instant) -> list[str]:
@@ -70,14 +77,26 @@ def page(policy: ImageServicePolicy, now: Instant) -> list[str]:
     parts = (
         ("signals", [_signal(signal) for signal in status.signals]),
         ("tiers", [_limit(limit) for limit in status.limits]),
-        ("features", [line for line in _features(status) if line]),
-        ("updates", _updates(status)),
-        ("overrides", _overrides(status)),
-        ("loans", [line for line in _loans(status) if line]),
+        *_measures(status),
         ("laggards", [f"{one.pod}: {one.cause}, since {one.since}" for one in status.laggards]),
         ("not as it should be", list(troubles(status))),
     )
-    return [*head, *(line for title, lines in parts if lines for line in (f"{title}:", *(f"  {x}" for x in lines)))]
+    return [*head, *_sections(parts)]
+
+
+def _measures(status: PolicyStatus) -> tuple[Section, ...]:
+    """What holds beside the limits."""
+    return (
+        ("features", list(_features(status))),
+        ("updates", _updates(status)),
+        ("overrides", _overrides(status)),
+        ("loans", list(_loans(status))),
+    )
+
+
+def _sections(parts: Sequence[Section]) -> list[str]:
+    """Each that has lines, under its title."""
+    return [line for title, lines in parts if lines for line in (f"{title}:", *(f"  {one}" for one in lines))]
 
 
 def why(policy: ImageServicePolicy, now: Instant, *, history: bool) -> list[str]:
@@ -96,6 +115,7 @@ def why(policy: ImageServicePolicy, now: Instant, *, history: bool) -> list[str]
         *(f"  {_signal(signal)}" for signal in status.signals),
     ]
     lines += [f"  {_limit(limit)}" for limit in status.limits if limit.cause]
+    lines += _sections(_measures(status))
     if decision.rules:
         lines.append("to borrow a node:")
         lines += [f"  {'yes' if one.holds else 'no '}  {one.rule}: {one.text}" for one in decision.rules]
@@ -180,7 +200,8 @@ def _limit(limit: LimitStatus) -> str:
 
 def _features(status: PolicyStatus) -> Iterator[str]:
     for one in status.features:
-        yield f"{one.name} {one.rollout}" + (f", since {one.since}: {one.cause}" if one.cause else "")
+        lifts = f"; lifts when {one.lifts_when}" if one.lifts_when else ""
+        yield f"{one.name} {one.rollout}" + (f", since {one.since}: {one.cause}{lifts}" if one.cause else "")
 
 
 def _updates(status: PolicyStatus) -> list[str]:

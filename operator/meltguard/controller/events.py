@@ -1,7 +1,7 @@
 """Events: what they are called, what they say, and that the same is not said twice."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -32,6 +32,11 @@ class Reason(StrEnum):
     LOAN_ENDED = "LoanEnded"
     BORROWING_REFUSED = "BorrowingRefused"
     METRICS_UNKNOWN = "MetricsUnknown"
+    METRICS_KNOWN = "MetricsKnown"
+    QUOTAS_NOT_COUNTED = "QuotasNotCounted"
+    QUOTAS_COUNTED = "QuotasCounted"
+    STALLED = "Stalled"
+    PROGRESSING = "Progressing"
     EVICTION_NOTICE = "EvictionNotice"
     NOTICE_WITHDRAWN = "NoticeWithdrawn"
     DRAIN_BEGUN = "DrainBegun"
@@ -67,6 +72,11 @@ ACTIONS: Mapping[Reason, str] = {
     Reason.LOAN_ENDED: "Return",
     Reason.BORROWING_REFUSED: "Borrow",
     Reason.METRICS_UNKNOWN: "Observe",
+    Reason.METRICS_KNOWN: "Observe",
+    Reason.QUOTAS_NOT_COUNTED: "Observe",
+    Reason.QUOTAS_COUNTED: "Observe",
+    Reason.STALLED: "Observe",
+    Reason.PROGRESSING: "Observe",
     Reason.EVICTION_NOTICE: "Notify",
     Reason.NOTICE_WITHDRAWN: "Notify",
     Reason.DRAIN_BEGUN: "Drain",
@@ -99,6 +109,8 @@ WARNINGS = frozenset(
         Reason.CLAIM_RESTORED,
         Reason.BORROWING_REFUSED,
         Reason.METRICS_UNKNOWN,
+        Reason.QUOTAS_NOT_COUNTED,
+        Reason.STALLED,
         Reason.SCALE_CONFLICT,
         Reason.ORDER_FAILED,
         Reason.SPEND_CAP_REACHED,
@@ -154,6 +166,7 @@ class EventLog:
 
     objects: EventPoster
     clock: Clock
+    count: Callable[[Reason], None]  # of each that was posted
     said: dict[tuple[str, str, str], Said] = field(default_factory=dict)
 
     async def say(self, about: ObjectRef, reason: Reason, message: str) -> None:
@@ -170,6 +183,7 @@ class EventLog:
         except MeltguardError as exc:
             log.warning("event not posted", extra={"reason": reason.value, "about": about.name, "why": str(exc)})
             return
+        self.count(reason)
         self._forget_old(now)
         self.said[key] = Said(at=now, posted=posted)
 

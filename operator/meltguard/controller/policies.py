@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from pydantic import ValidationError
 
-from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind, WatchEnd
+from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind, Query, WatchEnd
 from meltguard.adapters.kubernetes_errors import Expired
 from meltguard.adapters.kubernetes_list import read_all, read_event
 from meltguard.api.policy import ImageServicePolicy
@@ -28,10 +28,11 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
-    """The policies of one namespace, or of all where `namespace` is None."""
+    """The policies of one namespace, or of all where `namespace` is None; of those, the ones that are selected."""
 
     api: KubernetesApi
     namespace: str | None
+    selector: str = ""  # by labels, as kubectl has it
 
     @property
     def _path(self) -> str:
@@ -47,7 +48,8 @@ class Policies:
             body = await self.api.get(f"{self._path}/{name}")
             if body is not None:
                 return [json.loads(body)]
-        found = sorted((await read_all(self.api, self._path, _decoded)).items, key=_key)
+        asked = {"labelSelector": self.selector} if self.selector else None
+        found = sorted((await read_all(self.api, self._path, _decoded, asked)).items, key=_key)
         chosen = [body for body in found if name is None or body["metadata"]["name"] == name]
         if not chosen and name is not None:
             raise InvalidInput(f"there is no ImageServicePolicy {name} {self._where()}; there are: {_names(found)}")
@@ -69,8 +71,10 @@ class Policies:
         async for _ in changed(self.api, self._path):
             yield
 
-    async def edit(self, name: str, change: Callable[[Object], Object]) -> Object:
+    async def edit(self, name: str, change: Callable[[Object], Object], query: Query | None = None) -> Object:
         """Merge what `change` makes of the policy into exactly that; once more where it has changed since.
+
+        The result is the policy afterwards; with `dryRun` in the query, as it would be.
 
         Raises:
             InvalidInput: there is no such policy, `change` refuses, or the API server finds it wrong.
@@ -81,7 +85,7 @@ class Policies:
             patch = change(body)
             patch.setdefault("metadata", {})["resourceVersion"] = body["metadata"]["resourceVersion"]
             try:
-                written = await self.api.patch(_path(body), json.dumps(patch).encode(), PatchKind.MERGE)
+                written = await self.api.patch(_path(body), json.dumps(patch).encode(), PatchKind.MERGE, query)
             except Conflict:
                 if attempt == ATTEMPTS:
                     raise

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
-from meltguard.api.grants import document_of
 from meltguard.api.memory import read_memory
 from meltguard.api.policy_status import HistoryEntry, PolicyStatus
 from meltguard.api.signed import SigningKey
 from meltguard.api.to_core import PolicyObject
 from meltguard.clock import rfc3339
 from meltguard.controller.agents import AgentBook
+from meltguard.controller.baseline import BaselineKeeper
 from meltguard.controller.conditions import Pass, refused_loan
 from meltguard.controller.enforcer import Enforcement, Enforcer
 from meltguard.controller.events import EventLog, Reason, policy_ref
@@ -26,15 +26,15 @@ from meltguard.controller.status import policy_status
 from meltguard.controller.telemetry import Telemetry
 from meltguard.controller.telling import Said, changes, loan_changes
 from meltguard.controller.trials import TrialBook
+from meltguard.controller.troubles import TroubleBook
 from meltguard.core.arbiter import Wish
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision, SetReplicas
 from meltguard.core.fleet import Claim
-from meltguard.core.granting import baseline_for, safe_capacity
 from meltguard.core.policy import Level, Mode, TierState
 from meltguard.core.replicas import replicas
 from meltguard.core.seen import Memory, Snapshot, Workload
-from meltguard.core.units import Epoch, Instant, NodeName, Seconds, UnitsPerSecond
+from meltguard.core.units import Epoch, Instant, NodeName, Seconds
 from meltguard.errors import Conflict, InvalidInput
 from meltguard.ports import Clock, LimitSink
 
@@ -47,8 +47,6 @@ LONG_POLL_WORTH = Seconds(4.0)
 """A service with a shorter wait target cannot bear readings that a calm agent holds back for ten seconds."""
 
 MOST_HISTORY = 20
-SAFE_CHANGE = 0.25
-"""The baseline is rewritten when the policy changed, or the measured capacity by this share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +63,6 @@ class Means:
     key: SigningKey
     epoch: Epoch
     rollouts: RolloutKeeper
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Baseline:
-    """What the last baseline document was made of."""
-
-    generation: int
-    pods: int
-    capacity: UnitsPerSecond | None
 
 
 class ServiceLoop:
@@ -94,7 +83,8 @@ class ServiceLoop:
         self._before: Decision | None = None
         self._claims: Mapping[NodeName, Claim] | None = None  # at the last pass
         self._history = found.status.history
-        self._baseline: Baseline | None = None
+        self._baseline = BaselineKeeper(means.objects, means.key)
+        self._troubles = TroubleBook(found.status.conditions, self._changed)
         self.released = False
         self.settled = False  # nothing is left to take back from the workload
 
@@ -189,7 +179,7 @@ class ServiceLoop:
 
     async def _apply(self, decision: Decision, seen: Snapshot) -> None:
         if self.found.policy.mode is not Mode.SHADOW and not decision.learning:
-            await self._write_baseline(decision, seen)
+            await self._baseline.keep(self.found, decision, seen)
         await self._scale(decision.replicas, seen.workload)
 
     async def _scale(self, change: SetReplicas | None, seen: Workload | None) -> None:
@@ -210,33 +200,23 @@ class ServiceLoop:
             return
         await self._means.rollouts.write(self.found, wanted, rollout.read, decision.at)
 
-    async def _write_baseline(self, decision: Decision, seen: Snapshot) -> None:
-        policy = self.found.policy
-        capacity = safe_capacity(decision, seen.ready_pods)
-        now = Baseline(generation=self.found.generation, pods=seen.ready_pods, capacity=capacity)
-        if self._baseline is not None and not _baseline_changed(self._baseline, now):
-            return
-        document = document_of(baseline_for(policy, capacity, seen.ready_pods, decision.at))
-        text = self._means.key.sign(document).model_dump_json(by_alias=True)
-        name = f"{policy.name}-meltguard-baseline"
-        await self._means.objects.apply_config_map(policy.namespace, name, {"baseline.json": text}, policy_ref(policy))
-        self._baseline = now
-
     async def _tell(self, decision: Decision, seen: Snapshot) -> None:
         policy = self.found.policy
         told = tuple(changes(self._before, decision))
         moved = self._loan_changes(seen)
-        self._remember(decision.at, (*told, *moved))
-        for reason, _ in (*told, *moved):
-            self._means.telemetry.told(policy, reason)
-        if policy.mode is Mode.SHADOW:
-            return  # shadow writes nothing but the status
-        about = policy_ref(policy)
-        for reason, text in told:
-            await self._means.events.say(about, reason, text)
+        self._remember(decision.at, moved)
+        await self._say(decision.at, told)
         refused = refused_loan(decision.rules)
-        if refused is not None and not seen.loans:
-            await self._means.events.say(about, Reason.BORROWING_REFUSED, f"{refused.rule}: no, {refused.text}")
+        if refused is not None and not seen.loans and policy.mode is not Mode.SHADOW:
+            text = f"{refused.rule}: no, {refused.text}"
+            await self._means.events.say(policy_ref(policy), Reason.BORROWING_REFUSED, text)
+
+    async def _say(self, at: Instant, told: tuple[Said, ...]) -> None:
+        """Into the history, and as Events; shadow writes nothing but the status."""
+        self._remember(at, told)
+        if self.found.policy.mode is not Mode.SHADOW:
+            for reason, text in told:
+                await self._means.events.say(policy_ref(self.found.policy), reason, text)
 
     def _loan_changes(self, seen: Snapshot) -> tuple[Said, ...]:
         now = {node.name: node.claim for node in seen.loans if node.claim is not None}
@@ -244,7 +224,9 @@ class ServiceLoop:
         return () if before is None else tuple(loan_changes(before, now))
 
     def _remember(self, at: Instant, told: tuple[Said, ...]) -> None:
-        """Into the history, the newest first."""
+        """Into the history, the newest first, and counted."""
+        for reason, _ in told:
+            self._means.telemetry.told(self.found.policy, reason)
         new = [HistoryEntry(at=rfc3339(at), reason=reason.value, text=text) for reason, text in reversed(told)]
         self._history = (*new, *self._history)[:MOST_HISTORY]
 
@@ -279,18 +261,11 @@ class ServiceLoop:
             return
         self._status = status
         self._written = (now, marks)
+        await self._say(decision.at, self._troubles.news(status.conditions, decision.at))
 
 
 def _limited(decision: Decision) -> bool:
     return any(limit.state is not TierState.OPEN for limit in decision.limits)
-
-
-def _baseline_changed(before: Baseline, now: Baseline) -> bool:
-    if (before.generation, before.pods) != (now.generation, now.pods):
-        return True
-    if before.capacity is None or now.capacity is None:
-        return now.capacity is not None and before.capacity is None
-    return abs(now.capacity - before.capacity) > SAFE_CHANGE * before.capacity
 
 
 def _optional_keys() -> tuple[str, ...]:

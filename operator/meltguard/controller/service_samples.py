@@ -10,6 +10,8 @@ from meltguard.controller.conditions import refused_loan
 from meltguard.controller.enforcer import Enforcement
 from meltguard.controller.events import Reason
 from meltguard.controller.families import Samples
+from meltguard.controller.telling import CHANGES
+from meltguard.controller.troubles import TOLD
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import MoveStep
 from meltguard.core.policy import Mode, Policy, TierState
@@ -64,6 +66,8 @@ def _updates(to: Samples, this: Pass, service: tuple[str, str]) -> None:
 
 
 def _tiers(to: Samples, this: Pass, service: tuple[str, str]) -> None:
+    for one in this.policy.tiers:
+        to.add("tier_priority", (*service, one.name), one.priority)
     for limit in this.decision.limits:
         tier = (*service, limit.tier)
         loads = [load.tiers[limit.tier] for load in this.seen.loads if limit.tier in load.tiers]
@@ -98,8 +102,8 @@ def _loans(to: Samples, this: Pass, service: tuple[str, str]) -> None:
 
 
 def _said(to: Samples, this: Pass, service: tuple[str, str]) -> None:
-    for reason in Reason:
-        to.add("events_total", (*service, reason.value), this.told.get(reason, 0))
+    for reason in (*CHANGES, *TOLD):
+        to.add("decisions_total", (*service, reason.value), this.told.get(reason, 0))
     for one in this.conditions:
         to.one_of("condition", (*service, one.type), one.status.value, [status.value for status in ConditionStatus])
 

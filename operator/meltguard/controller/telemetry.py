@@ -73,9 +73,12 @@ class Telemetry(Collector):
     def _count(self, to: CollectorRegistry) -> None:
         self.steps = Counter("meltguard_move_steps_total", "Steps that moves have entered.", ["step"], registry=to)
         self.evictions = Counter("meltguard_evictions_total", "Pods asked to leave by eviction.", registry=to)
+        self._events = Counter("meltguard_events_total", "Events posted, by reason.", ["reason"], registry=to)
         self.failures = Counter("meltguard_loop_failures_total", "Passes that failed.", ["loop"], registry=to)
         for step in (*(step.value for step in MoveStep), RELEASED):
             self.steps.labels(step=step)
+        for reason in Reason:
+            self._events.labels(reason=reason.value)
         for loop in LOOPS:
             self.failures.labels(loop=loop)
             self.loop_seconds.labels(loop=loop)
@@ -98,8 +101,12 @@ class Telemetry(Collector):
         for took in enforcement.ack_times:
             pushes.observe(took)
 
+    def posted(self, reason: Reason) -> None:
+        """Count one Event, about whatever object."""
+        self._events.labels(reason=reason.value).inc()
+
     def told(self, policy: Policy, reason: Reason) -> None:
-        """Count one change that was told."""
+        """Count one change of a policy that was told."""
         shown = self._services.get(policy.uid)
         if shown is not None:
             shown.told[reason] += 1

@@ -14,6 +14,25 @@ from meltguard.core.units import NodeName
 
 Said = tuple[Reason, str]
 
+CHANGES: Final = (
+    Reason.LEVEL_CHANGED,
+    Reason.OVERRIDE_BEGUN,
+    Reason.OVERRIDE_ENDED,
+    Reason.FEATURE_SLOWED,
+    Reason.FEATURE_RESTORED,
+    Reason.UPDATE_TRIED,
+    Reason.ROLLOUT_LEFT_ALONE,
+    Reason.ROLLOUT_RESUMED,
+    Reason.ROLLOUT_HELD,
+    Reason.TIER_LIMITED,
+    Reason.TIER_LIFTED,
+    Reason.NODE_BORROWED,
+    Reason.NODE_LENT,
+    Reason.NODE_RECALLED,
+    Reason.LOAN_ENDED,
+)
+"""What a decision can change; each is told below, and nothing else is."""
+
 
 def changes(before: Decision | None, now: Decision) -> Iterator[Said]:
     """Level, features, updates, tiers and overrides: what is not as it was; with its cause, and when it lifts."""

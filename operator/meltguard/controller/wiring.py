@@ -88,7 +88,7 @@ def build_loops(
         api=api,
         epoch=epoch,
         objects=objects,
-        events=EventLog(objects=objects, clock=process.clock),
+        events=EventLog(objects=objects, clock=process.clock, count=process.telemetry.posted),
         board=Board(),
         lost=lost,
         rollouts=RolloutKeeper(rollouts=KubernetesRollouts(api), objects=objects),

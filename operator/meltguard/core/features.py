@@ -26,6 +26,15 @@ def share_at(feature: Feature, level: Level) -> Percent:
     return max(named, key=lambda pair: pair[0])[1] if named else ALL_USERS
 
 
+def fading(shares: Mapping[str, int]) -> dict[str, int]:
+    """The features that not every user has.
+
+    >>> fading({"edit": 100, "upscale": 50})
+    {'upscale': 50}
+    """
+    return {feature: share for feature, share in shares.items() if share < ALL_USERS}
+
+
 def has_feature(feature: str, user: str, share: Percent) -> bool:
     """Whether a user is among the share that has a feature.
 

@@ -13,7 +13,7 @@ from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.core.fleet import PodView
 from meltguard.core.units import Instant, Seconds
 from meltguard.demo.host_setup import AGENT_PORT
-from meltguard.demo.scene import OPERATOR
+from meltguard.demo.scene import OPERATOR, SERVING
 from meltguard.demo.watch import is_serving
 from meltguard.errors import Unavailable
 from meltguard.monitoring.alerts import ALERTS
@@ -47,7 +47,7 @@ class ScrapeKeeper:
         agents = sorted((pod for pod in pods if is_serving(pod)), key=_name)[:AGENTS]
         groups = [
             _group("meltguard", [f"{pod.ip}:{METRICS_PORT}" for pod in pods if pod.namespace == OPERATOR]),
-            _group("meltguard-agent", [f"{pod.ip}:{AGENT_PORT}" for pod in agents]),
+            _group("meltguard-agent", [f"{pod.ip}:{AGENT_PORT}" for pod in agents], namespace=SERVING),
         ]
         text, path = json.dumps(groups), self.folder / "meltguard.json"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -84,8 +84,8 @@ def has_numbers(body: Mapping[str, Any]) -> bool:
     return any(not isnan(float(value)) for series in found for _, value in series["values"])
 
 
-def _group(job: str, targets: list[str]) -> dict[str, Any]:
-    return {"targets": targets, "labels": {"job": job}}
+def _group(job: str, targets: list[str], **labels: str) -> dict[str, Any]:
+    return {"targets": targets, "labels": {"job": job, **labels}}
 
 
 def _name(pod: PodView) -> str:

@@ -6,6 +6,12 @@ from typing import Final
 import yaml
 
 RUNBOOKS: Final = "docs/runbooks.md"
+"""A path in this repository; the chart's prometheusRule.runbooks puts the address in its place where it is served."""
+
+TOP_TIER: Final = (
+    "(meltguard_tier_priority == on (namespace, policy) group_left () "
+    "max by (namespace, policy) (meltguard_tier_priority))"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,35 @@ ALERTS: Final = (
         severity="warning",
         summary="{{ $value }} serving pods of {{ $labels.namespace }}/{{ $labels.policy }} do not take their limits.",
         step="kubectl meltguard status POLICY lists the laggards with their cause: network, key, or clock.",
+    ),
+    Alert(
+        name="MeltguardTopTierLimited",
+        query=f'meltguard_tier_state{{state="Open"}} == 0 and on (namespace, policy, tier) {TOP_TIER}',
+        lasting="2m",
+        severity="critical",
+        summary="{{ $labels.namespace }}/{{ $labels.policy }} limits {{ $labels.tier }}, the tier that gives way last.",
+        step="kubectl meltguard why POLICY: what refuses the next loan, and what would unblock it? All else is spent.",
+    ),
+    Alert(
+        name="MeltguardSlowAcknowledgements",
+        query=(
+            "histogram_quantile(0.99, sum(rate(meltguard_limit_ack_seconds_bucket[5m])) by (namespace, policy, le)) > 1"
+        ),
+        lasting="10m",
+        severity="warning",
+        summary="Serving pods of {{ $labels.namespace }}/{{ $labels.policy }} take long to acknowledge their limits.",
+        step="Look at the pods' CPU throttling and at the network between operator and pods (port 9901).",
+    ),
+    Alert(
+        name="MeltguardAgentsNotScraped",
+        query=(
+            "max(meltguard_serving_pods) by (namespace) > 0 unless on (namespace) "
+            "max(meltguard_agent_lease_left) by (namespace)"
+        ),
+        lasting="15m",
+        severity="info",
+        summary="Prometheus has no metrics of the agents in {{ $labels.namespace }}: refusals and waits are not drawn.",
+        step="Limits do not depend on it. Set podMonitor.enabled and podMonitor.selector of the chart.",
     ),
     Alert(
         name="MeltguardStalled",

@@ -1,12 +1,20 @@
 """The Grafana dashboard, from the panels."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
-from meltguard.monitoring.panels import ROWS, Panel
+from meltguard.monitoring.panel import Kind, Panel
+from meltguard.monitoring.panels import ROWS
 
 WIDTH, HEIGHT = 24, 8
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+LEGEND: Final = {"displayMode": "list", "placement": "bottom"}
+OPTIONS: Final[Mapping[Kind, dict[str, Any]]] = {
+    Kind.LINES: {"legend": LEGEND, "tooltip": {"mode": "multi"}},
+    Kind.STATES: {"legend": LEGEND, "mergeValues": True, "showValue": "auto"},
+    Kind.NAMES: {"textMode": "name", "colorMode": "none", "reduceOptions": {"calcs": ["lastNotNull"]}},
+}
 
 
 def dashboard_json() -> str:
@@ -41,18 +49,23 @@ def _place(left: int, top: int, width: int, height: int) -> dict[str, int]:
 
 def _graph(panel: Panel, place: dict[str, int]) -> dict[str, Any]:
     return {
-        "type": "timeseries",
+        "type": panel.kind.value,
         "title": panel.title,
         "description": panel.text,
         "gridPos": place,
         "datasource": SOURCE,
-        "fieldConfig": {"defaults": {"unit": panel.unit}, "overrides": []},
-        "options": {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi"}},
+        "fieldConfig": {"defaults": {"unit": panel.unit, "mappings": _words(panel)}, "overrides": []},
+        "options": OPTIONS[panel.kind],
         "targets": [
             {"refId": chr(ord("A") + number), "datasource": SOURCE, "expr": query, "legendFormat": legend}
             for number, (query, legend) in enumerate(panel.queries)
         ],
     }
+
+
+def _words(panel: Panel) -> list[dict[str, Any]]:
+    named = {str(value): {"text": word, "index": value} for value, word in enumerate(panel.words)}
+    return [{"type": "value", "options": named}] if named else []
 
 
 def _source() -> dict[str, Any]:

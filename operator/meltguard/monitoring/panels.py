@@ -1,29 +1,14 @@
 """The dashboard's panels: one row a question, each with the queries that answer it."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from meltguard.monitoring.panel import Kind, Panel, Row
 
 OURS: Final = 'namespace=~"$namespace", policy=~"$policy"'
 """Matches the policies that the dashboard's variables choose."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Panel:
-    """One picture of a few queries."""
-
-    title: str
-    text: str  # what it shows, for who hovers over it
-    queries: tuple[tuple[str, str], ...]  # PromQL and legend
-    unit: str = "short"  # Grafana's name of it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One question."""
-
-    title: str
-    panels: tuple[Panel, ...]
-
+LEVELS: Final = ("Normal", "Elevated", "Overloaded", "Critical")
 
 ROWS: Final = (
     Row(
@@ -33,6 +18,12 @@ ROWS: Final = (
                 title="Operators that lead",
                 text="Exactly one holds the Lease; with none limits hold, and nothing moves.",
                 queries=(("sum(meltguard_leader)", "leaders"), ("max(meltguard_epoch)", "epoch")),
+            ),
+            Panel(
+                title="Versions",
+                text="What runs; two of them only during an upgrade.",
+                queries=(("count(meltguard_build_info) by (version)", "{{version}}"),),
+                kind=Kind.NAMES,
             ),
             Panel(
                 title="Conditions",
@@ -54,6 +45,38 @@ ROWS: Final = (
                 ),
                 unit="s",
             ),
+            Panel(
+                title="Passes over a service",
+                text="What one decision takes, from reading to status (99th percentile); the tick is 2 s.",
+                queries=(
+                    (
+                        f"histogram_quantile(0.99, sum by (le) (rate(meltguard_pass_seconds_bucket{{{OURS}}}[5m])))",
+                        "p99",
+                    ),
+                ),
+                unit="s",
+            ),
+        ),
+    ),
+    Row(
+        title="What was decided?",
+        panels=(
+            Panel(
+                title="Decisions by reason",
+                text="What changed in the last five minutes; kubectl meltguard why --history tells it in words.",
+                queries=((f"increase(meltguard_decisions_total{{{OURS}}}[5m]) > 0", "{{policy}} {{reason}}"),),
+            ),
+            Panel(
+                title="Events by reason",
+                text="Events posted about policies, pools, nodes and pods in the last five minutes.",
+                queries=(("sum(increase(meltguard_events_total[5m])) by (reason) > 0", "{{reason}}"),),
+            ),
+            Panel(
+                title="State of each tier",
+                text="Open, Delay, Reject or Suspend; the lowest tier goes first.",
+                queries=((f"meltguard_tier_state{{{OURS}}} == 1", "{{policy}} {{tier}} {{state}}"),),
+                kind=Kind.STATES,
+            ),
         ),
     ),
     Row(
@@ -71,6 +94,8 @@ ROWS: Final = (
                 title="Level",
                 text="0 Normal, 1 Elevated, 2 Overloaded, 3 Critical.",
                 queries=((f"meltguard_level{{{OURS}}}", "{{policy}}"),),
+                kind=Kind.STATES,
+                words=LEVELS,
             ),
             Panel(
                 title="Age of the signals",
@@ -110,7 +135,12 @@ ROWS: Final = (
             Panel(
                 title="Refused requests a second",
                 text="By tier and reason, from the agents.",
-                queries=(("sum(rate(meltguard_agent_refused_total[5m])) by (tier, reason)", "{{tier}} {{reason}}"),),
+                queries=(
+                    (
+                        'sum(rate(meltguard_agent_refused_total{namespace=~"$namespace"}[5m])) by (tier, reason)',
+                        "{{tier}} {{reason}}",
+                    ),
+                ),
             ),
             Panel(
                 title="Features, updates, overrides",
@@ -152,6 +182,32 @@ ROWS: Final = (
                 title="What refuses a loan",
                 text="1 for the rule that does.",
                 queries=((f"meltguard_borrowing_blocked{{{OURS}}}", "{{rule}}"),),
+            ),
+        ),
+    ),
+    Row(
+        title="Whose work is disturbed, and what is bought?",
+        panels=(
+            Panel(
+                title="Evictions and steps of moves",
+                text="Pods asked to leave, and steps entered, in the last five minutes.",
+                queries=(
+                    ("sum(increase(meltguard_evictions_total[5m]))", "evictions"),
+                    ("sum(increase(meltguard_move_steps_total[5m])) by (step) > 0", "{{step}}"),
+                ),
+            ),
+            Panel(
+                title="Nodes bought",
+                text="At other providers: on order, and here; 1 while nothing can be ordered.",
+                queries=(
+                    ("meltguard_provider_nodes", "{{pool}} {{kind}}"),
+                    ("meltguard_provider_blocked", "{{pool}} blocked"),
+                ),
+            ),
+            Panel(
+                title="Spent at providers",
+                text="Booked for today and this month, in the pools' currency.",
+                queries=(("meltguard_provider_spend", "{{pool}} {{period}}"),),
             ),
         ),
     ),

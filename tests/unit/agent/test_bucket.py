@@ -7,7 +7,7 @@ from meltguard.core.units import Seconds, Units, UnitsPerSecond
 
 
 def a_bucket(rate: float = 2.0, burst: float = 4.0, at: float = 0.0) -> Bucket:
-    return Bucket.full(UnitsPerSecond(rate), Units(burst), Seconds(at))
+    return Bucket(UnitsPerSecond(rate), Units(burst), Seconds(at))
 
 
 def wait(bucket: Bucket, units: float, at: float, behind: float = 0.0) -> float:

@@ -21,16 +21,16 @@ def test_busy_seconds_include_requests_in_progress() -> None:
 def test_the_drain_rate_is_that_of_full_gpus() -> None:
     meter = GpuMeter(Gpus(4), Seconds(0.0))
     assert meter.drain_rate is None
-    meter.done(Units(2.0), Seconds(4.0))
+    meter.done(Units(2.0), Seconds(0.0), Seconds(4.0))
     assert meter.drain_rate == 2.0
 
 
 def test_the_drain_rate_follows_what_happens_now() -> None:
     meter = GpuMeter(Gpus(1), Seconds(0.0))
     for _ in range(100):
-        meter.done(ONE, Seconds(1.0))
+        meter.done(ONE, Seconds(0.0), Seconds(1.0))
     for _ in range(100):
-        meter.done(ONE, Seconds(2.0))
+        meter.done(ONE, Seconds(0.0), Seconds(2.0))
     assert meter.drain_rate == pytest.approx(0.5, rel=0.02)
 
 
@@ -70,8 +70,19 @@ def test_keys_take_bounded_room() -> None:
     assert not keys.first_time(str(MOST_KEYS + 9), Seconds(0.0))
 
 
+def test_what_enters_at_once_came_and_went_to_the_gpu_without_a_wait() -> None:
+    once, twice = TierCounts(FREE), TierCounts(FREE)
+    for units in (1.0, 2.5):
+        once.enter_at_once(Units(units), Seconds(5.0))
+        twice.offer(Units(units))
+        twice.admit(Units(units), Seconds(0.0), Seconds(5.0))
+    for name in ("offered", "offered_units", "admitted", "admitted_units", "waited", "wait_counts", "wait_sum"):
+        assert getattr(once, name) == getattr(twice, name)
+    assert list(once.waits.latest) == list(twice.waits.latest)
+
+
 def test_a_turn_at_once_is_no_wait() -> None:
-    counts = TierCounts()
+    counts = TierCounts(FREE)
     for wait in (0.0, 0.0001, 2.0):
         counts.admit(ONE, Seconds(wait), Seconds(5.0))
     assert (counts.admitted, counts.admitted_units, counts.waited) == (3, 3.0, 1)

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltguard.agent.fields import Allotment, allotments, openai_fields, rate_limit_fields, spent_for
+from meltguard.agent.fields import (
+    Allotment,
+    ToldLimits,
+    allotments,
+    limits_of,
+    openai_fields,
+    rate_limit_fields,
+    spent_for,
+)
 from meltguard.agent.rates import Rates
 from meltguard.agent.standing import Standing
 from meltguard.api.agent_report import LimitSource
@@ -79,3 +87,22 @@ def test_whatever_the_limit_numbers_are_whole_and_what_is_left_passes(
     for _ in range(found.left):
         assert rates.wait(tier, Units(1.0), Seconds(at)) == 0
         rates.draw(tier, Units(1.0), Seconds(at))
+
+
+@given(
+    rate=st.floats(0, 100),
+    most=st.none() | st.floats(0, 100),
+    burst=st.floats(0, 100),
+    drawn=st.floats(0, 200),
+    at=st.floats(0, 1e4),
+)
+def test_what_is_written_ahead_is_what_would_be_written_anew(
+    rate: float, most: float | None, burst: float, drawn: float, at: float
+) -> None:
+    tier = limited(FREE, TierState.DELAY, rate, burst=burst, max_rate=most)
+    rates = rates_of(tier)
+    rates.draw(tier, Units(drawn), START)
+    rates.draw_maximum(tier, Units(drawn), START)
+    ahead = ToldLimits(limits_of(*rates.buckets(tier))).headers(Seconds(at))
+    anew = rate_limit_fields(allotments(rates, tier, Seconds(at)))
+    assert {name.decode(): value.decode() for name, value in ahead} == anew

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meltguard.agent.gate import Gate, Hindrance, Placed, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Placed, Wish
+from meltguard.agent.lane import Slot
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Ticket
@@ -43,7 +44,7 @@ def reason(placed: Placed) -> Reason | None:
 
 def finish(gate: Gate, held: Slot, at: float) -> list[TierName]:
     gate.finish(held, Seconds(at))
-    gate.meter.done(held.units, Seconds(at - held.since))
+    gate.meter.done(held.units, held.since, Seconds(at))
     return [ticket.tier for ticket, _ in gate.advance(Seconds(at))]
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltguard.agent.gate import Gate, Slot, Wish
+from meltguard.agent.gate import Gate, Wish
+from meltguard.agent.lane import Slot
 from meltguard.agent.standing import Standing
 from meltguard.api.agent_report import LimitSource
 from meltguard.api.limit_document import TierLimit, TierState
@@ -36,6 +37,20 @@ def standings(draw: st.DrawFn) -> Standing:
     return Standing(source=LimitSource.LEASE, tiers=tiers, fallback=tiers[NAMES[0]], observing=draw(st.booleans()))
 
 
+class Request:
+    """Whoever holds a slot."""
+
+    def done(self) -> bool:
+        """It stays."""
+        return False
+
+
+def enter_at_once(gate: Gate, tier: TierName, units: float, at: Seconds) -> Slot | None:
+    lane = gate.lanes[tier]
+    slot = Slot(lane.counts, Units(units), at)
+    return slot if gate.enter_at_once(lane, slot, Request()) else None
+
+
 EVENTS = st.lists(
     st.tuples(
         st.floats(min_value=0.0, max_value=2.0),  # seconds since the one before
@@ -61,7 +76,7 @@ def test_what_enters_at_once_is_what_place_would_have_let_in(
             quick.finish(first, at)
             plain.finish(second, at)
             inside += [(one, other) for (_, one), (_, other) in zip(quick.advance(at), plain.advance(at), strict=True)]
-        entered = quick.enter_at_once(tier, Units(units), at)
+        entered = enter_at_once(quick, tier, units, at)
         placed = entered or quick.place(Wish(tier, Units(units)), at)
         expected = plain.place(Wish(tier, Units(units)), at)
         assert type(placed) is type(expected)
@@ -75,4 +90,4 @@ def test_nobody_enters_at_once_where_nothing_is_enforced_or_the_tier_is_suspende
     suspended = {name: rule.model_copy(update={"state": TierState.SUSPEND}) for name, rule in standing.tiers.items()}
     for closed in (replace(standing, observing=True), replace(standing, tiers=suspended)):
         gate = Gate(Gpus(2), 8, closed, START)
-        assert gate.enter_at_once(NAMES[0], Units(1.0), START) is None
+        assert enter_at_once(gate, NAMES[0], 1.0, START) is None

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltguard.agent.gate import Gate, Hindrance, Placed, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Placed, Wish
+from meltguard.agent.lane import Slot
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Ticket
@@ -24,7 +25,7 @@ def a_gate(gpus: int = 1) -> Gate:
     first = gate.place(Wish(TierName("free"), Units(1.0)), Seconds(-SECONDS))
     assert isinstance(first, Slot)
     gate.finish(first, START)
-    gate.meter.done(Units(1.0), Seconds(SECONDS))
+    gate.meter.done(Units(1.0), Seconds(-SECONDS), START)
     for _ in range(gpus):
         assert isinstance(ask(gate, "free"), Slot)
     return gate

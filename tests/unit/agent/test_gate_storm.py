@@ -11,7 +11,8 @@ from random import Random
 
 import pytest
 
-from meltguard.agent.gate import Gate, Hindrance, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Wish
+from meltguard.agent.lane import Slot
 from meltguard.agent.refusal import Refusal, retry_after
 from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Ticket
@@ -93,7 +94,7 @@ class Storm:
 
     def _finish(self, slot: Slot, ask: Callable[[float], None], at: float) -> None:
         self.gate.finish(slot, Seconds(at))
-        self.gate.meter.done(slot.units, Seconds(SERVICE))
+        self.gate.meter.done(slot.units, Seconds(0.0), Seconds(SERVICE))
         self.done.append(at)
         self._later(at + self.chance.expovariate(1 / 5.0), ask)
         for ticket, entered in self.gate.advance(Seconds(at)):

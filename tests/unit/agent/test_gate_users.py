@@ -1,6 +1,7 @@
 """A gate's line between users: whose turn is next, and who gives way where the line is full."""
 
-from meltguard.agent.gate import Gate, Hindrance, Placed, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Placed, Wish
+from meltguard.agent.lane import Slot
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Ticket
@@ -44,7 +45,7 @@ def test_a_full_line_takes_the_newest_of_the_heaviest_users_places() -> None:
 def test_a_line_that_one_user_made_too_long_in_seconds_is_open_to_others() -> None:
     gate = a_gate(FREE.model_copy(update={"max_wait": 5.0, "queue": 100}))
     gate.finish(slot(asks(gate, "heavy")), Seconds(2.0))
-    gate.meter.done(Units(1.0), Seconds(2.0))
+    gate.meter.done(Units(1.0), Seconds(0.0), Seconds(2.0))
     placed = [asks(gate, "heavy", at=2.0) for _ in range(5)]
     assert reason(placed[4]) is Reason.WAIT_TOO_LONG
     assert isinstance(asks(gate, "ann", at=2.0), Ticket)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltguard.agent.gate import Gate, Hindrance, Slot, Wish
+from meltguard.agent.gate import Gate, Hindrance, Wish
+from meltguard.agent.lane import Slot
 from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Ticket
 from meltguard.api.agent_report import LimitSource

@@ -16,7 +16,7 @@ def a_pod(seconds: float = 2.0, waiting: float = 0.0, gpus: int = 1, working: in
     """A pod whose images of one unit take so long, with so much at work and waiting for a long time."""
     meter = GpuMeter(Gpus(gpus), Seconds(0.0))
     load = LoadMeter(meter, Seconds(0.0))
-    meter.done(Units(1.0), Seconds(seconds))
+    meter.done(Units(1.0), Seconds(0.0), Seconds(seconds))
     for _ in range(working):
         meter.start(Units(1.0), Seconds(0.0))
     load.see(Units(waiting), Seconds(0.0))
@@ -63,7 +63,7 @@ def test_each_waiting_request_lowers_the_weight_and_shows_as_utilization() -> No
 def test_a_queue_of_large_requests_counts_as_many_as_it_is_requests() -> None:
     meter = GpuMeter(Gpus(1), Seconds(0.0))
     load = LoadMeter(meter, Seconds(0.0))
-    meter.done(Units(4.0), Seconds(8.0))
+    meter.done(Units(4.0), Seconds(0.0), Seconds(8.0))
     meter.start(Units(4.0), Seconds(0.0))
     load.see(Units(12.0), Seconds(0.0))
     assert told(load).utilization == pytest.approx(2.0)
@@ -86,7 +86,7 @@ def test_slow_pods_of_real_images_still_differ_in_whole_numbers() -> None:
 def test_averages_forget_within_an_image_or_two() -> None:
     meter = GpuMeter(Gpus(1), Seconds(0.0))
     load = LoadMeter(meter, Seconds(0.0))
-    meter.done(Units(1.0), Seconds(2.0))
+    meter.done(Units(1.0), Seconds(0.0), Seconds(2.0))
     meter.start(Units(1.0), Seconds(0.0))
     load.see(Units(8.0), Seconds(0.0))
     load.see(Units(0.0), Seconds(100.0))

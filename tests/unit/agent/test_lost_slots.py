@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from meltguard.agent.agent import Agent
 from meltguard.agent.cost import DEFAULT_COST
-from meltguard.agent.gate import Gate
+from meltguard.agent.gate import Gate, Wish
+from meltguard.agent.lane import Slot
 from meltguard.agent.metrics import registry_of
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.standing import Standing
@@ -91,7 +92,7 @@ class World:
         """Nobody is let in beyond the GPUs, and no request that is there has lost its slot."""
         gate = self.agent.admission.gate
         inside = sum(client.inside for client in self.clients)
-        assert gate.meter.in_flight == len(gate.slots) == sum(gate._in_gpu.values())
+        assert gate.meter.in_flight == len(gate.slots) == sum(each.inside for each in gate.tally.tiers.values())
         assert inside <= len(gate.slots) <= GPUS
 
     async def end(self) -> None:
@@ -149,8 +150,8 @@ async def test_a_slot_that_is_given_back_twice_frees_one() -> None:
 def test_the_gate_itself_frees_a_slot_once() -> None:
     rule = Standing(source=LimitSource.LEASE, tiers={"free": FREE}, fallback=FREE)
     gate = Gate(Gpus(GPUS), 10, rule, Seconds(0.0))
-    first, _ = (gate.enter_at_once(TierName("free"), Units(1.0), Seconds(0.0)) for _ in range(GPUS))
-    assert first is not None
+    first, _ = (gate.place(Wish(TierName("free"), Units(1.0)), Seconds(0.0)) for _ in range(GPUS))
+    assert isinstance(first, Slot)
     for _ in range(2):
         gate.finish(first, Seconds(1.0))
     assert (gate.meter.in_flight, gate.meter.units_in_flight) == (1, 1.0)

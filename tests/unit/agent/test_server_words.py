@@ -17,7 +17,7 @@ WORDS = {
     "idle triton": (
         ServerKind.TRITON,
         'nv_inference_pending_request_count{model="a"} 0\nnv_inference_compute_infer_duration_us{model="a"} 2500000\n',
-        ServerWords(held=0, waiting=0, busy=2.5),  # type: ignore[arg-type]
+        ServerWords(held=0, waiting=0, all_told=False, busy=2.5),  # type: ignore[arg-type]
     ),
     "idle comfyui": (ServerKind.COMFYUI, '{"queue_running": [], "queue_pending": []}', ServerWords(held=0, waiting=0)),
 }

@@ -33,20 +33,20 @@ NOW = Instant(parse_rfc3339(AT) + 5.0)
 
 
 def test_one_line_says_whether_it_is_well_what_it_does_and_why() -> None:
-    row = text.overview(Shown(PRESSED).policy, NOW)
+    row = text.overview(Shown(PRESSED).policy, NOW, wide=False)
     assert row[:7] == ("serving", "image-gen", "yes", "Enforce", "Overloaded", "31/32", "1")
     assert row[7] == PRESSED.why
 
 
 def test_a_policy_that_is_not_ready_says_the_reason() -> None:
     ill = PRESSED.model_copy(update={"conditions": (a_condition("Ready", ConditionStatus.FALSE),)})
-    assert text.overview(Shown(ill).policy, NOW)[2] == "no: AllWell"
+    assert text.overview(Shown(ill).policy, NOW, wide=False)[2] == "no: AllWell"
 
 
 def test_a_policy_that_nobody_looked_at_yet_says_so() -> None:
     new = Shown(PolicyStatus()).policy
-    assert text.overview(new, NOW)[2] == "?"
-    assert "is it running?" in text.overview(new, NOW)[7]
+    assert text.overview(new, NOW, wide=False)[2] == "?"
+    assert "is it running?" in text.overview(new, NOW, wide=False)[7]
     assert "is it running?" in text.why(new, NOW, history=True)[0]
     assert text.page(new, NOW)
 
@@ -54,9 +54,13 @@ def test_a_policy_that_nobody_looked_at_yet_says_so() -> None:
 def test_a_status_that_nobody_renews_is_no_ok_and_the_last_words_stay() -> None:
     policy = Shown(PRESSED).policy
     in_time, late = Instant(parse_rfc3339(AT) + text.SILENT), Instant(parse_rfc3339(AT) + 600.0)
-    assert text.overview(policy, in_time)[2] == "yes"
-    assert text.overview(policy, late)[2] == "no: Silent"
-    for said in (text.overview(policy, late)[7], text.page(policy, late)[0], text.why(policy, late, history=False)[0]):
+    assert text.overview(policy, in_time, wide=False)[2] == "yes"
+    assert text.overview(policy, late, wide=False)[2] == "no: Silent"
+    for said in (
+        text.overview(policy, late, wide=False)[7],
+        text.page(policy, late)[0],
+        text.why(policy, late, history=False)[0],
+    ):
         assert f"nothing was decided since {AT}, 10 min ago: is the operator running?" in said
         assert str(PRESSED.why) in said
 
@@ -115,6 +119,22 @@ def test_why_shows_inputs_rules_what_unblocks_and_the_history() -> None:
     assert "a loan waits for: a fresh temperature" in told
     assert "LevelChanged: Normal to Elevated: wait 5 s" in told
     assert "LevelChanged" not in "\n".join(text.why(policy, NOW, history=False))
+
+
+def test_a_wide_line_has_the_numbers_and_what_is_next() -> None:
+    policy = Shown(PRESSED).policy
+    shown = dict(zip(text.WIDE_STATUS_COLUMNS, text.overview(policy, NOW, wide=True), strict=True))
+    assert (shown["PRESSURE"], shown["DEMAND"], shown["CAPACITY"], shown["SINCE"]) == ("1.31", "400/m", "320/m", AT)
+    assert shown["NEXT"] == "Overloaded steps down in 60 s"
+    assert shown["WHY"] == text.overview(policy, NOW, wide=False)[-1]
+    assert set(text.overview(Shown(PolicyStatus()).policy, NOW, wide=True)[7:12]) == {"?"}
+
+
+def test_why_shows_every_measure_that_holds() -> None:
+    held = RolloutStatus(state=RolloutState.HELD, since=AT, cause="level Overloaded holds", lifts_when="it falls")
+    told = "\n".join(text.why(Shown(PRESSED.model_copy(update={"rollouts": held})).policy, NOW, history=False))
+    for said in ("image-edit 5%", "level Overloaded holds", "free: Suspend, until", "gpu-7 of research"):
+        assert said in told
 
 
 def test_limits_are_one_line_a_tier_and_wide_says_what_lifts_them() -> None:

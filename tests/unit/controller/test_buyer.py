@@ -12,6 +12,7 @@ from meltguard.controller.events import EventLog
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.mover import Board
 from meltguard.controller.purchases_seen import has_bought, on_offer, ordered_for, recalls_of
+from meltguard.controller.telemetry import Telemetry
 from meltguard.core.fleet import LEAVING_ANNOTATION
 from meltguard.core.policy import Lending
 from meltguard.core.purchases import Scale, Stage
@@ -59,7 +60,7 @@ class Ground:
             fleet=self.fleet,
             providers=self.providers,
             departures=FakeDepartures(self.fleet, self.line),
-            events=EventLog(objects=self.posts, clock=self.clock),
+            events=EventLog(objects=self.posts, clock=self.clock, count=Telemetry().posted),
             clock=self.clock,
             lost=LostClaims(),
             board=self.board,

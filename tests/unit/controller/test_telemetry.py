@@ -10,6 +10,8 @@ from meltguard.api.pool_status import LedgerStatus, NodeCounts, PoolStatus
 from meltguard.controller.enforcer import Enforcement
 from meltguard.controller.events import Reason
 from meltguard.controller.telemetry import Telemetry
+from meltguard.controller.telling import CHANGES
+from meltguard.controller.troubles import TOLD
 from meltguard.core.decide import decide
 from meltguard.core.loading import Loading
 from meltguard.core.policy import Feature, Level, Policy
@@ -51,7 +53,9 @@ def test_a_service_is_shown_from_its_first_pass_with_zeros_for_what_has_not_happ
     assert value(telemetry, "tier_state", **SERVICE, tier="free", state="Suspend") == 0.0
     assert value(telemetry, "feature_share_ratio", **SERVICE, feature="edit") == 0.8
     assert value(telemetry, "loans", **SERVICE, step="Lent") == 0.0
-    assert {value(telemetry, "events_total", **SERVICE, reason=reason.value) for reason in Reason} == {0.0}
+    assert {value(telemetry, "decisions_total", **SERVICE, reason=one.value) for one in (*CHANGES, *TOLD)} == {0.0}
+    assert {value(telemetry, "events_total", reason=reason.value) for reason in Reason} == {0.0}
+    assert value(telemetry, "tier_priority", **SERVICE, tier="free") == 0.0
     assert value(telemetry, "move_steps_total", step="Released") == 0.0
     assert value(telemetry, "loop_failures_total", loop="moves") == 0.0
     assert {value(telemetry, "update_trial", **SERVICE, stage=stage.value) for stage in TrialStage} == {0.0}
@@ -83,7 +87,7 @@ def test_what_was_told_and_what_conditions_say_is_counted() -> None:
         message="m",
     )
     telemetry.conditioned(POLICY, (condition,))
-    assert value(telemetry, "events_total", **SERVICE, reason="TierLimited") == 2.0
+    assert value(telemetry, "decisions_total", **SERVICE, reason="TierLimited") == 2.0
     assert value(telemetry, "condition", **SERVICE, condition="Ready", status="False") == 1.0
     assert value(telemetry, "condition", **SERVICE, condition="Ready", status="True") == 0.0
 

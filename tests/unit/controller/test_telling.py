@@ -1,7 +1,10 @@
 """Each step of the ladder is told once, with its cause and what lifts it."""
 
+import inspect
+import re
 from dataclasses import replace
 
+from meltguard.controller import telling
 from meltguard.controller.events import Reason
 from meltguard.controller.telling import changes
 from meltguard.core.decide import decide
@@ -91,3 +94,8 @@ def test_a_process_that_has_just_begun_does_not_tell_again_what_the_one_before_i
     assert told(None, held(Instant(NOW - 60.0))) == {}
     begun = {Reason.TIER_LIMITED, Reason.FEATURE_SLOWED, Reason.ROLLOUT_HELD}
     assert told(None, held(NOW)).keys() == begun, "what begins at this very moment is new"
+
+
+def test_every_change_that_is_told_is_counted_from_zero() -> None:
+    used = set(re.findall(r"yield Reason\.(\w+)|^ +Reason\.(\w+),$", inspect.getsource(telling), re.MULTILINE))
+    assert {Reason[one or other] for one, other in used} == set(telling.CHANGES)
