@@ -52,14 +52,19 @@ class Agent:
     sequence: int = 0
     stamp: Stamp = NO_STAMP
 
-    def advance(self, now: float, asked: float) -> None:
-        """Count on to `now` at the rate asked of this pod since the last time."""
+    def advance(self, now: float, asked: float, made_up: float = 0.0) -> None:
+        """Count on to `now` at the rate asked of this pod since the last time, and so much more that nobody asked."""
         span = now - self.at
         did = min(asked, self.rate * GPUS)
-        self.offered += asked * span
+        self.offered += (asked + made_up) * span
         self.done += did * span
         self.busy += did / self.rate * span
         self.at = now
+
+    def restart(self) -> None:
+        """A new process: it counts from zero."""
+        self.instance, self.born, self.sequence = uuid.uuid4().hex, self.at, 0
+        self.offered = self.done = self.busy = 0.0
 
     def report(self, waiting: float) -> AgentReport:
         """As the real agent answers, with so many image units waiting."""
@@ -93,6 +98,8 @@ class Agents:
         self.asked = 0.0
         self.waiting = 0.0  # image units in each pod's queue
         self.silent = False  # agents neither answer nor take anything
+        self.frozen = False  # they answer, and their counters stand still
+        self.liars, self.made_up = 0, 0.0  # so many of them tell of so many image units a second that nobody asked
         self.speeds: dict[str, float] = {}  # by the image that a pod runs: how many times as fast as usual
         self._agents: dict[str, Agent] = {}  # by address
         self._runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.2)
@@ -109,6 +116,22 @@ class Agents:
         """From now on users ask for so many image units a second."""
         self._advance()
         self.asked = rate
+
+    def lie(self, liars: int, made_up: float) -> None:
+        """From now on so many agents tell of so many image units a second more."""
+        self._advance()
+        self.liars, self.made_up = liars, made_up
+
+    def freeze(self, frozen: bool) -> None:  # noqa: FBT001 - a state
+        """From now on counters stand still while the agents' clocks go on, or count again."""
+        self._advance()
+        self.frozen = frozen
+
+    def restart(self) -> None:
+        """Every agent starts anew."""
+        self._advance()
+        for agent in self._agents.values():
+            agent.restart()
 
     async def follow(self, pods: list[dict[str, Any]]) -> None:
         """One agent on each serving pod that has an address, and on no other."""
@@ -135,8 +158,11 @@ class Agents:
 
     def _advance(self) -> None:
         now = time.monotonic()
-        for agent in self._agents.values():
-            agent.advance(now, self.asked / len(self._agents))
+        for number, agent in enumerate(self._agents.values()):
+            if self.frozen:
+                agent.at = now
+            else:
+                agent.advance(now, self.asked / len(self._agents), self.made_up if number < self.liars else 0.0)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         ip = request.transport.get_extra_info("sockname")[0] if request.transport else ""

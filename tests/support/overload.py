@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,20 +29,20 @@ class Source:
     """A Prometheus that can fall ill in every way."""
 
     mood: str = "well"
+    used: float = 0.9  # of the second spelling, a ratio
+    nodes: Sequence[str] = ("inference-1", "inference-2")
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Any query, about the two inference nodes."""
+        """Any query, about the inference nodes."""
         if self.mood == "unreachable":
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
         if self.mood == "empty":
             return web.json_response(vector())
-        value = "NaN" if self.mood == "NaN" else 0.9  # of the second spelling, a ratio
+        value = "NaN" if self.mood == "NaN" else self.used
         age = 600.0 if self.mood == "stale" else 1.0
-        series = [
-            pair for name in ("inference-1", "inference-2") for pair in heat(value, age, Hostname=name, UUID=name)
-        ]
+        series = [pair for name in self.nodes for pair in heat(value, age, Hostname=name, UUID=name)]
         return web.json_response(vector(*series))
 
 
