@@ -37,9 +37,6 @@ SETTLED: Final = Seconds(60.0)
 AT_WORK: Final = 0.5
 """Of a pod's GPUs: so many at least must work, by the platform, before a pod that tells of nothing is doubted."""
 
-MANY: Final = Units(100.0)
-"""Image units that a pod should have been offered while it told of none."""
-
 Doubts = Mapping[PodUid, str]
 
 
@@ -54,7 +51,7 @@ def weighed(
     others = [load for load in seen.loads if load.pod not in alone]
     guess = policy.capacity.units_per_gpu if policy.capacity else None
     known = per_gpu or guess or UnitsPerSecond(0.0)
-    odd = _silent(others) | _fast(others, seen.models, known) | _loud(others, known)
+    odd = _fast(others, seen.models, known) | _loud(others, known)
     doubts = {**alone, **odd}
     if 2 * len(odd) >= len(others):
         doubts = {load.pod: "as many pods tell otherwise" for load in others if odd} | doubts
@@ -82,6 +79,18 @@ def agreed_share(loads: Sequence[PodLoad]) -> float:
     return 1.0 - max(0.0, beyond) / total
 
 
+def unheard_share(loads: Sequence[PodLoad]) -> float:
+    """The same the other way, 1 or more: the quietest pod is heard as the second quietest.
+
+    No single agent's silence gives a node back.
+    """
+    total = sum(_offered(load) * load.gpus for load in loads)
+    if len(loads) < 2 or total <= 0:  # noqa: PLR2004 - a pair
+        return 1.0
+    quietest, second, *_ = sorted(loads, key=_offered)
+    return 1.0 + (_offered(second) - _offered(quietest)) * quietest.gpus / total
+
+
 def _offered(load: PodLoad) -> float:
     """Image units a second for each of its GPUs."""
     told = load.told
@@ -103,8 +112,8 @@ def _stuck(loads: Iterable[PodLoad]) -> dict[PodUid, str]:
 
 
 def _loud(loads: Sequence[PodLoad], per_gpu: UnitsPerSecond) -> dict[PodUid, str]:
-    """Offered far more than the others are."""
-    if len(loads) < 2:  # noqa: PLR2004 - there is nobody to compare with
+    """Offered far more than the others are. Before it is known what a GPU does, nobody can say what is far too much."""
+    if len(loads) < 2 or per_gpu <= 0:  # noqa: PLR2004 - there is nobody to compare with
         return {}
     ordered = sorted(_offered(load) for load in loads)
     found: dict[PodUid, str] = {}
@@ -115,18 +124,6 @@ def _loud(loads: Sequence[PodLoad], per_gpu: UnitsPerSecond) -> dict[PodUid, str
         if rate > LOUD * others + ROOM * per_gpu + chance:
             found[load.pod] = f"tells of {rate * load.gpus:.4g} units a second, the others of {others * load.gpus:.4g}"
     return found
-
-
-def _silent(loads: Sequence[PodLoad]) -> dict[PodUid, str]:
-    """Offered nothing while the others are offered much."""
-    if len(loads) < 2:  # noqa: PLR2004 - there is nobody to compare with
-        return {}
-    ordered = sorted(_offered(load) for load in loads)
-    return {
-        load.pod: f"has counted nothing for {load.still:.0f} s, while the others are asked for images"
-        for load in loads
-        if load.still >= SETTLED and _without(ordered, _offered(load)) * load.gpus * load.still >= MANY
-    }
 
 
 def _fast(loads: Sequence[PodLoad], models: Mapping[NodeName, str], per_gpu: UnitsPerSecond) -> dict[PodUid, str]:
@@ -153,6 +150,8 @@ def _idle_beside_busy_gpus(policy: Policy, seen: Snapshot, platform: Sequence[Si
     fresh = {signal.name: signal for signal in platform if signal.pressure is not None}
     kinds = {signal.name for signal in policy.signals if signal.kind is SignalKind.GPU_UTILIZATION}
     found: dict[PodUid, str] = {}
+    if all(load.still < SETTLED for load in seen.loads):
+        return found
     for reading in (one for one in seen.readings if one.signal in kinds & fresh.keys()):
         used = _working(seen, reading.by_node)
         for load in seen.loads:

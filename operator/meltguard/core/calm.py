@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from meltguard.core.belief import unheard_share
 from meltguard.core.fleet import HOMEWARD, MoveStep, NodeView
 from meltguard.core.limits import UTILIZATION
 from meltguard.core.loan_rules import COVERAGE
@@ -19,7 +20,8 @@ def stays_calm_without(ebb: Ebb, gpus: Gpus) -> bool:
     """The shadow check: with these GPUs gone and nothing limited, the service would still be calm."""
     if ebb.demand is None or not ebb.per_gpu or ebb.limited or ebb.level is not Level.NORMAL:
         return False
-    return ebb.demand <= SHADOW_SHARE * UTILIZATION * ebb.per_gpu * max(0, ebb.gpus - gpus)
+    demand = ebb.demand * unheard_share(ebb.seen.believed)
+    return demand <= SHADOW_SHARE * UTILIZATION * ebb.per_gpu * max(0, ebb.gpus - gpus)
 
 
 def _serving_on(seen: Snapshot, node: NodeView) -> Gpus:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meltguard.core.belief import MANY, SETTLED, STUCK, agreed_share, doubts_in_words, weighed
+from meltguard.core.belief import SETTLED, STUCK, agreed_share, doubts_in_words, unheard_share, weighed
 from meltguard.core.load import PodLoad, Told
 from meltguard.core.policy import Policy
 from meltguard.core.pools import assign
@@ -130,15 +130,6 @@ def test_counters_that_stand_still_beside_busy_gpus_are_unknown(seen: Snapshot, 
     assert bool(doubted(seen)) is doubt
 
 
-def test_a_pod_that_counts_nothing_while_the_others_are_asked_for_much_is_unknown() -> None:
-    long = Told(span=Seconds(60.0), offered=Units(0.0), done=Units(0.0), busy=Seconds(0.0))
-    silent = a_pod_that(0, offered=0.0, busy=0.0, in_flight=Units(0.0), minute=long)
-    others = [a_pod_that(number) for number in range(1, 8)]
-    enough = Seconds(MANY / 0.75)
-    assert doubted(of(replace(silent, still=enough), *others)) == {"pod-0"}
-    assert doubted(of(replace(silent, still=Seconds(0.9 * enough)), *others)) == set()
-
-
 def test_a_pod_that_has_done_what_no_gpu_can_do_teaches_nothing() -> None:
     liar = a_pod_that(0, done=UnitsPerSecond(1e5))
     assert doubted(of(liar, *(a_pod_that(number) for number in range(1, 8)))) == {"pod-0"}
@@ -160,6 +151,30 @@ def test_the_loudest_pod_is_heard_as_the_second_loudest() -> None:
     assert agreed_share(loud[1:]) == 1.0
     assert agreed_share(loud[:1]) == 1.0, "one alone has nobody beside it"
     assert agreed_share([]) == 1.0
+
+
+def test_the_quietest_pod_is_heard_as_the_second_quietest() -> None:
+    """A pod that stands by for long hides no demand of others; one that is quiet by lie hides none of its own."""
+    pods = [a_pod_that(0, 0.0), *(a_pod_that(number) for number in range(1, 8))]
+    assert unheard_share(pods) * 7 * 0.75 == pytest.approx(8 * 0.75)
+    assert unheard_share(pods[1:]) == pytest.approx(1.0)
+    assert unheard_share(pods[:1]) == unheard_share([]) == 1.0
+
+
+@given(honest=st.lists(st.floats(0.1, 3.0), min_size=2, max_size=12), lie=st.floats(0.0, 1.0))
+def test_no_silence_of_one_agent_hides_more_than_it_has_beyond_the_quietest_other(
+    honest: list[float], lie: float
+) -> None:
+    pods = [a_pod_that(number, rate) for number, rate in enumerate(honest)]
+    quiet = [replace(a_pod_that(0, lie * honest[0])), *pods[1:]]
+    told = sum(load.told.offered / load.told.span for load in quiet)
+    assert told * unheard_share(quiet) >= sum(honest[1:]) + min(honest) - 1e-9
+
+
+def test_before_it_is_known_what_a_gpu_does_nobody_can_say_what_is_too_much() -> None:
+    """All of a new service may come to one of its two pods: from this one it is learned."""
+    seen = of(a_pod_that(0, offered=9.0), a_pod_that(1, offered=0.0))
+    assert believed(seen, per_gpu=None) is seen
 
 
 @settings(max_examples=60, deadline=None)

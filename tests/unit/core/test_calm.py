@@ -123,3 +123,13 @@ def test_whatever_agents_tell_nothing_goes_home_while_the_gpus_work(
         for load, rate in zip(loads, told, strict=True)
     ]
     assert went_home(calm(*lies, used=used), passes=90) == []
+
+
+def test_no_silence_of_one_agent_sends_a_node_home() -> None:
+    """Where no metric of the platform is named: five units a second do not fit on six of the eight GPUs."""
+    policy = a_policy(signals=a_policy().signals[:1])
+    honest = calm(offered={FREE: 5.0, PLUS: 0.0})
+    assert decided(honest, policy).memory.spare_since is None
+    quiet = calm(nothing_told(0), offered={FREE: 5.0, PLUS: 0.0})
+    assert decided(quiet, policy).memory.spare_since is None
+    assert decided(calm(offered={FREE: 4.4, PLUS: 0.0}), policy).memory.spare_since == NOW

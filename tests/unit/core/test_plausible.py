@@ -261,9 +261,10 @@ LOOSENING = {
     "every agent stands still": [standing_still(n, still=Seconds(6.0)) for n in range(8)],
     "every agent restarts": [],
     "one has done what no GPU can do": [surging(0, done=UnitsPerSecond(1e4)), *(surging(n) for n in range(1, 8))],
-    "half say that nothing comes": [
+    "half of them start anew": [surging(n) for n in range(4)],
+    "half stand still": [
         *(surging(n) for n in range(4)),
-        *(standing_still(n, still=Seconds(60.0), in_flight=Units(0.0)) for n in range(4, 8)),
+        *(standing_still(n, still=Seconds(6.0)) for n in range(4, 8)),
     ],
 }
 
