@@ -6,7 +6,7 @@ from typing import Final
 from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import SEEN, Answer, App, Header, Message, Receive, Scope, Send, problem
 from meltguard.agent.asking import Asking
-from meltguard.agent.bounded import first_step, within
+from meltguard.agent.bounded import Rest, first_step, within
 from meltguard.agent.intake import READ_AHEAD, Intake
 from meltguard.agent.load import ORCA_HEADER
 from meltguard.agent.outbox import Outbox, taken
@@ -84,11 +84,9 @@ class AdmissionMiddleware:
             await problem(504, longest).send(delivery.send)
         finally:
             self._admission.finish(visit, delivery.result())
-            if not delivery.whole:
-                outbox.discard()
-        rest = outbox.flush_at_once()
-        if rest is not None:
-            await taken(rest, self._flush_within)
+            unsent = delivery.ended()
+        if unsent is not None:
+            await taken(unsent, self._flush_within)
 
     def _too_slow(self) -> Answer:
         return problem(408, f"the body did not come within {self._callers.body_within:.0f} s; send it faster")
@@ -134,8 +132,15 @@ class Delivery:
             return None
         self._made = made_of(given, self._made_header)
         asked = self._visit.images
-        kept = asked if self._made is None else min(self._made, asked)
+        kept = asked if self._made is None else self._made
         return reservation.allowance.refunded(asked - kept if OK <= self.status < REDIRECT else asked)
+
+    def ended(self) -> Rest[None] | None:
+        """The app has ended: a whole answer is sent, and what is left to wait for; of half a one no more."""
+        if self.whole:
+            return self._outbox.flush_at_once()
+        self._outbox.discard()
+        return None
 
     def client_left(self) -> None:
         """The client left before the app ended."""

@@ -74,6 +74,7 @@ class Denial:
     allowance: Allowance | None = None
 
 
+MOST_MADE: Final = 1_000  # images that an answer can say it made
 DUPLICATES: Final = frozenset({Outcome.IN_PROGRESS, Outcome.DELIVERED})
 ANSWERED_BY: Final = ("store", "known")
 SOON: Final = Seconds(1.0)
@@ -132,9 +133,9 @@ class QuotaDesk:
         return outcome
 
     def commit(self, reservation: Reservation, images: int | None = None) -> None:
-        """Images were delivered: so many, or all. The rest is given back."""
+        """Images were delivered: so many, or all. The rest is given back; what is made beyond it is spent too."""
         given = reservation.settlement
-        made = given.images if images is None else min(images, given.images)
+        made = given.images if images is None else min(images, MOST_MADE)
         if made < given.images:
             self._known.forget((given.account.book, given.account.user))
             self._hurry.set()
@@ -172,8 +173,7 @@ class QuotaDesk:
     def _what_is_known(self, ask: QuotaAsk, account: AccountKey, keyed: str | None) -> Denial | None:
         """The store's answer, where it is known without asking."""
         at = self._clock.elapsed()
-        known = self._known.standing((account.book, account.user), at)
-        if known is None:
+        if (known := self._known.standing((account.book, account.user), at)) is None:
             return None
         if (outcome := verdict(known, ask.images, ask.rule.images, at, keyed)) is None:
             return None

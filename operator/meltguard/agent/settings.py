@@ -70,7 +70,8 @@ class Callers:
     feature_header: str = "x-meltguard-feature"  # anyone may name one: it only makes a request easier to refuse
     default_tier: TierName = DEFAULT_TIER
     open_paths: frozenset[str] = frozenset({"/healthz", "/readyz", "/livez", "/health", "/metrics", "/v1/models"})
-    peek_bytes: int = 65_536  # of a body, to see what it costs
+    peek_bytes: int = 1_048_576  # of a body, to see what it costs; pictures to be edited come with it
+    assumed_images: int | None = None  # of a request whose body is not read whole; None: it is not known
     head_within: Seconds = Seconds(5.0)  # for a request's head to come
     openai_fields: bool = False  # answers bear x-ratelimit-* beside RateLimit
     body_within: Seconds = Seconds(10.0)  # for the bytes that are read ahead, or for a document
@@ -158,7 +159,6 @@ class DecisionBounds:
     """Where a proxy only asks and its requests run elsewhere."""
 
     held_within: Seconds = Seconds(60.0)  # a slot whose request's end nobody tells
-    assumed_images: int | None = None  # of a request whose body is not seen; None: it is not known
     secret: str | None = None  # that the proxy must know
 
 
