@@ -10,7 +10,6 @@ from faults import world
 from faults.evidence import node_of, read_deeds
 from faults.promises import IDENTITY
 from faults.rest import path_of
-from faults.scenario import CALM
 from meltguard.core.fleet import HOMEWARD, MoveStep
 from meltguard.localcluster.plane import Plane
 from support.overload import Overload, an_overload, until
@@ -89,7 +88,7 @@ class Ground:
         for name in names[2:]:
             await admin.apply(world.a_node(name, "inference"))
         await admin.merge(path_of(world.deployment()), {"spec": {"replicas": SERVERS}})
-        self.source.nodes, self.source.used = names, DAY_USED
+        self.source.nodes, self.source.used = (*self.source.nodes, *names[2:]), DAY_USED
 
         async def serve() -> bool:
             await asyncio.sleep(0)
@@ -143,7 +142,6 @@ async def test_no_bad_metric_moves_a_node_and_a_true_surge_does(lone_plane: Plan
         await until(here.lent, 60.0)
         await nothing_goes_home(here)
         here.agents.freeze(False)
-        here.agents.ask(CALM)
-        here.source.used = 0.1
+        overload.ebb()
         await until(here.gone_home, 60.0)
         await overload.end()

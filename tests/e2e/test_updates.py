@@ -10,7 +10,6 @@ import pytest
 from faults import world
 from faults.ground import PODS
 from faults.rest import path_of
-from faults.scenario import CALM
 from meltguard.api.rollout_mark import ROLLOUT_HELD
 from meltguard.localcluster.plane import Plane
 from support.overload import Overload, an_overload, until
@@ -101,8 +100,7 @@ async def test_what_an_update_costs_decides_whether_it_waits(lone_plane: Plane, 
             return await scene.capacity() > 1.1 * before
 
         await until(images_are_cheaper, 60.0)
-        overload.ground.agents.ask(CALM)
-        overload.ground.agents.waiting = 0.0
+        overload.ebb()
         await until(scene.is_as_found, 90.0)
         left = (await scene.deployment())["spec"]
         assert (left["strategy"], "paused" in left) == (found["strategy"], False)

@@ -33,7 +33,7 @@ class Source:
     nodes: Sequence[str] = ("inference-1", "inference-2")
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Any query, about the inference nodes."""
+        """Any query, about every node."""
         if self.mood == "unreachable":
             assert request.transport is not None
             request.transport.abort()
@@ -103,11 +103,16 @@ class Overload:
         now: str | None = (await self.status()).get("decision", {}).get("at")
         return now != at
 
+    def ebb(self) -> None:
+        """Users ask for little, and the GPUs' exporter sees it."""
+        self.ground.agents.ask(CALM)
+        self.ground.agents.waiting = 0.0
+        self.source.used = 0.25
+
     async def end(self) -> None:
         """Calm, and everything home."""
         self.source.mood = "well"
-        self.ground.agents.ask(CALM)
-        self.ground.agents.waiting = 0.0
+        self.ebb()
         await self.ground.admin.delete(path_of(world.a_policy(SHAPE)))
         await until(self._at_rest, 60.0)
 
@@ -130,7 +135,9 @@ async def an_overload(plane: Plane, directory: Path) -> AsyncIterator[Overload]:
     async with serving(source.answer) as url, ground(plane, Operators(directory=directory)) as found:
         config = directory / "config.yaml"
         config.write_text(config.read_text().replace(plane.prometheus_url, url))
-        for name in world.research_names(uuid.uuid4().hex[:6], 3):
+        lab = world.research_names(uuid.uuid4().hex[:6], 3)
+        source.nodes = (*source.nodes, *lab)
+        for name in lab:
             await found.admin.apply(world.a_node(name, "research"))
             await found.admin.create(world.a_job(name))
         for pool in world.pools(SHAPE):
