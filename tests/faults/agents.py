@@ -101,6 +101,8 @@ class Agents:
         self.frozen = False  # they answer, and their counters stand still
         self.liars, self.made_up = 0, 0.0  # so many of them tell of so many image units a second that nobody asked
         self.speeds: dict[str, float] = {}  # by the image that a pod runs: how many times as fast as usual
+        self.loading = 0.0  # seconds from a pod's address until its agent answers
+        self._seen: dict[str, float] = {}  # by pod: when it had its address
         self._agents: dict[str, Agent] = {}  # by address
         self._runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.2)
         self._sites: dict[str, web.TCPSite] = {}
@@ -134,17 +136,19 @@ class Agents:
             agent.restart()
 
     async def follow(self, pods: list[dict[str, Any]]) -> None:
-        """One agent on each serving pod that has an address, and on no other."""
+        """One agent on each serving pod that has an address and has loaded its model, and on no other."""
         self._advance()
         serving = {
             pod["status"]["podIP"]: (pod["metadata"]["uid"], pod["spec"]["containers"][0]["image"])
             for pod in pods
             if pod["metadata"].get("labels", {}).get("app") == SERVICE and pod["status"].get("podIP")
         }
+        now = time.monotonic()
+        self._seen = {uid: self._seen.get(uid, now) for uid, _ in serving.values()}
+        serving = {ip: pod for ip, pod in serving.items() if now - self._seen[pod[0]] >= self.loading}
         for ip in [ip for ip, agent in self._agents.items() if serving.get(ip, ("",))[0] != agent.uid]:
             del self._agents[ip]
             await self._sites.pop(ip).stop()
-        now = time.monotonic()
         for ip in serving.keys() - self._agents.keys():
             site = web.TCPSite(self._runner, ip, AGENT_PORT)
             await site.start()

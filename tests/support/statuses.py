@@ -96,6 +96,7 @@ def _decision() -> DecisionStatus:
         rules=(RuleOutcome(rule="agents answer", holds=True, text="31 of 32"),),
         next_change="Overloaded steps down in 60 s",
         unblocked_by="a fresh temperature",
+        possible_from=DUE,
     )
 
 

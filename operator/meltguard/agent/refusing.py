@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from meltguard.agent.gate import Hindrance
-from meltguard.agent.quota_desk import Denial
+from meltguard.agent.quota_asks import Denial
 from meltguard.agent.refusal import Reason, Refusal, status_of
 from meltguard.agent.visit import Visit
 from meltguard.core.units import Instant, Seconds

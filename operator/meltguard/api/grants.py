@@ -6,6 +6,7 @@ from meltguard.api.agent_report import AgentReport, LimitSource, TierReport
 from meltguard.api.limit_document import DocumentKind, LimitDocument, PolicyRef, QuotaRule, TierLimit, TierState
 from meltguard.core.grant import Grant, TierGrant
 from meltguard.core.load import AgentCounters, TierCounters
+from meltguard.core.policy import Quota
 from meltguard.core.units import Gpus, PodUid, Revision, Seconds, TierName, Units, UnitsPerSecond
 from meltguard.errors import InvalidInput
 
@@ -54,7 +55,7 @@ def _tier_limit(tier: TierGrant) -> TierLimit:
         max_wait=tier.max_wait,
         shed_status=tier.shed_status,
         max_rate=tier.max_rate,
-        quota=QuotaRule(images=quota.images, per=quota.per, time_zone=quota.time_zone) if quota else None,
+        quota=_quota(quota) if quota else None,
         message=tier.message,
         why=tier.why,
         since=tier.since,
@@ -91,3 +92,7 @@ def _tier_counters(tier: TierReport) -> TierCounters:
         for_gpu=None if tier.waiting_for_gpu_units is None else Units(tier.waiting_for_gpu_units),
         rate=None if tier.rate is None else UnitsPerSecond(tier.rate),
     )
+
+
+def _quota(quota: Quota) -> QuotaRule:
+    return QuotaRule(images=quota.images, per=quota.per, time_zone=quota.time_zone, when_uncounted=quota.when_uncounted)

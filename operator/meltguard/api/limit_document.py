@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from meltguard.api.wire import MessageModel
-from meltguard.core.quota import Period
+from meltguard.core.quota import Period, WhenUncounted
 
 LEASE_TTL_SECONDS = 120.0
 """A lease lives this long on the agent's monotonic clock, counted from receipt."""
@@ -55,6 +55,8 @@ class QuotaRule(MessageModel):
     """The period; documents of older operators name none."""
     time_zone: str = "UTC"
     """IANA name of the zone whose midnight starts the period."""
+    when_uncounted: WhenUncounted = WhenUncounted.REFUSE
+    """What holds while the store is away or forgot; documents of older operators name nothing."""
 
 
 class TierLimit(MessageModel):

@@ -161,7 +161,9 @@ class DecisionStatus(MessageModel):
     next_change: Said | None = None
     """What is earliest to change, and when."""
     unblocked_by: Said | None = None
-    """What would let a refused loan or limit change go ahead."""
+    """What the next loan waits for: of all ways to a node the one that opens first."""
+    possible_from: Moment | None = None
+    """The earliest time at which that loan is possible, where rests, windows or back-off decide it."""
 
 
 class ActiveOverride(MessageModel):

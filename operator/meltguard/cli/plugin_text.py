@@ -120,7 +120,8 @@ def why(policy: ImageServicePolicy, now: Instant, *, history: bool) -> list[str]
         lines.append("to borrow a node:")
         lines += [f"  {'yes' if one.holds else 'no '}  {one.rule}: {one.text}" for one in decision.rules]
     if decision.unblocked_by:
-        lines.append(f"a loan waits for: {decision.unblocked_by}")
+        earliest = f"; possible from {decision.possible_from} on" if decision.possible_from else ""
+        lines.append(f"a loan waits for: {decision.unblocked_by}{earliest}")
     lines.append(f"next: {decision.next_change or 'nothing is due'}")
     if history:
         lines.append("lately, the newest first:")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts, ReadRollout
+from meltguard.adapters.recent import Recent
 from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.api.to_core import PolicyObject
 from meltguard.controller.resources import CustomResources
@@ -40,13 +41,14 @@ class RolloutKeeper:
 
     rollouts: KubernetesRollouts
     objects: KubernetesObjects
+    recent: Recent[WorkloadRef, ReadRollout]
 
     async def look(self, workload: WorkloadRef | None) -> SeenRollout:
-        """A workload's rollout; never raises for what the outside does."""
+        """A workload's rollout, as read lately; never raises for what the outside does."""
         if workload is None:
             return SeenRollout(read=None, problem="spec.service.workloadRef names no workload; name the Deployment")
         try:
-            return SeenRollout(read=await self.rollouts.read(workload))
+            return SeenRollout(read=await self.recent.of(workload))
         except (InvalidInput, Unavailable) as exc:
             return SeenRollout(read=None, problem=str(exc))
 
@@ -57,7 +59,10 @@ class RolloutKeeper:
             return True
         since = before.since if before is not None else at
         mark = RolloutMark(policy=found.policy.key, policy_uid=found.policy.uid, since=since, trial=wanted.trial)
+        self.recent.forget(read.workload)
         try:
+            if await self.rollouts.read(read.workload) != read:
+                return False
             if write is RolloutWrite.TAKE_BACK:
                 await self._take_back(read.workload, wanted.replica_set)
             else:
@@ -76,6 +81,8 @@ class RolloutKeeper:
 
     async def let_go(self, found: PolicyObject, workload: WorkloadRef | None) -> None:
         """Resume what this policy holds: it is being deleted. Raises Unavailable and Conflict: to be tried again."""
+        if workload is not None:
+            self.recent.forget(workload)
         seen = await self.look(workload)
         if seen.read is not None and _is_of(seen.read, found.policy.uid):
             await self._resume(seen.read)

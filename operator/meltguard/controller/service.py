@@ -19,7 +19,7 @@ from meltguard.controller.enforcer import Enforcement, Enforcer
 from meltguard.controller.events import EventLog, Reason, policy_ref
 from meltguard.controller.marks import marks_of
 from meltguard.controller.mover import Board
-from meltguard.controller.observe import Observer, workload_ref
+from meltguard.controller.observe import Observer
 from meltguard.controller.resources import POLICIES
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
 from meltguard.controller.status import policy_status
@@ -27,15 +27,16 @@ from meltguard.controller.telemetry import Telemetry
 from meltguard.controller.telling import Said, changes, loan_changes
 from meltguard.controller.trials import TrialBook
 from meltguard.controller.troubles import TroubleBook
+from meltguard.controller.workloads import Workloads, workload_ref
 from meltguard.core.arbiter import Wish
 from meltguard.core.decide import decide
-from meltguard.core.decision import Decision, SetReplicas
+from meltguard.core.decision import Decision
 from meltguard.core.fleet import Claim
 from meltguard.core.policy import Level, Mode, TierState
 from meltguard.core.replicas import replicas
-from meltguard.core.seen import Memory, Snapshot, Workload
+from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import Epoch, Instant, NodeName, Seconds
-from meltguard.errors import Conflict, InvalidInput
+from meltguard.errors import InvalidInput
 from meltguard.ports import Clock, LimitSink
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Means:
     key: SigningKey
     epoch: Epoch
     rollouts: RolloutKeeper
+    workloads: Workloads
 
 
 class ServiceLoop:
@@ -162,37 +164,24 @@ class ServiceLoop:
 
     async def _take_pods_back(self) -> None:
         """The workload has as many pods as before the first loan once the last node is home."""
-        loans, reference = self._means.observer.loans(self.found), workload_ref(self.found)
+        loans = self._means.observer.loans(self.found)
         try:
-            scale = None if reference is None else await self._means.objects.read_scale(reference)
+            workload = await self._means.workloads.now(self.found)
         except InvalidInput:
-            scale = None
-        if scale is None:
+            workload = None
+        if workload is None:
             self.settled = True  # there is no workload that could have more pods than before
             return
-        workload = Workload(replicas=scale.wanted)
         pods = replicas(replace(self.found.policy, mode=Mode.ENFORCE), self._memory, loans, workload)
         self._memory = pods.remembered(self._memory)
         # Another writer's number is left alone: nobody waits for it either.
         self.settled = pods.found is None or (not loans and pods.change is None)
-        await self._scale(pods.change, workload)
+        await self._means.workloads.write(self.found, pods.change, workload)
 
     async def _apply(self, decision: Decision, seen: Snapshot) -> None:
         if self.found.policy.mode is not Mode.SHADOW and not decision.learning:
             await self._baseline.keep(self.found, decision, seen)
-        await self._scale(decision.replicas, seen.workload)
-
-    async def _scale(self, change: SetReplicas | None, seen: Workload | None) -> None:
-        reference = workload_ref(self.found)
-        if change is None or reference is None:
-            return
-        read = await self._means.objects.read_scale(reference)
-        if read is None or seen is None or read.wanted != seen.replicas:
-            return  # someone wrote it since: decided anew at the next pass
-        try:
-            await self._means.objects.set_replicas(reference, change.replicas, read)
-        except Conflict as exc:
-            log.info("replicas not set", extra={"policy": self.found.policy.key, "why": str(exc)})
+        await self._means.workloads.write(self.found, decision.replicas, seen.workload)
 
     async def _hold_updates(self, decision: Decision, rollout: SeenRollout) -> None:
         wanted = decision.rollouts

@@ -21,6 +21,7 @@ from meltguard.controller.conditions import Pass, conditions
 from meltguard.core.decision import FeatureShare, SignalPressure, TierLimit
 from meltguard.core.explain import per_minute, signal_text
 from meltguard.core.fleet import NodeView
+from meltguard.core.next_move import next_move
 from meltguard.core.policy import Override
 from meltguard.core.rollout_state import Rollouts
 from meltguard.core.trial import FEWEST
@@ -137,7 +138,7 @@ def _override(one: Override) -> ActiveOverride:
 
 def _decision(this: Pass) -> DecisionStatus:
     decision = this.decision
-    refused = next((outcome.text for outcome in decision.rules if not outcome.holds), None)
+    move = next_move(decision.rules)
     return DecisionStatus(
         at=rfc3339(decision.at),
         ready_pods=this.seen.ready_pods,
@@ -147,5 +148,6 @@ def _decision(this: Pass) -> DecisionStatus:
         budget=None if decision.budget is None else per_minute(decision.budget),
         rules=tuple(RuleOutcome(rule=one.rule, holds=one.holds, text=one.text) for one in decision.rules),
         next_change=decision.next_change,
-        unblocked_by=refused,
+        unblocked_by=move.waits_for or None,
+        possible_from=None if move.at is None else rfc3339(move.at),
     )

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from meltguard.core.calendar_rules import planned_ahead, rules_of
 from meltguard.core.decision import Borrow, Outcome, Shortage
 from meltguard.core.loan_rules import (
-    LOAN_RULES,
     lender_has_rested,
     lender_has_room,
     lends_to_namespace,
@@ -42,7 +42,14 @@ class CapacityChoice:
 
 
 def choose_capacity(short: Shortage) -> CapacityChoice:
-    """Cover the shortage in the policy's order; what is bought already is used before anybody is asked."""
+    """Cover the shortage; where the demand gets nothing now, what the calendar asks for, one node at a time."""
+    choice = _chosen(short)
+    planned = None if choice.taken or choice.want else planned_ahead(short)
+    return choice if planned is None else _chosen(planned)
+
+
+def _chosen(short: Shortage) -> CapacityChoice:
+    """In the policy's order; what is bought already is used before anybody is asked."""
     order = short.capacity.order
     if Source.BUY not in order:
         return _loans(short)
@@ -55,9 +62,19 @@ def choose_capacity(short: Shortage) -> CapacityChoice:
     want = _want(short, choice, sellers)
     if want is None:
         return choice
-    names = ", ".join(sorted(want.pools))
-    told = Outcome(rule="providers are asked", holds=True, text=f"{want.missing} GPUs more are asked of {names}")
-    return replace(choice, want=want, rules=(*choice.rules, told))
+    return replace(choice, want=want, rules=(*choice.rules, _asked(short, want)))
+
+
+def _asked(short: Shortage, want: Want) -> Outcome:
+    """That providers are asked; where none of them can deliver now, why not, and from when on one may be able to."""
+    asked = f"{want.missing} GPUs more are asked of {', '.join(sorted(want.pools))}"
+    refused = {name: short.seen.no_offer[name] for name in sorted(want.pools) if name in short.seen.no_offer}
+    if len(refused) < len(want.pools):
+        return Outcome(rule="providers are asked", holds=True, text=asked)
+    text = "; ".join(f"{name}: {one.why}" for name, one in refused.items())
+    until = min((one.until for one in refused.values() if one.until is not None), default=None)
+    rule = "a provider delivers"
+    return Outcome(rule=rule, holds=False, text=text, reason="NothingOnOffer", until=until, way=rule)
 
 
 def _loans(short: Shortage) -> CapacityChoice:
@@ -93,7 +110,7 @@ def _offered(short: Shortage, sellers: Iterable[PoolView]) -> Gpus:
 def _want(short: Shortage, choice: CapacityChoice, sellers: tuple[PoolView, ...]) -> Want | None:
     if not sellers or short.policy.mode is not Mode.ENFORCE:
         return None
-    if not all(rule.holds for rule in choice.rules[: len(LOAN_RULES)]):
+    if not all(rule.holds for rule in choice.rules[: len(rules_of(short))]):
         return None
     sizes = {pool.pool.name: pool.pool.scaling.gpus_per_node for pool in sellers if pool.pool.scaling}
     coming = -(-short.seen.on_order // min(sizes.values()))

@@ -53,7 +53,7 @@ def _spared(ebb: Ebb) -> Gpus | None:
     """The most GPUs that would go with one loan; None where none could by the agents' word."""
     lent = [node for node in ebb.seen.loans if node.claim and node.claim.step is MoveStep.LENT]
     leaving = any(n.claim and n.claim.step in HOMEWARD for n in ebb.seen.loans)
-    if not lent or leaving or _is_updating(ebb.seen):
+    if not lent or leaving or _is_updating(ebb.seen) or len(lent) <= ebb.seen.plan.least:
         return None
     gpus = max(_serving_on(ebb.seen, node) for node in lent)
     return gpus if stays_calm_without(ebb, gpus) else None

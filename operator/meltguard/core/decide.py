@@ -122,7 +122,9 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         replicas=pods.change,
         rules=parts.loans.rules,
         why=LEARNING if parts.learning else one_line(policy, (level.level, top), measures, seen),
-        next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare, kept_by(parts.ebb)), now),
+        next_change=next_change(
+            policy, level, parts.tiers, (parts.loans.rules, (parts.spare, kept_by(parts.ebb)), seen.plan), now
+        ),
         memory=replace(remembered, decided_at=None) if parts.learning else remembered,
         shortage=parts.loans.shortage,
         want=parts.loans.want,

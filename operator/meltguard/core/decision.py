@@ -73,6 +73,8 @@ class Outcome:
     holds: bool
     text: str
     reason: str = ""  # in CamelCase, where a rule knows several
+    until: Instant | None = None  # where it does not hold: from when on it may by itself; None: no clock tells
+    way: str = ""  # where it closes only one of several ways to a node: which
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,7 @@ class Shortage:
     busy: Share  # of the time, of the GPUs that answered
     missing: Gpus  # beyond the GPUs that serve and those on their way
     now: Instant
+    planned: bool = False  # the calendar asks for it, whatever the demand
 
     @property
     def taker(self) -> Peer:

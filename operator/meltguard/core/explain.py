@@ -6,9 +6,10 @@ from typing import Final
 from meltguard.core.decision import FeatureShare, Outcome, SignalPressure, TierLimit
 from meltguard.core.fleet import HOMEWARD, MoveStep
 from meltguard.core.level import ENTER, LEAVE, LevelState
+from meltguard.core.next_move import next_move
 from meltguard.core.policy import Level, Mode, Override, Policy, TierState
 from meltguard.core.rollout_state import Rollouts, RolloutState
-from meltguard.core.seen import Snapshot
+from meltguard.core.seen import Plan, Snapshot
 from meltguard.core.units import Instant
 
 UPDATES: Final = {
@@ -42,6 +43,8 @@ def one_line(policy: Policy, level: tuple[Level, SignalPressure | None], measure
     doubted = sum(bool(load.doubt) for load in seen.loads)
     if doubted:
         parts.append(f"{doubted} of {len(seen.loads)} agents not believed")
+    if seen.plan.least:
+        parts.append(seen.plan.why)
     loans = _loan_part(seen)
     if loans:
         parts.append(loans)
@@ -98,11 +101,11 @@ def next_change(
     policy: Policy,
     level: LevelState,
     tiers: tuple[TierLimit, ...],
-    capacity: tuple[tuple[Outcome, ...], Instant | None, str],
+    capacity: tuple[tuple[Outcome, ...], tuple[Instant | None, str], Plan],
     now: Instant,
 ) -> str:
     """What is earliest to change, or what would unblock it."""
-    rules, spare, kept = capacity
+    rules, (spare, kept), plan = capacity
     said: list[str] = []
     if level.level is not Level.NORMAL:
         below = LEAVE * ENTER[level.level]
@@ -111,9 +114,11 @@ def next_change(
         said.append(f"{level.level.label} steps down once {below_text}")
     if any(limit.state is not TierState.OPEN for limit in tiers):
         said.append("limits lift as demand falls below capacity")
-    refused = [outcome for outcome in rules if not outcome.holds]
-    if refused and level.level is not Level.NORMAL:
-        said.append(f"no loan now: {refused[0].text}")
+    waits_for = next_move(rules).waits_for
+    if waits_for and level.level is not Level.NORMAL:
+        said.append(f"no loan now: {waits_for}")
+    if plan.why and not plan.least:
+        said.append(plan.why)
     if spare is not None and policy.capacity is not None:
         left = max(0.0, policy.capacity.return_after - (now - spare))
         said.append(f"a node goes home in {left:.0f} s if it stays calm")

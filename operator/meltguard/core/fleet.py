@@ -171,6 +171,7 @@ class NodeView:
     created: Instant = Instant(0.0)
     deleting: bool = False  # someone deleted it, and a finalizer holds it
     gpu_kinds: frozenset[str] = frozenset()  # the resources that `gpus` counts
+    sick: str = ""  # what ails a GPU of it, by a metric: it may be wrong, so nothing is moved for it
 
     @property
     def managed(self) -> bool:

@@ -16,7 +16,7 @@ from meltguard.core.policy import Level, Mode
 from meltguard.core.pools import PoolView
 from meltguard.core.rest import rest_of
 from meltguard.core.sharing import my_room
-from meltguard.core.units import Gpus, Seconds, Share
+from meltguard.core.units import Gpus, Instant, Seconds, Share
 from meltguard.core.waiting import outranking
 
 COVERAGE: Final = Share(0.8)
@@ -85,6 +85,7 @@ def shortage_lasts(short: Shortage) -> Outcome:
         rule="shortage lasts",
         holds=since is not None and lasted >= CONFIRMED_FOR,
         text=f"for {lasted:.0f} s, {CONFIRMED_FOR:.0f} s are asked for",
+        until=Instant((short.now if since is None else since) + CONFIRMED_FOR),
     )
 
 
@@ -103,7 +104,7 @@ def service_has_rested(short: Shortage) -> Outcome:
     surge = short.pressure is not None and short.pressure >= ENTER[Level.OVERLOADED]
     text = f"a node went home for calm; {left:.0f} s more, or pressure {ENTER[Level.OVERLOADED]:.1f}, are asked for"
     said = text if left > 0 else "no node went home lately"
-    return Outcome(rule="service has rested", holds=left <= 0 or surge, text=said)
+    return Outcome(rule="service has rested", holds=left <= 0 or surge, text=said, until=Instant(short.now + left))
 
 
 def loans_serve(short: Shortage) -> Outcome:
@@ -169,7 +170,8 @@ def no_window_denies(short: Shortage, lender: PoolView) -> Outcome:
     """The lender's hours, in its own time zone."""
     hours = short.seen.hours.get(lender.pool.name)
     text = hours.why if hours else "the pool has no windows"
-    return Outcome(rule="no window denies", holds=hours is None or hours.open, text=text)
+    until = hours.until if hours else None
+    return Outcome(rule="no window denies", holds=hours is None or hours.open, text=text, until=until)
 
 
 def lender_has_room(_: Shortage, lender: PoolView) -> Outcome:
@@ -184,11 +186,12 @@ def lender_has_room(_: Shortage, lender: PoolView) -> Outcome:
 def lender_keeps_its_floor(_: Shortage, lender: PoolView) -> Outcome:
     """A loan never takes the lender below its floor of Ready, schedulable, unclaimed nodes."""
     floor = lender.floor
-    left = len(lender.at_home) - 1
+    left = len(lender.sound) - 1
+    sick = [f"; {node.name} {node.sick}" for node in lender.at_home if node.sick]
     return Outcome(
         rule="lender keeps its floor",
         holds=left >= floor,
-        text=f"pool {lender.pool.name} would keep {max(left, 0)} nodes, its floor is {floor}",
+        text=f"pool {lender.pool.name} would keep {max(left, 0)} nodes, its floor is {floor}{''.join(sick[:3])}",
     )
 
 
@@ -198,9 +201,8 @@ def lender_has_rested(short: Shortage, lender: PoolView) -> Outcome:
     left = 0.0 if recalled is None else rest_of(recalled) - (short.now - recalled.at)
     name = lender.pool.name
     said = f"pool {name} called a node back; it is asked again in {left:.0f} s"
-    return Outcome(
-        rule="lender has rested", holds=left <= 0, text=said if left > 0 else f"pool {name} called nothing back lately"
-    )
+    text = said if left > 0 else f"pool {name} called nothing back lately"
+    return Outcome(rule="lender has rested", holds=left <= 0, text=text, until=Instant(short.now + left))
 
 
 def others_have_their_share(short: Shortage, lender: PoolView) -> Outcome:
@@ -227,7 +229,7 @@ def loan_outlasts_start(short: Shortage, lender: PoolView) -> Outcome:
 def room_of(lender: PoolView) -> int:
     """How many nodes a pool may still lend."""
     lending = lender.pool.lending
-    return min(lending.max_loans - len(lender.lent), len(lender.at_home) - lender.floor) if lending else 0
+    return min(lending.max_loans - len(lender.lent), len(lender.sound) - lender.floor) if lending else 0
 
 
 def room_for(short: Shortage, lender: PoolView) -> int:
@@ -268,11 +270,16 @@ BOUNDED: Final = frozenset({lender_has_room, lender_keeps_its_floor, others_have
 """Where only these say no, the service waits its turn at that lender."""
 
 
+def rests_until(short: Shortage, node: NodeView) -> Instant | None:
+    """Until when a node that came home lately stays there; None where it did not."""
+    back = short.memory.rested.get(node.name)
+    return Instant(back + REST) if back is not None and back + REST > short.now else None
+
+
 def resting(short: Shortage, node: NodeView) -> str:
     """Why a node that came home lately stays there for now; "" where it did not."""
-    back = short.memory.rested.get(node.name)
-    left = 0.0 if back is None else REST - (short.now - back)
-    return f"came home lately and rests {left:.0f} s more" if left > 0 else ""
+    until = rests_until(short, node)
+    return "" if until is None else f"came home lately and rests {until - short.now:.0f} s more"
 
 
 def unsuitable(short: Shortage, node: NodeView) -> str:

@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
+from meltguard.core.calendar_rules import rules_of
 from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
 from meltguard.core.fleet import HOMEWARD, NodeView
 from meltguard.core.harm import Stakes, elsewhere, losses, lost_hours, survey
@@ -10,9 +13,9 @@ from meltguard.core.ledger import NOTHING, burden, gpus_of
 from meltguard.core.loan_rules import (
     BOUNDED,
     LENDER_RULES,
-    LOAN_RULES,
     mode_allows_moves,
     resting,
+    rests_until,
     room_for,
     room_of,
     shortage_lasts,
@@ -23,9 +26,10 @@ from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Mode
 from meltguard.core.pools import PoolView
 from meltguard.core.seen import Snapshot
-from meltguard.core.units import GpuHours, Gpus, NodeName, PoolName, UnitsPerSecond
+from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, UnitsPerSecond
 from meltguard.core.victims import Choice, Need, Place, Refusal, choose_nodes
 
+A_NODE: Final = "a node fits"
 Found = tuple[tuple[Borrow, ...], tuple[Outcome, ...]]
 """What to claim now, and every rule's answer."""
 
@@ -46,7 +50,7 @@ def choose_loans(short: Shortage) -> Found:
 
     The plan is made whatever the policy's mode; the mode only decides whether it is carried out.
     """
-    answers = [rule(short) for rule in LOAN_RULES]
+    answers = [rule(short) for rule in rules_of(short)]
     if not all(answer.holds for answer in answers):
         return (), tuple(answers)
     plan, said = _plan(short)
@@ -74,8 +78,8 @@ def _asked(short: Shortage, name: PoolName) -> list[Outcome]:
     lender = short.seen.pools.get(name)
     if lender is None:
         text = f"there is no GPUPool {name}; create it or correct borrowFrom"
-        return [Outcome(rule="pool exists", holds=False, text=text)]
-    return [rule(short, lender) for rule in LENDER_RULES]
+        return [Outcome(rule="pool exists", holds=False, text=text, way=name)]
+    return [replace(rule(short, lender), way=name) for rule in LENDER_RULES]
 
 
 def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[Borrow, ...], Gpus, Outcome]:
@@ -93,10 +97,17 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
         first = next((one.obstacles[0].reason for one in refused.values() if one.obstacles), "")
         names = ", ".join(lender.pool.name for lender in lenders)
         text = f"pool {names}: {refusals_in_words(refused)}"
-        return (), choice.left, Outcome(rule="a node fits", holds=False, text=text, reason=first)
+        found = Outcome(rule=A_NODE, holds=False, text=text, reason=first, until=_rested(short, lenders), way=A_NODE)
+        return (), choice.left, found
     plan, words = _told(choice, short.capacity.pool)
     text = "; ".join(words) + still_missing(choice.left, refused)
-    return plan, choice.left, Outcome(rule="a node fits", holds=True, text=text)
+    return plan, choice.left, Outcome(rule=A_NODE, holds=True, text=text)
+
+
+def _rested(short: Shortage, lenders: Sequence[PoolView]) -> Instant | None:
+    """When the first node that only rests has done so."""
+    able = (node for pool in lenders for node in pool.members if not (unfit(node) or unsuitable(short, node)))
+    return min((until for node in able if (until := rests_until(short, node)) is not None), default=None)
 
 
 def _places(short: Shortage, lenders: Sequence[PoolView]) -> tuple[list[Place], Mapping[NodeName, Refusal]]:
@@ -166,14 +177,14 @@ def waits_for(short: Shortage, plan: Sequence[Borrow]) -> frozenset[PoolName]:
 
     From the first sample on, so that of two that begin at the same time neither takes the other's share.
     """
-    asked = (rule(short).holds for rule in LOAN_RULES if rule is not shortage_lasts)
+    asked = (rule(short).holds for rule in rules_of(short) if rule is not shortage_lasts)
     if short.policy.mode is not Mode.ENFORCE or not all(asked):
         return frozenset()
     named = (short.seen.pools[name] for name in short.capacity.borrow_from if name in short.seen.pools)
     willing = [
         lender for lender in named if all(rule(short, lender).holds for rule in LENDER_RULES if rule not in BOUNDED)
     ]
-    early = not shortage_lasts(short).holds
+    early = not (short.planned or shortage_lasts(short).holds)
     queued = {lender.pool.name for lender in willing if early or room_of(lender) <= 0 or room_for(short, lender) <= 0}
     return frozenset(queued | {borrow.home for borrow in plan})
 

@@ -22,6 +22,7 @@ UNITS = {
     SignalKind.GPU_TEMPERATURE: "C",
     SignalKind.GPU_UTILIZATION: "%",
     SignalKind.GPU_CLOCK: "",
+    SignalKind.GPU_XID: "",
     SignalKind.QUERY: "",
 }
 

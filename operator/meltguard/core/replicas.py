@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from meltguard.core.decision import SetReplicas
 from meltguard.core.fleet import MoveStep, NodeView
@@ -24,13 +25,18 @@ class Replicas:
         return replace(memory, replicas_found=self.found, replicas_set=self.asked, replicas_before=self.before)
 
 
+NOTHING: Final = Replicas(change=None, found=None, asked=None, before=None)
+"""The workload has what it is to have without us."""
+
+
 def replicas(policy: Policy, memory: Memory, loans: Sequence[NodeView], workload: Workload | None) -> Replicas:
     """Found at the first loan, plus the GPUs that are lent. Another writer's number is left alone.
 
     A write may have failed: what stood there when we asked is no other writer's number, until we have seen ours.
+    Once no node is lent, another writer's number is what there is: the next loan counts from it.
     """
     if _is_others(policy):
-        return Replicas(change=None, found=None, asked=None, before=None)
+        return NOTHING
     idle = not loans and memory.replicas_found is None
     if workload is None or workload.scaled_by or policy.mode is Mode.SHADOW or idle:
         return Replicas(
@@ -41,10 +47,11 @@ def replicas(policy: Policy, memory: Memory, loans: Sequence[NodeView], workload
     wanted = found + sum(node.gpus // policy.gpus_per_pod for node in lent_to(policy.uid, loans))
     asked = memory.replicas_set if memory.replicas_set is not None else found
     before = memory.replicas_before if memory.replicas_before is not None and now != asked else asked
-    if now not in {asked, before, wanted}:
+    ours = now in {asked, before, wanted}
+    if not loans and (now == found or not ours):
+        return NOTHING
+    if not ours:
         return Replicas(change=None, found=found, asked=asked, before=before)  # ScaleConflict: hands off
-    if not loans and now == found:
-        return Replicas(change=None, found=None, asked=None, before=None)
     if now == wanted:
         return Replicas(change=None, found=found, asked=wanted, before=wanted)
     return Replicas(change=SetReplicas(replicas=wanted), found=found, asked=wanted, before=now)
@@ -59,7 +66,7 @@ def scale_conflict(policy: Policy, memory: Memory, loans: Sequence[NodeView], wo
         return workload.scaled_by
     ours = {memory.replicas_set, memory.replicas_before}
     other = memory.replicas_set is not None and workload.replicas not in ours
-    return f"someone, who wants {workload.replicas}" if other else ""
+    return f"someone, who wants {workload.replicas} where we asked for {memory.replicas_set}" if other else ""
 
 
 def _is_others(policy: Policy) -> bool:

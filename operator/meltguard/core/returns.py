@@ -110,7 +110,9 @@ def _leaves_calmly(ebb: Ebb, spare: Instant | None, decided: Mapping[NodeName, I
     capacity = ebb.policy.capacity
     lent = [n for n in ebb.seen.loans if n.claim and n.claim.step is MoveStep.LENT]
     staying = [node for node in lent if decided[node.name].wanted is Wanted.OUT]
-    if capacity is None or not staying or spare is None or ebb.now - spare < capacity.return_after:
+    if capacity is None or len(staying) <= ebb.seen.plan.least or spare is None:
+        return None
+    if ebb.now - spare < capacity.return_after:
         return None
     return max(staying, key=lambda node: _cost(ebb.seen, node)).name
 

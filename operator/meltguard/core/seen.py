@@ -114,6 +114,27 @@ class Hours:
     open: bool
     why: str  # in words, with the time zone
     until: Instant | None  # when this changes next; None: never
+    problem: str = ""  # its windows cannot be read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the service's calendar asks for now."""
+
+    least: int = 0  # loans
+    why: str = ""  # in words, or what it asks for next
+    problem: str = ""  # an entry cannot be read
+
+
+NO_PLAN: Final = Plan()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoOffer:
+    """Nothing can be ordered at a provider now."""
+
+    why: str
+    until: Instant | None  # it rests until then; None: no clock tells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,10 +186,12 @@ class Snapshot:
     models: Mapping[NodeName, str] = field(default_factory=dict)  # of GPU, on the nodes that serve
     gpu_kinds: frozenset[str] = frozenset()  # resources that the service's own pods ask for; empty: not known
     hours: Mapping[PoolName, Hours] = field(default_factory=dict)  # a pool that is not named is always open
+    plan: Plan = NO_PLAN
     recalls: Mapping[PoolName, RecallOrder] = field(default_factory=dict)
     lent_lately: Mapping[PoolName, GpuHours] = field(default_factory=dict)  # to anybody, faded; see core/ledger.py
     on_order: Gpus = NO_GPUS  # at providers, for this policy
     on_offer: Mapping[PoolName, int] = field(default_factory=dict)  # nodes that a provider would sell now
+    no_offer: Mapping[PoolName, NoOffer] = field(default_factory=dict)  # providers that would sell none
     clocks: tuple[GpuClock, ...] = ()  # of the service's GPUs; none where nobody tells
     rollout: RolloutView | None = None  # of the workload; None: not known
     rollout_problem: str = ""  # why it is not

@@ -50,7 +50,20 @@ def test_another_writer_is_left_alone_and_named() -> None:
     memory = replicas(POLICY, memory, *seen(OWN + EACH, 1)).remembered(memory)
     for theirs in (OWN, OWN + 3):  # a GitOps tool that puts its own number back is one too
         assert replicas(POLICY, memory, *seen(theirs, 1)).change is None
-        assert scale_conflict(POLICY, memory, *seen(theirs, 1)) == f"someone, who wants {theirs}"
+        said = f"someone, who wants {theirs} where we asked for {OWN + EACH}"
+        assert scale_conflict(POLICY, memory, *seen(theirs, 1)) == said
+
+
+def test_another_writers_number_is_where_the_next_loan_counts_from() -> None:
+    """The number of an earlier surge was remembered for ever, and every later loan was a conflict with it."""
+    memory = replicas(POLICY, Memory(), *seen(OWN, 1)).remembered(Memory())
+    memory = replicas(POLICY, memory, *seen(OWN + EACH, 1)).remembered(memory)
+    memory = replicas(POLICY, memory, *seen(OWN + 3, 1)).remembered(memory)
+    home = replicas(POLICY, memory, *seen(OWN + 3, 0))
+    assert (home.change, home.found, home.asked, home.before) == (None, None, None, None)
+    again = replicas(POLICY, home.remembered(memory), *seen(OWN + 3, 1))
+    assert again.change is not None
+    assert again.change.replicas == OWN + 3 + EACH
 
 
 def test_a_known_autoscaler_is_left_alone_from_the_beginning() -> None:
