@@ -25,12 +25,21 @@ class Envelope(msgspec.Struct, frozen=True):
     document: str
 
 
+class Rule(msgspec.Struct, frozen=True):
+    """What a document says of one tier."""
+
+    name: str
+    state: str = "Open"
+    rate: float | None = None
+
+
 class Stamp(msgspec.Struct, frozen=True):
-    """What an agent must repeat of a document."""
+    """What an agent must repeat of a document, and what it would enforce."""
 
     epoch: int = 0
     revision: int = 0
     kind: str = ""
+    tiers: tuple[Rule, ...] = ()
 
 
 NO_STAMP: Final = Stamp()
@@ -159,6 +168,10 @@ class Agents:
 
     def __len__(self) -> int:
         return len(self._agents)
+
+    def rules(self, tier: str) -> list[Rule]:
+        """What each agent was told of a tier last."""
+        return [rule for agent in self._agents.values() for rule in agent.stamp.tiers if rule.name == tier]
 
     def _advance(self) -> None:
         now = time.monotonic()

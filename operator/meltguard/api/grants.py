@@ -3,7 +3,16 @@
 from pydantic import ValidationError
 
 from meltguard.api.agent_report import AgentReport, LimitSource, TierReport
-from meltguard.api.limit_document import DocumentKind, LimitDocument, PolicyRef, QuotaRule, TierLimit, TierState
+from meltguard.api.limit_document import (
+    DocumentKind,
+    LimitDocument,
+    PolicyRef,
+    QuotaRule,
+    SlowedFeature,
+    TierLimit,
+    TierState,
+)
+from meltguard.core.decision import FeatureShare
 from meltguard.core.grant import Grant, TierGrant
 from meltguard.core.load import AgentCounters, TierCounters
 from meltguard.core.policy import Quota
@@ -31,6 +40,8 @@ def document_of(grant: Grant) -> LimitDocument:
             pods=max(1, grant.pods),
             tiers=tuple(map(_tier_limit, grant.tiers)),
             features=dict(grant.features),
+            slowed={one.name: _slowed(one) for one in grant.slowed},
+            lifts_when=grant.lifts_when,
             heat=grant.heat,
         )
     except ValidationError as exc:
@@ -60,7 +71,13 @@ def _tier_limit(tier: TierGrant) -> TierLimit:
         why=tier.why,
         since=tier.since,
         safe_rate=tier.safe_rate,
+        lifts_when=tier.lifts_when,
+        until=tier.until,
     )
+
+
+def _slowed(one: FeatureShare) -> SlowedFeature:
+    return SlowedFeature(share=one.share, cause=one.cause, since=one.since, lifts_when=one.lifts_when, until=one.until)
 
 
 def counters_of(report: AgentReport) -> AgentCounters:

@@ -52,6 +52,8 @@ class LimitStatus(MessageModel):
     """Why it is limited."""
     lifts_when: Said | None = None
     """What must come about for the limit to lift."""
+    until: Moment | None = None
+    """When it ends, if not before. Left out where nobody knows."""
     message: Annotated[str, Clipped(512)] | None = None
     """What refused users of the tier read now."""
 
@@ -69,6 +71,8 @@ class FeatureStatus(MessageModel):
     """Why fewer have it than usual."""
     lifts_when: Said | None = None
     """What must come about for more to have it."""
+    until: Moment | None = None
+    """When it ends, if not before. Left out where nobody knows."""
 
 
 class TrialStatus(MessageModel):
@@ -116,7 +120,9 @@ class LoanStatus(MessageModel):
     promised_return: Moment
     """When it goes home at the latest."""
     why: Said | None = None
-    """Why it goes home, or what it waits for."""
+    """What the service lacked when it was borrowed, or why it goes home."""
+    waits_for: Said | None = None
+    """What its move waits for."""
 
 
 class Laggard(MessageModel):
@@ -203,6 +209,8 @@ class PolicyStatus(MessageModel):
     """How hard the service is pressed."""
     level_since: Moment | None = None
     """Since when the level holds."""
+    level_lifts_when: Said | None = None
+    """What must come about for a milder level. Left out at Normal."""
     pressure: Word | None = None
     """The highest fresh driving signal: 0.7 calm, 1.0 target, 1.5 critical."""
     why: Annotated[str, Clipped(1024)] | None = None

@@ -69,6 +69,8 @@ def page(policy: ImageServicePolicy, now: Instant) -> list[str]:
             f"pressure {status.pressure or '?'}; limits acknowledged by {status.acknowledged or '?'}"
         ),
     ]
+    if status.level_lifts_when:
+        head.append(f"level {status.level} lifts when {status.level_lifts_when}")
     because = policy.metadata.annotations.get(WHY_PAUSED)
     if because:
         head.append(f"paused: {because}")
@@ -222,6 +224,8 @@ def _overrides(status: PolicyStatus) -> list[str]:
 def _loans(status: PolicyStatus) -> Iterator[str]:
     for one in status.loans:
         promised = f"promised back by {one.promised_return}"
-        yield f"{one.node} of {one.home}, {one.step}, since {one.since}, {promised}" + (
-            f": {one.why}" if one.why else ""
+        yield (
+            f"{one.node} of {one.home}, {one.step}, since {one.since}, {promised}"
+            + (f": {one.why}" if one.why else "")
+            + (f"; it waits: {one.waits_for}" if one.waits_for else "")
         )

@@ -103,7 +103,7 @@ class ServiceLoop:
         counted = self._trials.counted(seen, heat)
         seen = replace(seen, peers=means.board.others(found.policy.uid, now), trial=counted)
         memory = replace(self._memory, rested=dict(means.board.rested))
-        decision = self._paused(decide(found.policy, memory, seen, now))
+        decision = decide(found.policy, memory, seen, now)
         self._memory = decision.memory
         calm = decision.level is Level.NORMAL and not _limited(decision)
         self._book.calm = calm and found.policy.wait_target >= LONG_POLL_WORTH
@@ -116,7 +116,9 @@ class ServiceLoop:
             wish = Wish(policy=found.policy, plan=decision.borrow, shortage=decision.shortage)
             means.board.wanted[found.policy.uid] = wish
         enforcement = (
-            self._enforcer.waiting() if decision.learning else await self._enforcer.enforce(found.policy, decision)
+            self._enforcer.waiting()
+            if decision.learning
+            else await self._enforcer.enforce(found.policy, decision, self._baseline.grant)
         )
         means.telemetry.decided(found.policy, decision, seen, enforcement)
         await self._apply(decision, seen)
@@ -127,13 +129,6 @@ class ServiceLoop:
         self._before = decision
         service = (found.policy.namespace, found.policy.name)
         means.telemetry.pass_seconds.labels(*service).observe(means.clock.elapsed() - started)
-
-    def _paused(self, decision: Decision) -> Decision:
-        """A paused policy renews the limits that held when it was paused."""
-        if self.found.policy.mode is not Mode.PAUSED or self._before is None:
-            return decision
-        held = replace(decision.memory, limits=self._before.memory.limits)
-        return replace(decision, limits=self._before.limits, features=self._before.features, memory=held)
 
     def vanish(self) -> None:
         """The policy is not there any more: let go of everything that was done for it."""
@@ -210,7 +205,7 @@ class ServiceLoop:
     def _loan_changes(self, seen: Snapshot) -> tuple[Said, ...]:
         now = {node.name: node.claim for node in seen.loans if node.claim is not None}
         before, self._claims = self._claims, now
-        return () if before is None else tuple(loan_changes(before, now))
+        return () if before is None else tuple(loan_changes(before, now, self._means.board.rested))
 
     def _remember(self, at: Instant, told: tuple[Said, ...]) -> None:
         """Into the history, the newest first, and counted."""
@@ -259,4 +254,14 @@ def _limited(decision: Decision) -> bool:
 
 def _optional_keys() -> tuple[str, ...]:
     """Keys of the status that a pass may leave out: a merge patch must clear them."""
-    return ("replicasFound", "decision", "memory", "laggards", "overrides", "loans", "features", "rollouts")
+    return (
+        "replicasFound",
+        "levelLiftsWhen",
+        "decision",
+        "memory",
+        "laggards",
+        "overrides",
+        "loans",
+        "features",
+        "rollouts",
+    )

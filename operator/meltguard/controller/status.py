@@ -19,13 +19,14 @@ from meltguard.api.policy_status import (
 from meltguard.clock import rfc3339
 from meltguard.controller.conditions import Pass, conditions
 from meltguard.core.decision import FeatureShare, SignalPressure, TierLimit
-from meltguard.core.explain import per_minute, signal_text
+from meltguard.core.explain import signal_text
 from meltguard.core.fleet import NodeView
 from meltguard.core.next_move import next_move
 from meltguard.core.policy import Override
 from meltguard.core.rollout_state import Rollouts
 from meltguard.core.trial import FEWEST
 from meltguard.core.units import Epoch, Instant
+from meltguard.core.wording import per_minute
 
 
 def policy_status(this: Pass, before: PolicyStatus, epoch: Epoch, last_change: Instant) -> PolicyStatus:
@@ -38,6 +39,7 @@ def policy_status(this: Pass, before: PolicyStatus, epoch: Epoch, last_change: I
         mode=this.policy.mode,
         level=LevelName(decision.level.label),
         level_since=rfc3339(decision.level_since),
+        level_lifts_when=decision.level_lifts or None,
         pressure="unknown" if decision.pressure is None else f"{decision.pressure:.2f}",
         why=decision.why,
         last_change=rfc3339(last_change),
@@ -83,6 +85,7 @@ def _limit(limit: TierLimit, message: str) -> LimitStatus:
         since=None if limit.since is None else rfc3339(limit.since),
         cause=limit.cause if limited else None,
         lifts_when=limit.lifts_when if limited else None,
+        until=None if limit.until is None else rfc3339(limit.until),
         message=message if limited and message else None,
     )
 
@@ -94,6 +97,7 @@ def _feature(one: FeatureShare) -> FeatureStatus:
         since=None if one.since is None else rfc3339(one.since),
         cause=one.cause or None,
         lifts_when=one.lifts_when or None,
+        until=None if one.until is None else rfc3339(one.until),
     )
 
 
@@ -128,7 +132,8 @@ def _loan(node: NodeView, waits_for: str | None) -> LoanStatus:
         step=claim.step,
         since=rfc3339(claim.since),
         promised_return=rfc3339(claim.due),
-        why=claim.why or waits_for,
+        why=claim.why or claim.cause or None,
+        waits_for=waits_for,
     )
 
 

@@ -10,12 +10,13 @@ from meltguard.core.calm import kept_by, spare_since
 from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, Shortage, SignalPressure, TierLimit
 from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
-from meltguard.core.level import LevelState, Pressing, next_level
+from meltguard.core.level import LevelNow, LevelState, Pressing, level_now, next_level
 from meltguard.core.loading import late_nodes, loading_after
 from meltguard.core.loans import arriving_gpus, missing_gpus, waits_for
 from meltguard.core.measure import Measured, all_signals, measure
+from meltguard.core.overrides import active_overrides
 from meltguard.core.plausible import Usual, are_used, confirming, usual_after
-from meltguard.core.policy import Level, Policy, TierState
+from meltguard.core.policy import Level, Mode, Policy, TierState
 from meltguard.core.pressure import DEMAND_SIGNAL, assess, highest, predicted_wait
 from meltguard.core.providers import Want
 from meltguard.core.replicas import replicas
@@ -23,7 +24,7 @@ from meltguard.core.rest import noted
 from meltguard.core.returns import Ebb, Returns, breach_since, returns
 from meltguard.core.rollout import rollouts
 from meltguard.core.seen import Memory, Snapshot
-from meltguard.core.tiers import Law, Limited, active_overrides, limit_tiers
+from meltguard.core.tiers import Law, Limited, limit_tiers
 from meltguard.core.units import Gpus, Instant, PoolName, Pressure, Seconds, UnitsPerSecond
 
 LONGEST_SPAN = Seconds(10.0)
@@ -50,7 +51,7 @@ class Parts:
     signals: tuple[SignalPressure, ...]
     top: SignalPressure | None  # the driving signal that presses most
     measured: Measured
-    level: LevelState
+    level: LevelNow
     spendable: UnitsPerSecond | None
     tiers: tuple[TierLimit, ...]
     features: tuple[FeatureShare, ...]
@@ -74,9 +75,9 @@ def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Deci
     pressing = Pressing(most=_pressure(top), acute=_pressure(acute))
     level = _level(policy, memory, pressing, now)
     spendable = _budget(measured, memory.trim, policy)
-    limited = limit_tiers(policy, level.level, _law(measured, spendable, (span, now), level.level), memory.limits)
+    limited = limit_tiers(policy, level, _law(measured, spendable, span, now), memory.limits)
     tiers, trim = limited.limits, _trim(policy, memory, (measured, limited), span)
-    features, slowed = feature_shares(policy, level.level, memory.slowed, now)
+    features, slowed = feature_shares(policy, level, memory.slowed, now)
     loans = _borrow(policy, memory, seen, (signals, measured, top, (now, span)))
     missing = loans.shortage.missing if loans.shortage else Gpus(0)
     ebb = _ebb(policy, memory, (seen, signals), (measured, level.level, tiers, (missing, now)))
@@ -101,7 +102,7 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
     policy, seen, level, top = parts.ebb.policy, parts.ebb.seen, parts.level, parts.top
     pods = replicas(policy, memory, seen.loans, seen.workload)
     ways = returns(parts.ebb, parts.spare)
-    updates = rollouts(policy, level.level, seen, now)
+    updates = rollouts(policy, level, seen, now)
     words = active_overrides(policy, now)
     measures = Measures(features=parts.features, rollouts=updates, tiers=parts.tiers, overrides=words)
     remembered = pods.remembered(_left(parts, memory, ways, now))
@@ -121,11 +122,12 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         intents=ways.intents,
         replicas=pods.change,
         rules=parts.loans.rules,
-        why=LEARNING if parts.learning else one_line(policy, (level.level, top), measures, seen),
+        why=LEARNING if parts.learning else one_line(policy, (level, top), measures, seen),
         next_change=next_change(
             policy, level, parts.tiers, (parts.loans.rules, (parts.spare, kept_by(parts.ebb)), seen.plan), now
         ),
         memory=replace(remembered, decided_at=None) if parts.learning else remembered,
+        level_lifts=level.lifts_when,
         shortage=parts.loans.shortage,
         want=parts.loans.want,
         waits_for=parts.loans.waits_for,
@@ -154,13 +156,15 @@ def _left(parts: Parts, memory: Memory, ways: Returns, now: Instant) -> Memory:
     )
 
 
-def _remembered(memory: Memory, measured: Measured, level: LevelState, now: Instant) -> Memory:
+def _remembered(memory: Memory, measured: Measured, level: LevelNow, now: Instant) -> Memory:
+    law = level.law
     return replace(
         memory,
-        level=level.level,
-        level_since=level.since,
-        risen=level.risen,
-        calm_since=level.calm_since,
+        level=law.level,
+        level_since=law.since,
+        in_force=None if (level.level, level.since) == (law.level, law.since) else (level.level, level.since),
+        risen=law.risen,
+        calm_since=law.calm_since,
         decided_at=now,
         agents_at=now if measured.answers else memory.agents_at,
         units_per_gpu=measured.pace.rate,
@@ -181,28 +185,28 @@ def _pressure(signal: SignalPressure | None) -> Pressure | None:
     return signal.pressure if signal is not None else None
 
 
-def _level(policy: Policy, memory: Memory, pressing: Pressing, now: Instant) -> LevelState:
-    state = LevelState(
-        level=memory.level,
-        since=memory.level_since if memory.level_since > 0 else now,
-        risen=memory.risen,
-        calm_since=memory.calm_since,
-    )
-    after = next_level(state, pressing, policy.dwell, now)
-    forced = [override.level for override in active_overrides(policy, now) if override.level is not None]
-    if not forced:
-        return after
-    since = after.since if after.level == max(forced) == memory.level else now
-    return LevelState(level=max(forced), since=since, risen=after.risen, calm_since=None)
+def _level(policy: Policy, memory: Memory, pressing: Pressing, now: Instant) -> LevelNow:
+    """The level in force. The law's goes on below a person's, so that it holds at once when that ends."""
+    law_since = memory.level_since if memory.level_since > 0 else now
+    law = LevelState(level=memory.level, since=law_since, risen=memory.risen, calm_since=memory.calm_since)
+    if policy.mode is Mode.PAUSED:
+        law = replace(law, risen=law.level, calm_since=None)
+    else:
+        law = next_level(law, pressing, policy.dwell, now)
+    forcing = [override for override in active_overrides(policy, now) if override.level is not None]
+    forced = max(forcing, key=lambda override: override.level or Level.NORMAL, default=None)
+    found = level_now(policy, law, pressing, forced)
+    was, since = memory.in_force or (memory.level, law_since)
+    return replace(found, since=since if found.level is was else now)
 
 
 def _trim(policy: Policy, memory: Memory, found: tuple[Measured, Limited], span: Seconds) -> float:
     measured, limited = found
     wait = predicted_wait(measured.backlog, measured.capacity)
-    if wait is None or not measured.answers:
+    if wait is None or not measured.answers or policy.mode is Mode.PAUSED:
         return memory.trim
     count = law.steps(span, policy.wait_target)
-    if all(held.rate is None for held in limited.held.values()):
+    if not limited.is_lawful:
         return law.forgotten(memory.trim, count)
     return law.trimmed(memory.trim, (wait, policy.wait_target), (limited.keeps_out, measured.load.busy), count)
 
@@ -213,8 +217,7 @@ def _budget(measured: Measured, trim: float, policy: Policy) -> UnitsPerSecond |
     return law.budget(measured.capacity, trim, measured.backlog, policy.wait_target)
 
 
-def _law(measured: Measured, spendable: UnitsPerSecond | None, when: tuple[Seconds, Instant], level: Level) -> Law:
-    span, now = when
+def _law(measured: Measured, spendable: UnitsPerSecond | None, span: Seconds, now: Instant) -> Law:
     return Law(
         budget=spendable,
         capacity=measured.capacity,
@@ -223,7 +226,6 @@ def _law(measured: Measured, spendable: UnitsPerSecond | None, when: tuple[Secon
         demand=measured.demand,
         span=span,
         now=now,
-        pressed=level is not Level.NORMAL,
     )
 
 

@@ -52,6 +52,7 @@ class TierLimit:
     since: Instant | None
     cause: str  # "" where nothing limits the tier
     lifts_when: str
+    until: Instant | None = None  # it ends then, if not before; None: nobody knows when
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,7 @@ class FeatureShare:
     since: Instant | None  # when fewer than usual began to have it; None while all who should have it do
     cause: str  # "" where nothing slows it
     lifts_when: str
+    until: Instant | None = None  # as of a tier's limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,7 @@ class Borrow:
     work_lost: GpuHours = NO_WORK  # unsaved work that its evictions would cost, beyond what is broken off already
     victims: tuple[str, ...] = ()  # the work that they would break off: a gang's name, or `Pod namespace/name`
     gang_elsewhere: tuple[str, ...] = ()  # `namespace/name on node`: pods of that work that stop with it
+    cause: str = ""  # what the service lacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +143,7 @@ class Decision:
     why: str  # one line
     next_change: str  # what is earliest to change, or what would unblock it
     memory: Memory
+    level_lifts: str = ""  # what must come about for a milder level; "" where there is none
     heat: Mapping[PodUid, Share] = field(default_factory=dict)  # what it leaves of each pod's GPUs; 1 is cool
     waits_for: frozenset[PoolName] = frozenset()  # lenders that are borrowed from, or would be, had they room
     shortage: Shortage | None = None  # what `borrow` was planned from; None: nothing is ever borrowed

@@ -99,6 +99,7 @@ class Claim:
     change: Change
     drain: Drain | None = None  # None: its pool lends idle nodes only
     lent_at: Instant | None = None  # when it opened for the borrower
+    cause: str = ""  # why it was borrowed
     why: str = ""  # why it was recalled; empty until then
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from meltguard.core.decision import Borrow
+from meltguard.core.decision import Borrow, Shortage
 from meltguard.core.fleet import Claim
 from meltguard.core.harm import HOUR, Loss
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName
 from meltguard.core.victims import Choice, Place, Refusal
+from meltguard.core.wording import per_minute, when
 
 SHOWN = 3
 """Names beyond so many are counted."""
@@ -82,14 +83,26 @@ def recalled_words(node: NodeName, claim: Claim) -> str:
     return f"{node} goes home to {claim.home}: {claim.why}"
 
 
-def claimed_words(node: NodeName, claim: Claim) -> str:
-    """A node has been chosen, and its move begins."""
-    return f"{node} is claimed from {claim.home} for {claim.policy}"
+def shortage_in_words(short: Shortage) -> str:
+    """What the service lacks: `4 GPUs are missing for a demand of 540/m`."""
+    are = "GPU is" if short.missing == 1 else "GPUs are"
+    reason = f": {short.seen.plan.why}" if short.planned else f" for a demand of {per_minute(short.demand)}"
+    return f"{short.missing} {are} missing{reason}"
 
 
-def over_words(node: NodeName, home: PoolName) -> str:
-    """A loan is over, whether the node went home or is gone."""
-    return f"the loan of {node} by {home} is over"
+def borrowed_words(node: NodeName, claim: Claim) -> str:
+    """A node has been chosen, and its move begins: why, whose work it breaks off, and when it ends."""
+    said = [f"{node} is borrowed from {claim.home} for {claim.policy}" + (f": {claim.cause}" if claim.cause else "")]
+    if claim.drain is not None and claim.drain.victims:
+        lost = f"{claim.drain.work_lost:.1f} GPU-hours of unsaved work"
+        said.append(f"it breaks off {_listed(claim.drain.victims)}, {lost}")
+    said.append(f"it goes home once the service stays calm without it, at {when(claim.due)} at the latest")
+    return "; ".join(said)
+
+
+def gone_words(node: NodeName, home: PoolName) -> str:
+    """A loan is over, and the node did not go home."""
+    return f"the loan of {node} by {home} is over: the node is gone"
 
 
 def home_words(node: NodeName, home: PoolName) -> str:

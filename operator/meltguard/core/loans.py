@@ -21,7 +21,7 @@ from meltguard.core.loan_rules import (
     shortage_lasts,
     unsuitable,
 )
-from meltguard.core.loan_words import refusals_in_words, still_missing, taken_in_words
+from meltguard.core.loan_words import refusals_in_words, shortage_in_words, still_missing, taken_in_words
 from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Mode
 from meltguard.core.pools import PoolView
@@ -99,7 +99,8 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
         text = f"pool {names}: {refusals_in_words(refused)}"
         found = Outcome(rule=A_NODE, holds=False, text=text, reason=first, until=_rested(short, lenders), way=A_NODE)
         return (), choice.left, found
-    plan, words = _told(choice, short.capacity.pool)
+    bare, words = _told(choice, short.capacity.pool)
+    plan = tuple(replace(borrow, cause=shortage_in_words(short)) for borrow in bare)
     text = "; ".join(words) + still_missing(choice.left, refused)
     return plan, choice.left, Outcome(rule=A_NODE, holds=True, text=text)
 

@@ -48,6 +48,11 @@ class Motion:
         return self.rising or self._rested(self.idle / (MUCH_IDLE * self.budget) if self.budget > 0 else 0.0)
 
     @property
+    def rests_for(self) -> Seconds:
+        """How much longer a limit that turned stays, at the most."""
+        return Seconds(0.0 if self.turned_ago is None else max(0.0, rest(self.target) - self.turned_ago))
+
+    @property
     def may_fall(self) -> bool:
         """A limit that turned up does not turn down again for a while; the longer GPUs are waited for, the sooner."""
         if not self.rising or self.gpu_wait is None:
@@ -67,8 +72,8 @@ def moved(
     A limit begins, or falls, only while requests of at least its tier's priority wait: so an old reading can never cut
     the paid tiers first, for in a pod their requests go first and wait little.
     """
-    if need.suspended:
-        return UnitsPerSecond(0.0)
+    if need.fixed is not None:
+        return need.fixed.rate
     if before is None:
         return wanted if _begins(motion) else None
     if wanted is None and motion.may_rise:

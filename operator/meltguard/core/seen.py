@@ -219,6 +219,7 @@ class Held:
     cause: str = ""
     rising: bool = True  # the way it last moved; lifted is up, begun is down
     turned: Instant | None = None  # it moved the other way before then; None: it never moved
+    by_law: bool = True  # False: a suspension or a person's word, which says nothing of what the law would give
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,8 +234,9 @@ class Slowed:
 class Memory:
     """What one decision leaves for the next; lives in status. The default is a cautious start."""
 
-    level: Level = Level.NORMAL
+    level: Level = Level.NORMAL  # the law's, whatever a person sets above it
     level_since: Instant = Instant(0.0)
+    in_force: tuple[Level, Instant] | None = None  # the level that holds, since when; None: the law's as above
     risen: Level = Level.NORMAL  # what the last sample alone would have asked for
     calm_since: Instant | None = None  # pressure low enough to step down since then
     decided_at: Instant | None = None

@@ -12,10 +12,12 @@ from meltguard.controller.enforcer import RENEW_AFTER, Enforcer
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.grant import Grant, GrantKind
+from meltguard.core.granting import LEASE_TTL, baseline_for, lapsed_rates
 from meltguard.core.load import AgentCounters
 from meltguard.core.policy import Mode, TierState
 from meltguard.core.seen import Memory
-from meltguard.core.units import Epoch, Instant, NodeName, PodUid, UnitsPerSecond
+from meltguard.core.units import Epoch, Instant, NodeName, PodUid, Seconds, UnitsPerSecond
+from meltguard.errors import Unavailable
 from meltguard.ports import Target
 from support.core_values import FREE, PLUS, a_policy, a_snapshot
 from support.fakes import FakeClock, FakeSink
@@ -112,6 +114,90 @@ async def test_shadow_only_observes_and_a_deleted_policy_releases() -> None:
     assert sink.pushed[-1][1].kind is GrantKind.OBSERVE
     assert await enforcer.release(a_policy()) == ()
     assert sink.pushed[-1][1].kind is GrantKind.RELEASED
+    await enforcer.book.close()
+
+
+@dataclass
+class Leased(FakeSink):
+    """Agents that hear every push, whether their answer arrives or not, and go by their baseline without a lease."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    deaf: set[PodUid] = field(default_factory=set)  # these hear nothing
+    heard: dict[PodUid, tuple[float, float]] = field(default_factory=dict)  # the free tier's rate, and until when
+
+    async def push(self, target: Target, grant: Grant) -> AgentCounters:
+        """Obey; then answer, perhaps in vain."""
+        if target.pod in self.deaf:
+            raise Unavailable("no answer")
+        rate = next((tier.rate for tier in grant.tiers if tier.name == FREE), None)
+        self.heard[target.pod] = (float("inf") if rate is None else rate, self.clock.elapsed() + LEASE_TTL)
+        return await super().push(target, grant)
+
+    def uses(self, pod: PodUid) -> float:
+        """What it admits of the free tier at this moment."""
+        rate, until = self.heard.get(pod, (float("inf"), float("inf")))
+        lapsed = self.clock.elapsed() - until
+        if lapsed < 0:
+            return rate
+        return lapsed_rates(BASELINE, Seconds(lapsed)).get(FREE, float("inf"))
+
+
+MOST = replace(a_policy(), tiers=tuple(replace(tier, max_rate=UnitsPerSecond(40.0)) for tier in a_policy().tiers))
+BASELINE = baseline_for(MOST, UnitsPerSecond(10.0), 4, Instant(1000.0))
+PODS = [PodUid(f"pod-{number}") for number in range(4)]
+some_pods = st.sets(st.sampled_from(PODS), max_size=2)
+pauses = st.sampled_from([2.0, 6.0, 50.0, 125.0, 300.0, 800.0])
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    first=st.floats(0.1, 30.0),
+    story=st.lists(st.tuples(st.floats(0.1, 30.0), some_pods, some_pods, pauses), min_size=1, max_size=8),
+)
+def test_what_pods_may_use_fits_the_limit_however_long_some_are_silent(
+    first: float, story: list[tuple[float, set[PodUid], set[PodUid], float]]
+) -> None:
+    """A laggard counts at its old share, or at what it may have heard, until its lease ends; then at its baseline's."""
+
+    async def play() -> None:
+        clock = FakeClock()
+        sink = Leased(clock=clock)
+        enforcer = await following(sink, clock, 4)
+        await enforcer.enforce(MOST, a_decision(first), BASELINE)
+        last = first
+        for rate, deaf, mute, pause in story:
+            clock.advance(pause)
+            sink.deaf, sink.silent = deaf, mute
+            before = sum(map(sink.uses, PODS))
+            await enforcer.enforce(MOST, a_decision(rate), BASELINE)
+            assert sum(map(sink.uses, PODS)) <= max(before, last / 0.95, rate / 0.95) + 1e-6
+            for _ in range(4):  # each pass may find out that one more does not answer
+                clock.advance(2.0)
+                await enforcer.enforce(MOST, a_decision(rate), BASELINE)
+            quiet = sum(sink.uses(pod) for pod in PODS if not enforcer.sent[pod].acknowledged)
+            assert sum(map(sink.uses, PODS)) <= max(quiet, rate / 0.95) + 1e-6
+            last = rate
+        await enforcer.book.close()
+
+    asyncio.run(play())
+
+
+async def test_a_laggards_safe_rate_counts_once_its_lease_has_ended() -> None:
+    clock = FakeClock()
+    sink = Leased(clock=clock)
+    enforcer = await following(sink, clock, 4)
+    await enforcer.enforce(MOST, a_decision(2.0), BASELINE)
+    sink.deaf.add(PODS[0])
+    for _ in range(24):  # two minutes and more
+        clock.advance(6.0)
+        await enforcer.enforce(MOST, a_decision(2.0), BASELINE)
+    assert sink.uses(PODS[0]) == pytest.approx(1.0)  # 0.8 x 10, half of it the tier's, of four pods
+    assert sum(map(sink.uses, PODS)) == pytest.approx(2.0)
+    for _ in range(160):  # the ramp is over
+        clock.advance(6.0)
+        await enforcer.enforce(MOST, a_decision(2.0), BASELINE)
+    assert sink.uses(PODS[0]) == pytest.approx(10.0)
+    assert [sink.uses(pod) for pod in PODS[1:]] == [0.0, 0.0, 0.0]
     await enforcer.book.close()
 
 

@@ -74,6 +74,7 @@ def test_relief_is_explained_against_harm() -> None:
         to=PoolName("inference"),
         work_lost=pytest.approx(2.4),
         victims=("Job lab/train",),
+        cause="12 GPUs are missing for a demand of 540/m",
     )
     assert answer(rules, "a node fits").text == (
         "gpu-4 of pool research relieves 8 of 12 missing GPUs (67%) for 2.4 GPU-hours of work: "

@@ -12,7 +12,7 @@ from meltguard.core.seen import PodRevision, RolloutMark, RolloutView, Snapshot,
 from meltguard.core.trial import Tally
 from meltguard.core.units import Instant, PodUid, Share
 from meltguard.core.update_trial import START_LIMIT
-from support.core_values import FREE, a_policy, a_snapshot
+from support.core_values import FREE, a_policy, a_snapshot, at_level
 
 NOW = Instant(10_000.0)
 POLICY = replace(a_policy(), hold_at=Level.OVERLOADED, cheaper_by=Share(0.05))
@@ -50,7 +50,7 @@ def at(stage: TrialStage | None, level: Level = Level.CRITICAL, policy: Any = PO
     ours = {"paused": not on_the_way, "pending": stage is None, "our_strategy": stage is not None}
     view = replace(HELD, mark=mark, **{**ours, **changes})
     snapshot: Snapshot = replace(a_snapshot({FREE: 4.0}), rollout=view, **seen)
-    found = rollouts(policy, level, snapshot, NOW)
+    found = rollouts(policy, at_level(level, policy), snapshot, NOW)
     assert found is not None
     return found
 
