@@ -107,14 +107,19 @@ class Agent:
     sequence: int = 0
     stamp: Stamp = NO_STAMP
 
-    def advance(self, now: float, asked: float) -> None:
-        """Count on to `now` at the rate asked of this pod since the last time."""
+    def advance(self, now: float, asked: float, made_up: float = 0.0) -> None:
+        """Count on to `now` at the rate asked of this pod since the last time, and so much more that nobody asked."""
         span = now - self.at
         done, busy = self.times.make(asked * span, GPUS * span, self.rate)
-        self.offered += asked * span
+        self.offered += (asked + made_up) * span
         self.done += done
         self.busy += busy
         self.at = now
+
+    def restart(self) -> None:
+        """A new process: it counts from zero."""
+        self.instance, self.born, self.sequence = uuid.uuid4().hex, self.at, 0
+        self.offered = self.done = self.busy = 0.0
 
     def report(self, waiting: float) -> AgentReport:
         """As the real agent answers, with so many image units waiting."""
@@ -149,6 +154,8 @@ class Agents:
         self.asked = 0.0
         self.waiting = 0.0  # image units in each pod's queue
         self.silent = False  # agents neither answer nor take anything
+        self.frozen = False  # they answer, and their counters stand still
+        self.liars, self.made_up = 0, 0.0  # so many of them tell of so many image units a second that nobody asked
         self.speeds: dict[str, float] = {}  # by the image that a pod runs: how many times as fast as usual
         self.told: list[Told] = []  # every document that was taken
         self.strays = 0.0  # how far the time of one image unit strays: the deviation of its logarithm
@@ -185,6 +192,22 @@ class Agents:
         told = [rate for rate in rates if rate is not None]
         return sum(told) if len(told) == len(self._agents) else None
 
+    def lie(self, liars: int, made_up: float) -> None:
+        """From now on so many agents tell of so many image units a second more."""
+        self._advance()
+        self.liars, self.made_up = liars, made_up
+
+    def freeze(self, frozen: bool) -> None:  # noqa: FBT001 - a state
+        """From now on counters stand still while the agents' clocks go on, or count again."""
+        self._advance()
+        self.frozen = frozen
+
+    def restart(self) -> None:
+        """Every agent starts anew."""
+        self._advance()
+        for agent in self._agents.values():
+            agent.restart()
+
     async def follow(self, pods: list[dict[str, Any]]) -> None:
         """One agent on each serving pod that has an address and has loaded its model, and on no other."""
         self._advance()
@@ -217,8 +240,11 @@ class Agents:
 
     def _advance(self) -> None:
         now = time.monotonic()
-        for agent in self._agents.values():
-            agent.advance(now, self.asked / len(self._agents))
+        for number, agent in enumerate(self._agents.values()):
+            if self.frozen:
+                agent.at = now
+            else:
+                agent.advance(now, self.asked / len(self._agents), self.made_up if number < self.liars else 0.0)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         ip = request.transport.get_extra_info("sockname")[0] if request.transport else ""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,10 +29,12 @@ class Source:
     """A Prometheus that can fall ill in every way."""
 
     mood: str = "well"
+    used: float = 0.9  # of the second spelling, a ratio
+    nodes: Sequence[str] = ("inference-1", "inference-2")
     xids: dict[str, int] = field(default_factory=dict)  # by node: the last Xid error that its exporter tells
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Any query, about the two inference nodes."""
+        """Any query, about every node."""
         if self.mood == "unreachable":
             assert request.transport is not None
             request.transport.abort()
@@ -42,11 +44,9 @@ class Source:
         if "XID" in str((await request.post()).get("query", "")):
             told = [heat(xid, 1.0, Hostname=name, UUID=name) for name, xid in self.xids.items()]
             return web.json_response(vector(*(pair for pairs in told for pair in pairs)))
-        value = "NaN" if self.mood == "NaN" else 0.9  # of the second spelling, a ratio
+        value = "NaN" if self.mood == "NaN" else self.used
         age = 600.0 if self.mood == "stale" else 1.0
-        series = [
-            pair for name in ("inference-1", "inference-2") for pair in heat(value, age, Hostname=name, UUID=name)
-        ]
+        series = [pair for name in self.nodes for pair in heat(value, age, Hostname=name, UUID=name)]
         return web.json_response(vector(*series))
 
 
@@ -107,11 +107,16 @@ class Overload:
         now: str | None = (await self.status()).get("decision", {}).get("at")
         return now != at
 
+    def ebb(self) -> None:
+        """Users ask for little, and the GPUs' exporter sees it."""
+        self.ground.agents.ask(CALM)
+        self.ground.agents.waiting = 0.0
+        self.source.used = 0.25
+
     async def end(self) -> None:
         """Calm, and everything home."""
         self.source.mood = "well"
-        self.ground.agents.ask(CALM)
-        self.ground.agents.waiting = 0.0
+        self.ebb()
         await self.ground.admin.delete(path_of(world.a_policy(SHAPE)))
         await until(self._at_rest, 60.0)
 
@@ -134,7 +139,9 @@ async def an_overload(plane: Plane, directory: Path) -> AsyncIterator[Overload]:
     async with serving(source.answer) as url, ground(plane, Operators(directory=directory)) as found:
         config = directory / "config.yaml"
         config.write_text(config.read_text().replace(plane.prometheus_url, url))
-        for name in world.research_names(uuid.uuid4().hex[:6], 3):
+        lab = world.research_names(uuid.uuid4().hex[:6], 3)
+        source.nodes = (*source.nodes, *lab)
+        for name in lab:
             await found.admin.apply(world.a_node(name, "research"))
             await found.admin.create(world.a_job(name))
         for pool in world.pools(SHAPE):

@@ -8,7 +8,18 @@ from meltguard.api.wire import MessageModel
 from meltguard.core.loading import Loading
 from meltguard.core.policy import Level
 from meltguard.core.seen import SOME_EVIDENCE, Held, Memory, Recalled, Slowed
-from meltguard.core.units import Instant, NodeName, Percent, PoolName, Seconds, Share, TierName, Units, UnitsPerSecond
+from meltguard.core.units import (
+    Instant,
+    NodeName,
+    Percent,
+    PoolName,
+    Pressure,
+    Seconds,
+    Share,
+    TierName,
+    Units,
+    UnitsPerSecond,
+)
 
 MAX_MEMORY_BYTES = 2048
 
@@ -43,6 +54,8 @@ class MemoryText(MessageModel):
     heat: float = Field(default=1.0, ge=0.0, le=1.0)
     demand: dict[str, float] = Field(default_factory=dict)
     usual: float | None = Field(default=None, ge=0)
+    usual_pressure: dict[str, float] = Field(default_factory=dict)
+    surge_at: float | None = None
     limits: dict[str, HeldText] = Field(default_factory=dict)
     short_since: float | None = None
     spare_since: float | None = None
@@ -92,6 +105,8 @@ def read_memory(text: str | None) -> Memory:
         heat=Share(read.heat),
         demand={TierName(name): UnitsPerSecond(rate) for name, rate in read.demand.items()},
         usual=None if read.usual is None else UnitsPerSecond(read.usual),
+        usual_pressure={name: Pressure(of) for name, of in read.usual_pressure.items()},
+        surge_at=_instant(read.surge_at),
         limits={TierName(name): _held(held) for name, held in read.limits.items()},
         short_since=_instant(read.short_since),
         spare_since=_instant(read.spare_since),
@@ -126,6 +141,8 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         heat=round(memory.heat, 4),
         demand={name: round(rate, 4) for name, rate in memory.demand.items()},
         usual=None if memory.usual is None else round(memory.usual, 4),
+        usual_pressure={name: round(of, 3) for name, of in memory.usual_pressure.items()},
+        surge_at=_rounded_or_none(memory.surge_at),
         limits={name: _held_text(held, most_cause) for name, held in memory.limits.items()},
         short_since=_rounded_or_none(memory.short_since),
         spare_since=_rounded_or_none(memory.spare_since),

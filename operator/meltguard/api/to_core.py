@@ -293,9 +293,5 @@ def _lending(spec: LendingSpec) -> Lending:
 
 
 def _window(spec: RecurringSpec, action: WindowAction) -> Window:
-    return Window(
-        action=action,
-        schedule=spec.schedule,
-        duration=read.parse_duration(spec.duration),
-        time_zone=spec.time_zone,
-    )
+    lasts = read.parse_duration(spec.duration)
+    return Window(action=action, schedule=spec.schedule, duration=lasts, time_zone=spec.time_zone)

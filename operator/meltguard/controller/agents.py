@@ -3,9 +3,10 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from meltguard.core.load import AgentCounters, PodLoad, load_between
+from meltguard.core.past import Past, past_after, with_past
 from meltguard.core.units import NodeName, PodUid, Seconds
 from meltguard.errors import InvalidInput, Unavailable
 from meltguard.ports import Clock, LimitSink, Target
@@ -42,6 +43,7 @@ class Followed:
     target: Target
     node: NodeName
     readings: deque[Reading] = field(default_factory=lambda: deque(maxlen=16))
+    past: Past | None = None
     trouble: str = "has not answered yet"
     trouble_since: Seconds = Seconds(0.0)
 
@@ -57,7 +59,15 @@ class Followed:
             return None
         before = self._reading_before(last)
         age = Seconds(now - last.at)
-        return load_between(self.node, before.counters, last.counters, age) if before else None
+        load = load_between(self.node, before.counters, last.counters, age) if before else None
+        if load is None or self.past is None:
+            return None
+        return replace(with_past(load, self.past), name=self.target.name)
+
+    def take(self, counters: AgentCounters, at: Seconds) -> None:
+        """One answer more."""
+        self.readings.append(Reading(counters=counters, at=at))
+        self.past = past_after(self.past, counters)
 
     def _reading_before(self, last: Reading) -> Reading | None:
         older = [
@@ -123,7 +133,7 @@ class AgentBook:
         """Take an answer, also one that came with a push."""
         followed = self._followed.get(pod)
         if followed is not None:
-            followed.readings.append(Reading(counters=counters, at=self._clock.elapsed()))
+            followed.take(counters, self._clock.elapsed())
             followed.trouble = ""
 
     def failed(self, pod: PodUid, cause: str) -> None:

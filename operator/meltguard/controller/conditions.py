@@ -11,6 +11,7 @@ from meltguard.controller.enforcer import Enforcement
 from meltguard.core.decision import Decision, Outcome
 from meltguard.core.explain import signal_text
 from meltguard.core.fleet import MoveStep
+from meltguard.core.loan_rules import MOST_NAMED
 from meltguard.core.policy import Mode, Policy, TierState
 from meltguard.core.replicas import scale_conflict
 from meltguard.core.seen import Snapshot
@@ -75,6 +76,11 @@ def _ready(this: Pass, parts: Sequence[Condition]) -> Condition:
 
 def _metrics(this: Pass) -> Condition:
     unknown = [signal for signal in this.decision.signals if signal.pressure is None and signal.name != "demand"]
+    doubts = this.decision.doubts
+    if not unknown and doubts:
+        more = f"; {len(doubts) - MOST_NAMED} more" if len(doubts) > MOST_NAMED else ""
+        text = f"{'; '.join(doubts[:MOST_NAMED])}{more}; counted as not answering. Look at these pods' agents"
+        return _yes_no(this, "MetricsAvailable", ("AgentDoubted", text), holds=False)
     if not unknown:
         said = ", ".join(signal_text(signal) for signal in this.decision.signals)
         return _yes_no(this, "MetricsAvailable", ("Fresh", said), holds=True)

@@ -24,7 +24,8 @@ def marks_of(decision: Decision, seen: Snapshot, enforcement: Enforcement) -> tu
     trial = held.trial if held is not None else None
     updates = None if held is None else (held.state, (trial.stage, trial.pods) if trial is not None else None)
     words = tuple(one.sets for one in decision.overrides)
-    return (decision.level, loans, limits, acknowledged, unknown, blocked, slowed, updates, words)
+    doubted = len(decision.doubts)
+    return (decision.level, loans, limits, acknowledged, unknown, blocked, slowed, updates, words, doubted)
 
 
 def _coarse(rate: float | None) -> int | None:

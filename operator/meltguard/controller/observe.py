@@ -1,8 +1,10 @@
 """Gathers what one pass over a service must know."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Final
 
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
@@ -235,7 +237,17 @@ def _of_samples(signal: Signal, samples: Sequence[MetricSample]) -> Reading:
     values = [sample.value for sample in samples]
     value = sum(values) / len(values) if signal.kind is SignalKind.GPU_UTILIZATION else max(values)
     oldest = max(sample.age for sample in samples)
-    return Reading(signal=signal.name, value=value, age=oldest, by_node=_hottest(samples))
+    by_node = _means(samples) if signal.kind is SignalKind.GPU_UTILIZATION else _hottest(samples)
+    return Reading(signal=signal.name, value=value, age=oldest, by_node=by_node)
+
+
+def _means(samples: Sequence[MetricSample]) -> dict[NodeName, float]:
+    """Each node's mean value."""
+    values: defaultdict[NodeName, list[float]] = defaultdict(list)
+    for sample in samples:
+        if sample.node is not None:
+            values[sample.node].append(sample.value)
+    return {node: fmean(found) for node, found in values.items()}
 
 
 def _hottest(samples: Sequence[MetricSample]) -> dict[NodeName, float]:

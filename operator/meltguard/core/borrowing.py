@@ -3,13 +3,14 @@
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from meltguard.core.belief import agreed_share
 from meltguard.core.buying import choose_capacity
 from meltguard.core.decision import Borrow, Outcome, Shortage, SignalPressure
 from meltguard.core.loading import late_nodes
 from meltguard.core.loans import arriving, missing_gpus, waits_for
 from meltguard.core.measure import Measured
 from meltguard.core.models import Rates, worth_of
-from meltguard.core.plausible import usual_after
+from meltguard.core.plausible import Usual, usual_after
 from meltguard.core.policy import Policy
 from meltguard.core.pressure import highest
 from meltguard.core.providers import Want
@@ -24,7 +25,7 @@ class LoanChoice:
     taken: tuple[Borrow, ...]
     rules: tuple[Outcome, ...]
     short_since: Instant | None
-    usual: UnitsPerSecond | None = None  # demand
+    usual: Usual
     shortage: Shortage | None = None
     want: Want | None = None
     waits_for: frozenset[PoolName] = frozenset()
@@ -50,7 +51,7 @@ def borrow(policy: Policy, memory: Memory, seen: Snapshot, pressed: Pressed) -> 
     """The shortage now, and what is taken for it."""
     measured, now = pressed.measured, pressed.now
     if policy.capacity is None:
-        return LoanChoice(taken=(), rules=(), short_since=None)
+        return LoanChoice(taken=(), rules=(), short_since=None, usual=Usual.remembered(memory))
     top = highest(pressed.signals)
     missing = _missing(memory, seen, pressed)
     short = Shortage(
@@ -60,7 +61,7 @@ def borrow(policy: Policy, memory: Memory, seen: Snapshot, pressed: Pressed) -> 
         memory=memory,
         signals=pressed.signals,
         pressure=top.pressure if top else None,
-        demand=_demand(measured),
+        demand=_demand(seen, measured),
         busy=measured.load.busy,
         missing=missing,
         now=now,
@@ -71,7 +72,7 @@ def borrow(policy: Policy, memory: Memory, seen: Snapshot, pressed: Pressed) -> 
         taken=choice.taken,
         rules=choice.rules,
         short_since=(memory.short_since if memory.short_since is not None else now) if missing else None,
-        usual=usual_after(short, pressed.span) if measured.answers else memory.usual,
+        usual=usual_after(short, pressed.span) if measured.answers else Usual.remembered(memory),
         shortage=choice.shortage,
         want=choice.want,
         waits_for=waits_for(choice.shortage, choice.taken),
@@ -87,12 +88,14 @@ def _missing(memory: Memory, seen: Snapshot, pressed: Pressed) -> Gpus:
     late = late_nodes(seen.loans, memory.loading, serving, pressed.now)
     usual = _usual(measured)
     coming = sum(worth_of(node, seen.gpu_kinds, usual) for node in arriving(seen, serving | late | pressed.leaving))
-    have = power.gpus + power.unready / power.per_gpu + coming + seen.on_order
-    return missing_gpus(_demand(measured), power.per_gpu, have)
+    doubted = sum(load.gpus for load in seen.loads if load.doubt and load.node not in pressed.leaving)
+    have = power.gpus + doubted + power.unready / power.per_gpu + coming + seen.on_order
+    return missing_gpus(_demand(seen, measured), power.per_gpu, have)
 
 
-def _demand(measured: Measured) -> UnitsPerSecond:
-    return UnitsPerSecond(sum(measured.demand.values()))
+def _demand(seen: Snapshot, measured: Measured) -> UnitsPerSecond:
+    """As far as more than one agent tells of it."""
+    return UnitsPerSecond(sum(measured.demand.values()) * agreed_share(seen.believed))
 
 
 def _usual(measured: Measured) -> tuple[Rates, UnitsPerSecond] | None:

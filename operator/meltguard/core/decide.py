@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 
 from meltguard.core import limits as law
 from meltguard.core.adoption import adopted, is_learning
+from meltguard.core.belief import doubts_in_words, weighed
 from meltguard.core.borrowing import LoanChoice, Pressed, borrow
+from meltguard.core.calm import kept_by, spare_since
 from meltguard.core.decision import Decision, FeatureShare, SignalPressure, TierLimit
 from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
@@ -17,7 +19,7 @@ from meltguard.core.policy import Level, Mode, Policy, TierState
 from meltguard.core.pressure import DEMAND_SIGNAL, assess, highest, predicted_wait
 from meltguard.core.replicas import OnLoan, replicas
 from meltguard.core.rest import noted
-from meltguard.core.returns import Ebb, Returns, breach_since, going_home, returns, spare_since
+from meltguard.core.returns import Ebb, Returns, breach_since, going_home, returns
 from meltguard.core.rollout import rollouts
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.tiers import Law, Limited, limit_tiers
@@ -65,6 +67,7 @@ def _parts(policy: Policy, memory: Memory, seen: Snapshot, given: tuple[frozense
     leaving, now = given
     span = _span(memory, now)
     platform = assess(policy, seen.readings)
+    seen = weighed(policy, seen, platform, memory.units_per_gpu)
     measured = measure(policy, memory, seen, (platform, span, leaving))
     signals = all_signals(policy, platform, measured)
     acute = highest([signal for signal in signals if signal.name != DEMAND_SIGNAL])
@@ -75,7 +78,7 @@ def _parts(policy: Policy, memory: Memory, seen: Snapshot, given: tuple[frozense
     pressed = Pressed(signals=signals, measured=measured, leaving=leaving, now=now, span=span)
     loans = borrow(policy, memory, seen, pressed)
     features, slowed = feature_shares(policy, level, memory.slowed, now)
-    ebb = _ebb(policy, memory, seen, (measured, level.level, limited.limits, (loans.missing, now)))
+    ebb = _ebb(policy, memory, (seen, signals), (measured, level.level, limited.limits, (loans.missing, now)))
     return Parts(
         signals=signals,
         top=highest(signals),
@@ -120,7 +123,9 @@ def _concluded(parts: Parts, ways: Returns, *, learning: bool) -> Decision:
         replicas=pods.change,
         rules=parts.loans.rules,
         why=LEARNING if learning else one_line(policy, (level, top), measures, seen),
-        next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare, seen.plan), now),
+        next_change=next_change(
+            policy, level, parts.tiers, (parts.loans.rules, (parts.spare, kept_by(parts.ebb)), seen.plan), now
+        ),
         memory=replace(remembered, decided_at=None) if learning else remembered,
         level_lifts=level.lifts_when,
         shortage=parts.loans.shortage,
@@ -129,6 +134,7 @@ def _concluded(parts: Parts, ways: Returns, *, learning: bool) -> Decision:
         heat=parts.measured.heat_by_pod,
         leaving=parts.leaving,
         learning=learning,
+        doubts=doubts_in_words(seen),
     )
 
 
@@ -139,7 +145,9 @@ def _left(parts: Parts, memory: Memory, ways: Returns, now: Instant) -> Memory:
         _remembered(memory, parts.measured, parts.level, now),
         confirmed_at=now if are_used(confirming(parts.ebb.policy, parts.signals)) else memory.confirmed_at,
         short_since=parts.loans.short_since,
-        usual=parts.loans.usual,
+        usual=parts.loans.usual.demand,
+        usual_pressure=parts.loans.usual.pressure,
+        surge_at=parts.loans.usual.surge_at,
         spare_since=parts.spare,
         breach_since=parts.ebb.breach_since,
         recalled=noted(memory, ways.recalling, now),
@@ -228,13 +236,14 @@ def _law(measured: Measured, spendable: UnitsPerSecond | None, span: Seconds, no
 def _ebb(
     policy: Policy,
     memory: Memory,
-    seen: Snapshot,
+    sights: tuple[Snapshot, tuple[SignalPressure, ...]],
     context: tuple[Measured, Level, tuple[TierLimit, ...], tuple[Gpus, Instant]],
 ) -> Ebb:
-    measured, level, tiers, (missing, now) = context
+    (seen, signals), (measured, level, tiers, (missing, now)) = sights, context
     return Ebb(
         policy=policy,
         seen=seen,
+        signals=signals,
         memory=memory,
         level=level,
         limited=any(limit.state is not TierState.OPEN for limit in tiers),

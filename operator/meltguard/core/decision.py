@@ -159,6 +159,7 @@ class Decision:
     shortage: Shortage | None = None  # what `borrow` was planned from; None: nothing is ever borrowed
     want: Want | None = None  # what providers are asked for
     leaving: frozenset[NodeName] = frozenset()  # on their way home: no limit counts on them any more
+    doubts: tuple[str, ...] = ()  # the pods that are not believed, each with the reason
     learning: bool = False  # nothing of this may be issued yet: what the pods hold is not known
 
     @property

@@ -41,6 +41,9 @@ def one_line(policy: Policy, level: tuple[LevelNow, SignalPressure | None], meas
         parts.append(UPDATES[measures.rollouts.state])
     parts += [_tier_part(limit) for limit in tiers if limit.state is not TierState.OPEN]
     parts += [f"override {one.sets}" + (f" by {one.by}" if one.by else "") for one in measures.overrides]
+    doubted = sum(bool(load.doubt) for load in seen.loads)
+    if doubted:
+        parts.append(f"{doubted} of {len(seen.loads)} agents not believed")
     if seen.plan.least:
         parts.append(seen.plan.why)
     loans = _loan_part(seen)
@@ -92,11 +95,11 @@ def next_change(
     policy: Policy,
     level: LevelNow,
     tiers: tuple[TierLimit, ...],
-    capacity: tuple[tuple[Outcome, ...], Instant | None, Plan],
+    capacity: tuple[tuple[Outcome, ...], tuple[Instant | None, str], Plan],
     now: Instant,
 ) -> str:
     """What is earliest to change, or what would unblock it."""
-    rules, spare, plan = capacity
+    rules, (spare, kept), plan = capacity
     said = [_next_level(policy, level, now)]
     said += [f"the limit of {one.tier} lifts when {one.lifts_when}" for one in tiers if one.cause][:1]
     waits_for = next_move(rules).waits_for
@@ -107,6 +110,8 @@ def next_change(
     if spare is not None and policy.capacity is not None:
         left = max(0.0, policy.capacity.return_after - (now - spare))
         said.append(f"a node goes home in {left:.0f} s if it stays calm")
+    if kept:
+        said.append(f"the agents tell of calm, but no node goes home: {kept}")
     return "; ".join(filter(None, said)) or "nothing is due"
 
 

@@ -57,7 +57,7 @@ def heat_of(policy: Policy, platform: tuple[SignalPressure, ...], seen: Snapshot
     known = [(signal, readings[signal.name]) for signal in signals]
     if not known:
         same = {load.pod: before for load in seen.loads}
-        return Heat(share=before, by_pod=same, left=same, cool=seen.loads)
+        return Heat(share=before, by_pod=same, left=same, cool=seen.believed)
     slowed = clock_shares(seen)
     heats = {load.pod: _node_share(known, load.node) for load in seen.loads}
     shares = [(load, Share(min(heats[load.pod], slowed.get(load.node, 1.0)))) for load in seen.loads]
@@ -67,7 +67,7 @@ def heat_of(policy: Policy, platform: tuple[SignalPressure, ...], seen: Snapshot
         share=Share(share),
         by_pod=heats,
         left={load.pod: part for load, part in shares},
-        cool=tuple(load for load, part in shares if part == 1.0),
+        cool=tuple(load for load, part in shares if part == 1.0 and not load.doubt),
     )
 
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from meltguard.core.units import Gpus, NodeName, PodUid, Revision, Seconds, Share, TierName, Units, UnitsPerSecond
+
+NO_TIME: Final = Seconds(0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,16 @@ class TierLoad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What one agent counted over the last minute, as far back as it is known."""
+
+    span: Seconds
+    offered: Units
+    done: Units
+    busy: Seconds  # GPU-seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodLoad:
     """One pod over the last interval. Rates are None-free: a pod without two readings has none of this."""
 
@@ -63,6 +76,10 @@ class PodLoad:
     done: UnitsPerSecond
     in_flight: Units
     tiers: Mapping[TierName, TierLoad]
+    name: str = ""  # namespace/name, for people
+    still: Seconds = NO_TIME  # for so long none of its counters has grown
+    minute: Told | None = None  # None: only the last interval is known
+    doubt: str = ""  # why it is not believed; "" where it is
 
     @property
     def at_work(self) -> bool:
@@ -74,14 +91,24 @@ class PodLoad:
         """Units of all tiers in this pod's queue."""
         return Units(sum(tier.waiting for tier in self.tiers.values()))
 
+    @property
+    def told(self) -> Told:
+        """What it counted over the longest time that is known."""
+        if self.minute is not None:
+            return self.minute
+        offered = sum(tier.offered for tier in self.tiers.values()) * self.span
+        busy = Seconds(self.busy * self.gpus * self.span)
+        return Told(span=self.span, offered=Units(offered), done=Units(self.done * self.span), busy=busy)
+
 
 def load_between(node: NodeName, before: AgentCounters, after: AgentCounters, age: Seconds) -> PodLoad | None:
     """The rates between two readings of one agent; None where they cannot be compared.
 
-    A restarted agent (another instance) counts from zero: comparing across it would give negative or huge rates.
+    A restarted agent (another instance) counts from zero: comparing across it would give negative or huge rates. So
+    does one whose counters fell: what it counted meanwhile is unknown, not zero.
     """
     span = Seconds(after.uptime - before.uptime)
-    if after.instance != before.instance or after.pod != before.pod or span <= 0:
+    if after.instance != before.instance or after.pod != before.pod or span <= 0 or fell(before, after):
         return None
     gpus = max(after.gpus, 1)
     return PodLoad(
@@ -95,6 +122,14 @@ def load_between(node: NodeName, before: AgentCounters, after: AgentCounters, ag
         in_flight=after.in_flight,
         tiers={name: _tier_load(before.tiers.get(name), tier, span) for name, tier in after.tiers.items()},
     )
+
+
+def fell(before: AgentCounters, after: AgentCounters) -> bool:
+    """Whether a counter of the later reading stands below the earlier one's: it was set back."""
+    if after.busy < before.busy or after.done < before.done:
+        return True
+    both = ((tier, after.tiers.get(name)) for name, tier in before.tiers.items())
+    return any(now is None or now.offered < tier.offered or now.admitted < tier.admitted for tier, now in both)
 
 
 def _tier_load(before: TierCounters | None, after: TierCounters, span: Seconds) -> TierLoad:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from meltguard.core.belief import doubts_in_words
 from meltguard.core.decision import Borrow, Outcome, Shortage
 from meltguard.core.fleet import NodeView
 from meltguard.core.level import ENTER
@@ -14,7 +15,7 @@ from meltguard.core.policy import Level, Mode
 from meltguard.core.pools import PoolView
 from meltguard.core.rest import rest_of
 from meltguard.core.sharing import my_room
-from meltguard.core.units import Gpus, Instant, PoolName, Seconds, Share
+from meltguard.core.units import Gpus, Instant, Seconds, Share
 from meltguard.core.waiting import outranking
 
 COVERAGE: Final = Share(0.8)
@@ -22,6 +23,9 @@ COVERAGE: Final = Share(0.8)
 
 FLEET_FRESH: Final = Seconds(75.0)
 """A watch that has been silent for longer says nothing about nodes."""
+
+MOST_NAMED: Final = 3
+"""Of the pods that are not believed, in one sentence."""
 
 CONFIRMED_FOR: Final = Seconds(2.0)
 """A shortage must last this long (two samples) before a node moves."""
@@ -37,11 +41,12 @@ LenderRule = Callable[[Shortage, PoolView], Outcome]
 def agents_answer(short: Shortage) -> Outcome:
     """Demand is known only if the serving pods answer."""
     seen = short.seen
-    text = f"{len(seen.loads)} of {seen.ready_pods} ready pods answer"
+    text = f"{len(seen.believed)} of {seen.ready_pods} ready pods answer"
     if not seen.ready_pods and seen.unready_pods:
         text = f"no pod is Ready; {len(seen.unready)} of {seen.unready_pods} that run answer"
     holds = seen.coverage >= COVERAGE and seen.answers
-    return Outcome(rule="agents answer", holds=holds, text=f"{text}, at least {COVERAGE:.0%} must")
+    said = "; ".join((f"{text}, at least {COVERAGE:.0%} must", *doubts_in_words(seen)[:MOST_NAMED]))
+    return Outcome(rule="agents answer", holds=holds, text=said)
 
 
 def nodes_are_watched(short: Shortage) -> Outcome:
@@ -196,19 +201,13 @@ def lender_has_rested(short: Shortage, lender: PoolView) -> Outcome:
     recalled = short.memory.recalled.get(lender.pool.name)
     left = 0.0 if recalled is None else rest_of(recalled) - (short.now - recalled.at)
     name = lender.pool.name
+    mine = [node for node in short.seen.loans if node.claim and node.claim.home == name]
     order = short.seen.recalls.get(name)
-    if order is not None and any(
-        node.claim and order.means(node.name, node.claim) for node in _loans_from(short, name)
-    ):
+    if order is not None and any(node.claim and order.means(node.name, node.claim) for node in mine):
         return Outcome(rule="lender has rested", holds=False, text=f"pool {name} is calling nodes back")
     said = f"pool {name} called a node back; it is asked again in {left:.0f} s"
     text = said if left > 0 else f"pool {name} called nothing back lately"
     return Outcome(rule="lender has rested", holds=left <= 0, text=text, until=Instant(short.now + left))
-
-
-def _loans_from(short: Shortage, name: PoolName) -> list[NodeView]:
-    """What this service has of a lender's."""
-    return [node for node in short.seen.loans if node.claim and node.claim.home == name]
 
 
 def others_have_their_share(short: Shortage, lender: PoolView) -> Outcome:

@@ -6,15 +6,15 @@ from typing import Final
 from meltguard.core.policy import SignalKind
 from meltguard.core.units import NodeName, Seconds
 
-POSSIBLE: Final = {SignalKind.GPU_TEMPERATURE: (-40.0, 150.0), SignalKind.GPU_UTILIZATION: (0.0, 100.0)}
-"""What a GPU's sensors can say, in C and in percent: 255 is a sensor that does not answer, not a hot GPU."""
+POSSIBLE: Final = {SignalKind.GPU_TEMPERATURE: (1.0, 150.0), SignalKind.GPU_UTILIZATION: (0.0, 100.0)}
+"""What a GPU's sensors can say, in C and in percent: 0 and 255 C are a sensor that does not answer, no GPU at all."""
 
 
 def is_possible(kind: SignalKind, value: float) -> bool:
     """Whether a sound sensor could say this.
 
-    >>> [is_possible(SignalKind.GPU_TEMPERATURE, value) for value in (-1.0, 95.0, 255.0)]
-    [True, True, False]
+    >>> [is_possible(SignalKind.GPU_TEMPERATURE, value) for value in (0.0, 95.0, 255.0)]
+    [False, True, False]
     """
     least, most = POSSIBLE.get(kind, (value, value))
     return least <= value <= most

@@ -1,4 +1,4 @@
-"""What the service's GPUs can do, and whose count: those of ready pods whose agents answer, on nodes that stay."""
+"""What the service's GPUs can do, and whose count: those of ready pods that are believed, on nodes that stay."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class Power:
 
 def power_of(seen: Snapshot, rates: Rates | None, heat: Heat, leaving: AbstractSet[NodeName]) -> Power:
     """The power of what was seen, less that on nodes which are on their way home."""
-    stays = [load for load in seen.loads if load.node not in leaving]
+    stays = [load for load in seen.believed if load.node not in leaving]
     gpus = Gpus(sum(load.gpus for load in stays))
     none = UnitsPerSecond(0.0)
     if rates is None:
@@ -38,8 +38,8 @@ def power_of(seen: Snapshot, rates: Rates | None, heat: Heat, leaving: AbstractS
     for load in stays:
         by_node[load.node] += _does(load, rates, heat)
     counts = UnitsPerSecond(sum(by_node.values()))
-    everything = sum(_does(load, rates, heat) for load in seen.loads)
-    leaves = UnitsPerSecond(sum(_does(load, rates, heat) for load in seen.loads if load.node in leaving))
+    everything = sum(_does(load, rates, heat) for load in seen.believed)
+    leaves = UnitsPerSecond(sum(_does(load, rates, heat) for load in seen.believed if load.node in leaving))
     unready = UnitsPerSecond(sum(load.busy * _does(load, rates, heat) for load in seen.overloaded))
     return Power(
         gpus=gpus,
@@ -59,7 +59,7 @@ def _does(load: PodLoad, rates: Rates, heat: Heat) -> float:
 
 def _busy(seen: Snapshot, gpus: Gpus) -> Share:
     """The busy time of all answering ready pods, laid on the GPUs that stay: what only seems idle is none to give."""
-    used = _used(seen.loads)
+    used = _used(seen.believed)
     return Share(min(1.0, used / gpus) if gpus else 1.0)
 
 

@@ -81,6 +81,12 @@ def _problem(reading: Reading | None, stale_after: Seconds) -> str:
     return ""
 
 
+def platform_signals(policy: Policy, signals: Sequence[SignalPressure]) -> tuple[SignalPressure, ...]:
+    """Those of the policy's signals that no agent tells."""
+    platform = {signal.name for signal in policy.signals if signal.kind is not SignalKind.AGENT_WAIT}
+    return tuple(signal for signal in signals if signal.name in platform)
+
+
 def demand_pressure(demand: UnitsPerSecond, capacity: UnitsPerSecond | None, age: Seconds) -> SignalPressure:
     """How much is asked of the GPUs, as a share of what they can do."""
     ratio = None if capacity is None else _ratio(demand, capacity)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from meltguard.core.decision import SignalPressure
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
-from meltguard.core.limits import UTILIZATION
 from meltguard.core.models import Rates
 from meltguard.core.move_actions import Intent, Wanted
 from meltguard.core.policy import Level, Mode, Policy
@@ -15,9 +15,6 @@ from meltguard.core.sharing import BETWEEN, a_peer, gives_way_to
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Seconds, UnitsPerSecond
 from meltguard.core.waiting import outranking, wants
 
-SHADOW_SHARE: Final = 0.8
-"""A node may go if the offered demand would take at most this share of the smaller pool's budget."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ebb:
@@ -25,6 +22,7 @@ class Ebb:
 
     policy: Policy
     seen: Snapshot
+    signals: tuple[SignalPressure, ...]
     memory: Memory
     level: Level
     limited: bool  # some tier is limited
@@ -48,44 +46,9 @@ def breach_since(seen: Snapshot, memory: Memory, now: Instant) -> Mapping[PoolNa
     return {home: memory.breach_since.get(home, now) for home in broken}
 
 
-def stays_calm_without(ebb: Ebb, node: NodeView) -> bool:
-    """The shadow check: with what this node does gone and nothing limited, the service would still be calm."""
-    if ebb.demand is None or not ebb.capacity or ebb.limited or ebb.level is not Level.NORMAL:
-        return False
-    return ebb.demand <= SHADOW_SHARE * UTILIZATION * max(0.0, ebb.capacity - _done_by(ebb, node))
-
-
-def _done_by(ebb: Ebb, node: NodeView) -> float:
-    """What the service would lose with a node: nothing where nothing of it serves there yet.
-
-    A Ready pod whose agent is silent serves, as far as anybody knows.
-    """
-    namespace = node.claim.policy.partition("/")[0] if node.claim else ""
-    ready = sum(pod.gpus for pod in node.movable_pods if pod.namespace == namespace and pod.ready)
-    silent = max(0, ready - sum(load.gpus for load in ebb.seen.loads if load.node == node.name))
-    gpus = ebb.seen.gpus_of(node)
-    each = ebb.rates.of_node(node, ebb.seen.gpu_kinds) / gpus if ebb.rates and gpus else 0.0
-    return ebb.by_node.get(node.name, 0.0) + silent * each
-
-
 def going_home(seen: Snapshot) -> frozenset[NodeName]:
     """Nodes on which the service's pods serve out what they have."""
     return frozenset(node.name for node in seen.loans if node.claim and node.claim.step in HOMEWARD)
-
-
-def spare_since(ebb: Ebb) -> Instant | None:
-    """Since when one loan could have gone; None while none could."""
-    lent = [node for node in ebb.seen.loans if node.claim and node.claim.step is MoveStep.LENT]
-    if not lent or going_home(ebb.seen) or _is_updating(ebb.seen) or len(lent) <= ebb.seen.plan.least:
-        return None
-    if not all(stays_calm_without(ebb, node) for node in lent):
-        return None
-    return ebb.memory.spare_since if ebb.memory.spare_since is not None else ebb.now
-
-
-def _is_updating(seen: Snapshot) -> bool:
-    """Pods that leave a node for the update would come back to it, and those that are to go could not be told apart."""
-    return seen.rollout is not None and seen.rollout.updating
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

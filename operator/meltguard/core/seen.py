@@ -20,6 +20,7 @@ from meltguard.core.units import (
     Percent,
     PodUid,
     PoolName,
+    Pressure,
     Seconds,
     Share,
     TierName,
@@ -206,9 +207,14 @@ class Snapshot:
     trial: Compared = field(default_factory=Compared)  # what the trial of a new revision has counted so far
 
     @property
+    def believed(self) -> tuple[PodLoad, ...]:
+        """What the pods tell of which there is no doubt."""
+        return tuple(load for load in self.loads if not load.doubt)
+
+    @property
     def coverage(self) -> Share:
-        """Share of the ready pods that answered, or, where none is Ready, of those that run; 1 where there is none."""
-        answered, pods = (self.loads, self.ready_pods) if self.ready_pods else (self.unready, self.unready_pods)
+        """Share of the ready pods that answered and are believed, or, where none is Ready, of those that run."""
+        answered, pods = (self.believed, self.ready_pods) if self.ready_pods else (self.unready, self.unready_pods)
         return Share(min(1.0, len(answered) / pods) if pods else 1.0)
 
     @property
@@ -219,7 +225,7 @@ class Snapshot:
     @property
     def answers(self) -> bool:
         """Whether the demand is known, if only in part: ready pods that are silent may hide any."""
-        return bool(self.loads) or (not self.ready_pods and bool(self.overloaded))
+        return bool(self.believed) or (not self.ready_pods and bool(self.overloaded))
 
     @property
     def serving_nodes(self) -> frozenset[NodeName]:
@@ -270,6 +276,8 @@ class Memory:
     heat: Share = Share(1.0)  # derating by temperature; held while the temperature is unknown
     demand: Mapping[TierName, UnitsPerSecond] = field(default_factory=dict)
     usual: UnitsPerSecond | None = None  # what is demanded on a usual day's peak
+    usual_pressure: Mapping[str, Pressure] = field(default_factory=dict)  # of each platform signal, likewise
+    surge_at: Instant | None = None  # a demand far off the usual was last confirmed
     limits: Mapping[TierName, Held] = field(default_factory=dict)
     short_since: Instant | None = None  # more GPUs were wanted since then
     spare_since: Instant | None = None  # one node could go since then

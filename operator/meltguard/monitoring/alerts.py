@@ -56,8 +56,8 @@ ALERTS: Final = (
         query='max(meltguard_condition{condition="MetricsAvailable",status="False"}) by (namespace, policy) == 1',
         lasting="5m",
         severity="warning",
-        summary="A signal of {{ $labels.namespace }}/{{ $labels.policy }} is unknown: nothing is borrowed for it.",
-        step="kubectl meltguard why names the signal and the problem; check the exporter and the metric source.",
+        summary="A signal of {{ $labels.namespace }}/{{ $labels.policy }} is unknown, or an agent is not believed.",
+        step="The policy's condition MetricsAvailable names the signal or the pod, and the problem.",
     ),
     Alert(
         name="MeltguardNotEnforced",

@@ -25,6 +25,23 @@ def test_the_hottest_gpu_counts_and_the_mean_of_utilization() -> None:
     assert reading_of(a_signal(SignalKind.GPU_UTILIZATION), samples(a=60.0, b=80.0, other=0.0), NODES).value == 70.0
 
 
+def test_each_node_is_told_by_its_hottest_gpu_or_by_the_mean_of_its_utilization() -> None:
+    """A node of which one GPU works and seven idle is not at work as a whole."""
+    a = NodeName("a")
+    found = MetricAnswer(
+        samples=tuple(MetricSample(node=a, value=value, age=Seconds(2.0)) for value in (90.0, 30.0, 30.0))
+    )
+    assert reading_of(a_signal(SignalKind.GPU_TEMPERATURE), found, frozenset({a})).by_node == {a: 90.0}
+    assert reading_of(a_signal(SignalKind.GPU_UTILIZATION), found, frozenset({a})).by_node == {a: 50.0}
+
+
+@pytest.mark.parametrize("stuck", [0.0, 255.0])
+def test_a_sensor_that_says_what_no_gpu_is_like_says_nothing(stuck: float) -> None:
+    reading = reading_of(a_signal(SignalKind.GPU_TEMPERATURE), samples(a=stuck, b=stuck), NODES)
+    assert reading.value is None
+    assert "2 samples are no possible values" in reading.problem
+
+
 UNKNOWN = {
     "nothing found": (samples(), NODES, "0 of"),
     "half of the nodes": (samples(a=60.0), NODES, "1 of"),
