@@ -22,6 +22,7 @@ from meltguard.core.update_shares import Sides, taken_back
 from meltguard.localcluster.plane import Plane
 from support.eventually import eventually
 from support.objects import a_policy_object
+from support.overload import until
 from support.plane import Kubectl
 
 pytestmark = pytest.mark.plane
@@ -89,6 +90,11 @@ class Ground:
         }
         return Sides(new=pods["new"], old=pods["old"])
 
+    async def written(self, wanted: Rollouts) -> bool:
+        """One pass; False where the Deployment's status moved on in between."""
+        read = await self.keeper.rollouts.read(self.workload)
+        return await self.keeper.write(read_policy(a_policy_object()), wanted, read, Instant(0.0))
+
     def go_on_too_far(self) -> None:
         """More pods run the update than do not, and it is paused under a trial's strategy."""
         self.kubectl.apply(a_deployment(self.namespace, "new"))
@@ -103,7 +109,6 @@ class Ground:
 async def test_step_by_step_the_pods_before_come_back_whoever_has_more(
     plane: Plane, kubectl: Kubectl, namespace: str
 ) -> None:
-    policy = read_policy(a_policy_object())
     async with await KubernetesApi.connect(str(plane.kubeconfig)) as api:
         clock, rollouts = SystemClock(), KubernetesRollouts(api)
         recent = Recent(read=rollouts.read, clock=clock)
@@ -121,7 +126,7 @@ async def test_step_by_step_the_pods_before_come_back_whoever_has_more(
             assert step is not None
             wanted = Rollouts(state=RolloutState.HELD, write=step[0], resize=step[1])
             for _ in range(2):  # a step that is seen twice is one step
-                assert await keeper.write(policy, wanted, await keeper.rollouts.read(on.workload), Instant(0.0))
+                await until(lambda asked=wanted: on.written(asked), 30.0)  # type: ignore[misc] # bound now
             await eventually(on.come_to(sizes), 30.0)
             writes.append(step[0])
         assert writes == [RolloutWrite.PUT_BACK, RolloutWrite.TAKE_BACK, RolloutWrite.TAKE_BACK]
