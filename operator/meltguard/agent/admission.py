@@ -84,7 +84,7 @@ class Admission:
         gate, units = self.gate, ask.cost.units
         lane = gate.lanes.get(ask.tier, gate.fallback)
         visit = Visit(lane.counts, units, at, ask, lane, at)
-        if not gate.enter_at_once(lane, visit, holder):
+        if not gate.enter_at_once(lane, visit, ask.user or ask.address, holder):
             return None
         lane.counts.enter_at_once(units, at)
         if ask.key is not None:

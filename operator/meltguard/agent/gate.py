@@ -72,15 +72,15 @@ class Gate:
         rule = self.standing.rule(wish.tier)
         return self._tier_is_served(rule, wish, at) or self._own_maximum_is_kept(rule, wish, at)
 
-    def enter_at_once(self, lane: Lane, slot: Slot, holder: Holder) -> bool:
-        """Let a request enter that nothing stands against; False where `place` must look more closely.
+    def enter_at_once(self, lane: Lane, slot: Slot, user: str, holder: Holder) -> bool:
+        """Let a request of this user enter that nothing stands against; False where `place` must look more closely.
 
         It answers as `place` would, in one look: nearly all requests come to a pod where nobody of their tier waits.
         """
         meter, units, at = self.meter, slot.units, slot.since
         if lane.counts.inside >= lane.most or meter.in_flight >= meter.room or lane.waiting:
             return False
-        if not lane.draw(units, at):
+        if not lane.draw(units, user, at):
             return False
         lane.counts.inside += 1
         meter.start(units, at)
@@ -103,12 +103,12 @@ class Gate:
             if hindrance is not None:
                 return hindrance
         if self._enters_now(rule, wish, at, rated=False):
-            self.rates.draw_maximum(rule, wish.units, at)
+            self.rates.draw_maximum(rule, wish.units, wish.user, at)
             return self._start(wish, at, rated=False)
         full = self._line_is_full(rule, wish, at)
         if full is not None and not self._another_gives_way(wish):
             return full
-        self.rates.draw_maximum(rule, wish.units, at)
+        self.rates.draw_maximum(rule, wish.units, wish.user, at)
         return self._wait(rule, wish, at)
 
     def place_freely(self, wish: Wish, at: Seconds) -> Placed:
@@ -145,7 +145,7 @@ class Gate:
             if ticket is None:
                 break
             self.line.take(ticket)
-            entered.append((ticket, self._start(Wish(ticket.tier, ticket.units), at, rated=ticket.rated)))
+            entered.append((ticket, self._start(Wish(ticket.tier, ticket.units, ticket.user), at, rated=ticket.rated)))
         return entered
 
     def next_turn(self, at: Seconds) -> Seconds | None:
@@ -201,11 +201,11 @@ class Gate:
         return Hindrance(Reason.TIER_SUSPENDED) if rule.state is TierState.SUSPEND else None
 
     def _own_maximum_is_kept(self, rule: TierLimit, wish: Wish, at: Seconds) -> Hindrance | None:
-        wait = self.rates.maximum_wait(rule, wish.units, at)
+        wait = self.rates.maximum_wait(rule, wish.units, wish.user, at)
         return Hindrance(Reason.OWN_MAXIMUM, wait) if wait > 0 else None
 
     def _rate_lets_it_wait(self, rule: TierLimit, wish: Wish, at: Seconds) -> Hindrance | None:
-        wait = self.rates.wait(rule, wish.units, at) if rule.state is TierState.REJECT else Seconds(0.0)
+        wait = self.rates.wait(rule, wish.units, wish.user, at) if rule.state is TierState.REJECT else Seconds(0.0)
         return Hindrance(Reason.OVER_RATE, wait) if wait > 0 else None
 
     def _wait_is_bearable(self, rule: TierLimit, wish: Wish, at: Seconds, ahead: Units) -> Hindrance | None:
@@ -235,7 +235,7 @@ class Gate:
 
     def _wait(self, rule: TierLimit, wish: Wish, at: Seconds) -> Ticket:
         if rule.state is TierState.REJECT:
-            self.rates.draw(rule, wish.units, at)  # it is within the rate and waits for a GPU only
+            self.rates.draw(rule, wish.units, wish.user, at)  # it is within the rate and waits for a GPU only
         return self._push(wish, at, rated=rule.state is TierState.REJECT or not binds(rule))
 
     def _push(self, wish: Wish, at: Seconds, *, rated: bool) -> Ticket:
@@ -247,11 +247,11 @@ class Gate:
     def _enters_now(self, rule: TierLimit, wish: Wish, at: Seconds, *, rated: bool) -> bool:
         if not self._free() or self.line.count(wish.tier) or self._tier_is_full(rule, wish.tier):
             return False
-        return rated or self.rates.wait(rule, wish.units, at) <= 0
+        return rated or self.rates.wait(rule, wish.units, wish.user, at) <= 0
 
     def _start(self, wish: Wish, at: Seconds, *, rated: bool) -> Slot:
         if not rated:
-            self.rates.draw(self.standing.rule(wish.tier), wish.units, at)
+            self.rates.draw(self.standing.rule(wish.tier), wish.units, wish.user, at)
         return self._enter(wish.tier, wish.units, at)
 
     def _enter(self, tier: TierName, units: Units, at: Seconds) -> Slot:
@@ -268,7 +268,7 @@ class Gate:
     def _rate_wait(self, ticket: Ticket, at: Seconds) -> Seconds:
         if ticket.rated or self.standing.observing:
             return Seconds(0.0)
-        return self.rates.wait(self.standing.rule(ticket.tier), ticket.units, at)
+        return self.rates.wait(self.standing.rule(ticket.tier), ticket.units, ticket.user, at)
 
     def _tier_is_full(self, rule: TierLimit, tier: TierName) -> bool:
         if self.standing.observing or rule.concurrency is None:
