@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 
 from meltguard.agent.bucket import NEVER
 from meltguard.agent.counters import GpuMeter, Tally
+from meltguard.agent.floors import Floors
 from meltguard.agent.lane import Holder, Lane, Lasting, Slot, lane_of
 from meltguard.agent.queue import WaitingLine
-from meltguard.agent.rates import Rates, binds
+from meltguard.agent.rates import Rates, binds, held_to
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Outlook, Ticket
@@ -44,6 +45,7 @@ class Gate:
         self.line = WaitingLine()
         self.meter = GpuMeter(gpus, at)
         self.rates = Rates()
+        self.floors = Floors()
         self.tally = Tally()
         self.slots: dict[Slot, Holder | None] = {}  # in use, and who holds them, once it is known
         self.lanes: dict[str, Lane] = {}
@@ -56,6 +58,7 @@ class Gate:
         """Keep other limits from now on; answers whom they turn away while waiting."""
         self.standing = standing
         self.rates.obey(standing, at)
+        self.floors.obey(standing)
         self.lanes = {name: self._lane_of(rule) for name, rule in standing.tiers.items()}
         self.fallback = self._lane_of(standing.fallback)  # of a tier that the document does not know
         self._order = sorted(self.line.tiers(), key=self._priority, reverse=True)
@@ -99,12 +102,13 @@ class Gate:
         Whoever gave its place in the line up for it is told by `gave_way`.
         """
         rule = self.standing.rule(wish.tier)
-        for hindrance in self._hindrances(rule, wish, at):
-            if hindrance is not None:
-                return hindrance
-        if self._enters_now(rule, wish, at, rated=False):
+        hindrance = next(filter(None, self._hindrances(rule, wish, at)), None)
+        if hindrance is None and self._enters_now(rule, wish, at, rated=False):
             self.rates.draw_maximum(rule, wish.units, wish.user, at)
             return self._start(wish, at, rated=False)
+        self.floors.wants(wish.tier, at)
+        if hindrance is not None:
+            return hindrance
         full = self._line_is_full(rule, wish, at)
         if full is not None and not self._another_gives_way(wish):
             return full
@@ -141,10 +145,12 @@ class Gate:
         """Let in whoever may enter now."""
         entered = []
         while self.line and self._free():
-            ticket = self.line.first(self._order, lambda head: self._may_go(head, at))
+            order = [*self.floors.before(self._order, self.line), *self._order]
+            ticket = self.line.first(order, lambda head: self._may_go(head, at))
             if ticket is None:
                 break
             self.line.take(ticket)
+            self.floors.drained(ticket.tier, ticket.units, at, self.line)
             entered.append((ticket, self._start(Wish(ticket.tier, ticket.units, ticket.user), at, rated=ticket.rated)))
         return entered
 
@@ -182,12 +188,7 @@ class Gate:
 
     def rate_of(self, tier: TierName) -> UnitsPerSecond | None:
         """What holds the tier back now, 0 where it is suspended; None where no rate does."""
-        rule = self.standing.rule(tier)
-        if self.standing.observing:
-            return None
-        if rule.state is TierState.SUSPEND:
-            return UnitsPerSecond(0.0)
-        return UnitsPerSecond(rule.rate or 0.0) if binds(rule) else None
+        return None if self.standing.observing else held_to(self.standing.rule(tier))
 
     # What stands against a request, in order; each line says why it is there.
     def _hindrances(self, rule: TierLimit, wish: Wish, at: Seconds) -> Iterator[Hindrance | None]:
@@ -252,12 +253,9 @@ class Gate:
     def _start(self, wish: Wish, at: Seconds, *, rated: bool) -> Slot:
         if not rated:
             self.rates.draw(self.standing.rule(wish.tier), wish.units, wish.user, at)
-        return self._enter(wish.tier, wish.units, at)
-
-    def _enter(self, tier: TierName, units: Units, at: Seconds) -> Slot:
-        slot = Slot(self.tally.tier(tier), units, at)
+        slot = Slot(self.tally.tier(wish.tier), wish.units, at)
         slot.counts.inside += 1
-        self.meter.start(units, at)
+        self.meter.start(wish.units, at)
         self.slots[slot] = None
         return slot
 
@@ -281,14 +279,17 @@ class Gate:
     def _gpu_wait(self, rule: TierLimit, ahead: Units, at: Seconds) -> Seconds:
         """Seconds until a GPU comes free behind `ahead` units of this tier.
 
-        What is as important goes first, half of what runs is done.
+        What is as important goes first, less the floors of what is not; half of what runs is done.
         """
         drain = self.meter.drain_rate_at(at)
         if drain is None or self._free():
             return Seconds(0.0)
         others = [tier for tier in self._order if tier != rule.name and self._priority(tier) >= rule.priority]
         before = ahead + sum(self.line.units(tier) for tier in others)
-        return Seconds((before + self.meter.units_in_flight / 2 + self.meter.others_units) / drain)
+        running = (self.meter.units_in_flight / 2 + self.meter.others_units) / drain
+        left = self.floors.left_by(tier for tier in self._order if self._priority(tier) < rule.priority)
+        by_floor = self.floors.wait(TierName(rule.name), ahead, drain)
+        return Seconds(running + min(before / drain / left, by_floor))
 
     def _lane_of(self, rule: TierLimit) -> Lane:
         tier = TierName(rule.name)

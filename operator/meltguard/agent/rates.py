@@ -76,6 +76,13 @@ def binds(rule: TierLimit) -> bool:
     return rule.rate is not None and rule.state in {TierState.DELAY, TierState.REJECT}
 
 
+def held_to(rule: TierLimit) -> UnitsPerSecond | None:
+    """What holds a tier back, 0 where it is suspended; None where no rate does."""
+    if rule.state is TierState.SUSPEND:
+        return UnitsPerSecond(0.0)
+    return UnitsPerSecond(rule.rate or 0.0) if binds(rule) else None
+
+
 def _refit(buckets: dict[str, FairBucket], tier: str, rate: float | None, burst: float, at: Seconds) -> None:
     """Give a tier's bucket its new rate. Without one it stays as it is: a limit that returns finds it drawn."""
     if rate is None:

@@ -36,6 +36,7 @@ class TierGrant:
     why: str
     since: Instant | None
     safe_rate: UnitsPerSecond | None
+    floor: Share = Share(0.0)  # of what a pod's GPUs take from its line, whoever else waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
