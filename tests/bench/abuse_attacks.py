@@ -20,7 +20,8 @@ STRANGER: Final = SigningKey("test", b"8" * 32)
 HOLD: Final = 8.0
 """Seconds that a slow client tries to hold its connection: longer than an agent bears it."""
 
-SLOW_CLIENTS: Final = 300  # of each of three kinds
+SLOW_CLIENTS: Final = 300  # of each kind
+SLOW_KINDS: Final = 5
 IMAGE: Final = b'{"n": 1}'
 HEAD: Final = b"POST /i HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 HIDDEN: Final = b"POST /smuggled HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n" + IMAGE
@@ -131,6 +132,16 @@ async def slow_upload(victim: Victim, _: Deeds) -> None:
     await _drip(victim.data, victim.bearing(head) + b"x" * 1_500_000, b" ")
 
 
+async def large_body(victim: Victim, _: Deeds) -> None:
+    """A body of nearly a mebibyte whose last byte never comes."""
+    await _drip(victim.data, HEAD + b"Content-Length: 1048576\r\n\r\n" + b"x" * 1_000_000, b" ")
+
+
+async def unread_answers(victim: Victim, _: Deeds) -> None:
+    """Who asks, again and again on one connection, and never reads what it is told."""
+    await _drip(victim.data, _asked(b"") * 50, _asked(b"") * 50)
+
+
 async def slow_control(victim: Victim, _: Deeds) -> None:
     """The same at the control port."""
     await _drip(victim.control, b"PUT /v1/limits HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n", b" ")
@@ -163,6 +174,10 @@ def claimer(headers: bytes) -> "Attack":
         await once(victim.data, victim.bearing(raw))
 
     return attack
+
+
+def _asked(headers: bytes) -> bytes:
+    return HEAD + headers + b"Content-Length: %d\r\n\r\n" % len(IMAGE) + IMAGE
 
 
 def _asking(headers: bytes) -> bytes:
@@ -214,7 +229,13 @@ async def attacked(victim: Victim, seconds: float, pace: float) -> Deeds:
         "token: ever new keys": ever_new_keys,
         **{f"forged: {name}": forger(name, *told) for name, told in forged_documents().items()},
     }
-    slow: dict[str, Attack] = {"slow head": slow_head, "slow body": slow_body, "slow control": slow_control}
+    slow: dict[str, Attack] = {
+        "slow head": slow_head,
+        "slow body": slow_body,
+        "slow control": slow_control,
+        "large body": large_body,
+        "unread answers": unread_answers,
+    }
     ends = asyncio.get_running_loop().time() + seconds
 
     async def until_the_end(name: str, attack: Attack, rest: float, late: float = 0.0) -> None:

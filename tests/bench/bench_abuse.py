@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import abuse_attacks
-from bench.abuse_attacks import Deeds, Victim
+from bench.abuse_attacks import SLOW_CLIENTS, SLOW_KINDS, Deeds, Victim
 from bench.cores import subjects_core, take_the_loads_core
 from meltguard.agent.journal import JournalEntry
 from meltguard.clock import SystemClock
@@ -43,6 +44,13 @@ from support.valkey import free_port
 REPORT: Final = Path("build/bench/abuse.json")
 SLOWER: Final = 2.0
 """Honest p99 under attack may be this many times what it is without."""
+
+MOST_GROWTH: Final = 32.0
+"""Mebibytes that an attack may add to the agent's memory."""
+
+PUSH_EVERY: Final = 0.2
+PUSH_WITHIN: Final = 1.0
+"""Seconds in which 99 % of honest pushes are obeyed under attack, each on a connection of its own."""
 
 IMAGE_SECONDS: Final = 0.05
 HONEST_EVERY: Final = 0.05
@@ -84,6 +92,9 @@ class Seen:
     holds: dict[str, Any]  # the agent's report afterwards
     tokens: dict[str, int]  # by what became of them
     obeys: int  # status of an honest push afterwards
+    pushes: list[float]  # seconds of each honest push under attack
+    pushes_failed: Counter[str]
+    grew: float  # mebibytes at most that the agent's memory grew by under attack
 
 
 @asynccontextmanager
@@ -102,7 +113,7 @@ async def serving(upstream: Upstream) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def an_agent(upstream: int, folder: Path) -> AsyncIterator[Victim]:
+async def an_agent(upstream: int, folder: Path) -> AsyncIterator[tuple[Victim, int]]:
     """A process that trusts no gateway: nobody's word about himself counts, only the issuer's."""
     key = a_key("k1")
     token = a_token(key, tier="basic", sub=HONEST, exp=int(SystemClock().now()) + 3_600)
@@ -131,7 +142,7 @@ async def an_agent(upstream: int, folder: Path) -> AsyncIterator[Victim]:
     try:
         async with asyncio.timeout(20.0):
             await process.stdout.readline()
-        yield victim
+        yield victim, process.pid
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
@@ -177,6 +188,42 @@ async def push(victim: Victim, revision: int) -> int:
         return answer.status
 
 
+async def pushes(victim: Victim, seconds: float) -> tuple[list[float], Counter[str]]:
+    """An honest leader's pushes, the same document on a new connection each; their times, and what went wrong."""
+    took: list[float] = []
+    failed: Counter[str] = Counter()
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(10.0):
+                status = await push(victim, REVISION)
+            told = "" if status == HTTPStatus.OK else str(status)
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            told = type(exc).__name__
+        took.append(time.perf_counter() - began)
+        if told:
+            failed[told] += 1
+        await asyncio.sleep(PUSH_EVERY)
+    return took, failed
+
+
+def resident(pid: int) -> float:
+    """Mebibytes of memory that a process has."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines() if "VmRSS" in line)
+    return int(line.split()[1]) / 1_024
+
+
+async def growth(pid: int, seconds: float) -> float:
+    """By how many mebibytes a process grows at most."""
+    before = most = resident(pid)
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        most = max(most, resident(pid))
+        await asyncio.sleep(0.1)
+    return most - before
+
+
 async def report(victim: Victim) -> dict[str, Any]:
     """What the agent says it enforces."""
     url = f"http://127.0.0.1:{victim.control}/v1/report"
@@ -201,14 +248,17 @@ async def measured(seconds: float, folder: Path, console: Console) -> Seen:
     upstream = Upstream()
     loop = asyncio.get_running_loop()
     attackers = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-    async with serving(upstream) as port, an_agent(port, folder) as victim:
+    async with serving(upstream) as port, an_agent(port, folder) as (victim, pid):
         await push(victim, REVISION)
         console.print(f"[bench-abuse] honest clients alone, {seconds:.0f} s")
         calm, failed_before = await honest(victim, seconds)
-        console.print(f"[bench-abuse] and beside {3 * abuse_attacks.SLOW_CLIENTS} slow and all quick hostile ones")
+        console.print(f"[bench-abuse] and beside {SLOW_KINDS * SLOW_CLIENTS} slow and all quick hostile ones")
         attack = loop.run_in_executor(attackers, abuse_attacks.run, victim, seconds + 2.0, 0.2)
+        grown = asyncio.create_task(growth(pid, seconds + 1.0))
         await asyncio.sleep(1.0)  # they have begun
-        attacked, failed = await honest(victim, seconds)
+        (attacked, failed), (pushed, pushes_failed) = await asyncio.gather(
+            honest(victim, seconds), pushes(victim, seconds)
+        )
         deeds = await attack
         holds, tokens = await report(victim), await token_outcomes(victim)
         obeys = await push(victim, REVISION + 1)
@@ -224,6 +274,9 @@ async def measured(seconds: float, folder: Path, console: Console) -> Seen:
         holds=holds,
         tokens=tokens,
         obeys=obeys,
+        pushes=pushed,
+        pushes_failed=pushes_failed,
+        grew=await grown,
     )
 
 
@@ -256,6 +309,21 @@ def rows(seen: Seen) -> list[Row]:
         _none("requestsPastTheAgent", bypassed, "requests"),
         _none("tiersClaimedByClients", tiers, "requests"),
         _none("claimsPassedOn", seen.upstream.claims.total(), "requests"),
+        Row(
+            name="memoryGrowthMiB",
+            value=round(seen.grew, 1),
+            unit="MiB",
+            goal=f"<= {MOST_GROWTH:g}",
+            met=seen.grew <= MOST_GROWTH,
+        ),
+        Row(
+            name="pushP99",
+            value=round(p99(seen.pushes) * 1e3, 1),
+            unit="ms",
+            goal=f"<= {PUSH_WITHIN * 1e3:g}",
+            met=p99(seen.pushes) <= PUSH_WITHIN,
+        ),
+        _none("pushesFailed", seen.pushes_failed.total(), "pushes"),
         Row(name="badTokensToldApart", value=apart, unit="kinds", goal=">= 8", met=apart >= TOLD_APART),
         Row(name="documentHeld", value=held, unit="", goal="true", met=held),
         Row(name="obeysAfterwards", value=seen.obeys == 200, unit="", goal="true", met=seen.obeys == 200),
@@ -284,7 +352,7 @@ def main() -> int:
     for row in found:
         table.add_row(row.name, f"{row.value} {row.unit}", row.goal, "met" if row.met else "[red]not met[/red]")
     console.print(table)
-    for told in (seen.deeds.taken, seen.failed, seen.upstream.claims):
+    for told in (seen.deeds.taken, seen.failed, seen.upstream.claims, seen.pushes_failed):
         if told:
             console.print(json.dumps(told), style="red")
     return 0 if all(row.met for row in found) else 1

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from meltguard.agent.clients import Clients
 from meltguard.agent.documents import Documents
 from meltguard.agent.gate import Gate, Hindrance, Placed
 from meltguard.agent.lane import Holder, Slot
@@ -55,6 +56,7 @@ class Admission:
         self.records.begin(self.standing)
         self._overload = OverloadWatch(self._news, settings.pace.overload_wait)
         self.lost_slots = LostSlots()
+        self.clients = Clients(settings.client_bytes)
         self._turns: dict[Ticket, asyncio.Future[Turn]] = {}
         self._timer: asyncio.TimerHandle | None = None
 

@@ -13,6 +13,7 @@ from meltguard.agent.proxy import proxying
 from meltguard.agent.server import serving
 from meltguard.agent.server_watch import look_at
 from meltguard.agent.settings import (
+    CLIENT_BYTES,
     Address,
     AgentSettings,
     Callers,
@@ -28,6 +29,7 @@ from meltguard.api.signed import PublicKeys
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
 from meltguard.errors import InvalidInput
 
+BYTES_HELP = "Bytes of bodies read ahead and answers not yet read, of all clients; beyond, the slowest give way."
 KEYS_HELP = "Trusted public keys, keyid=base64, divided by commas; two while one replaces the other."
 MADE_HELP = "Header of the image server's answer: how many of the images asked for were made. The rest costs nothing."
 STORE_HELP = (
@@ -58,6 +60,7 @@ def agent(
     listen: Annotated[str, typer.Option(help="IP:port for the users' requests.")] = "0.0.0.0:8080",
     control_listen: Annotated[str, typer.Option(help="IP:port for documents and reports.")] = "0.0.0.0:9901",
     gpus: Annotated[int, typer.Option(min=1, help="Requests that may be in the GPU at once.")] = 1,
+    client_bytes: Annotated[int, typer.Option(min=1_048_576, help=BYTES_HELP)] = CLIENT_BYTES,
     baseline_file: Annotated[Path | None, typer.Option(help="The mounted baseline document.")] = None,
     state_file: Annotated[Path | None, typer.Option(help="What must outlive a restart; on a writable volume.")] = None,
     journal: Annotated[Path | None, typer.Option(help="Append one JSON line a request to this file.")] = None,
@@ -90,7 +93,8 @@ def agent(
     quota = _quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget))
     settings = replace(settings, callers=_with_open(callers, open_paths), quota=quota, places=_places(async_after))
     bounds = DecisionBounds(held_within=Seconds(held_within), assumed_images=assumed_images, secret=proxy_secret)
-    asyncio.run(_run(replace(settings, decisions=bounds, server=_look(server_preset, server_url, upstream)), upstream))
+    settings = replace(settings, decisions=bounds, client_bytes=client_bytes)
+    asyncio.run(_run(replace(settings, server=_look(server_preset, server_url, upstream)), upstream))
 
 
 def _pod(who: tuple[str, str, str], listen: str, control: str, gpus: int) -> AgentSettings:
