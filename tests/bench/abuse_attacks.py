@@ -20,8 +20,8 @@ STRANGER: Final = SigningKey("test", b"8" * 32)
 HOLD: Final = 8.0
 """Seconds that a slow client tries to hold its connection: longer than an agent bears it."""
 
-SLOW_CLIENTS: Final = 300  # of each kind
-SLOW_KINDS: Final = 5
+SLOW_CLIENTS: Final = 300  # of each of three kinds
+LARGE_BODIES: Final = 150  # at once, of clients who come again after HOLD
 IMAGE: Final = b'{"n": 1}'
 HEAD: Final = b"POST /i HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 HIDDEN: Final = b"POST /smuggled HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n" + IMAGE
@@ -134,12 +134,7 @@ async def slow_upload(victim: Victim, _: Deeds) -> None:
 
 async def large_body(victim: Victim, _: Deeds) -> None:
     """A body of nearly a mebibyte whose last byte never comes."""
-    await _drip(victim.data, HEAD + b"Content-Length: 1048576\r\n\r\n" + b"x" * 1_000_000, b" ")
-
-
-async def unread_answers(victim: Victim, _: Deeds) -> None:
-    """Who asks, again and again on one connection, and never reads what it is told."""
-    await _drip(victim.data, _asked(b"") * 50, _asked(b"") * 50)
+    await _drip(victim.data, victim.bearing(HEAD + b"Content-Length: 1048576\r\n\r\n") + b"x" * 1_000_000, b" ")
 
 
 async def slow_control(victim: Victim, _: Deeds) -> None:
@@ -174,10 +169,6 @@ def claimer(headers: bytes) -> "Attack":
         await once(victim.data, victim.bearing(raw))
 
     return attack
-
-
-def _asked(headers: bytes) -> bytes:
-    return HEAD + headers + b"Content-Length: %d\r\n\r\n" % len(IMAGE) + IMAGE
 
 
 def _asking(headers: bytes) -> bytes:
@@ -233,8 +224,6 @@ async def attacked(victim: Victim, seconds: float, pace: float) -> Deeds:
         "slow head": slow_head,
         "slow body": slow_body,
         "slow control": slow_control,
-        "large body": large_body,
-        "unread answers": unread_answers,
     }
     ends = asyncio.get_running_loop().time() + seconds
 
@@ -250,6 +239,8 @@ async def attacked(victim: Victim, seconds: float, pace: float) -> Deeds:
         for number, (name, attack) in enumerate(quick.items()):
             tasks.create_task(until_the_end(name, attack, pace, pace * number / len(quick)))
         tasks.create_task(until_the_end("slow upload", slow_upload, pace))
+        for number in range(LARGE_BODIES):
+            tasks.create_task(until_the_end("large body", large_body, HOLD, HOLD / 2 * number / LARGE_BODIES))
         for name, attack in slow.items():
             for number in range(SLOW_CLIENTS):  # from as many places, so each in its own time
                 tasks.create_task(until_the_end(name, attack, 0.0, number / SLOW_CLIENTS))

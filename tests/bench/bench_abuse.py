@@ -9,35 +9,32 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
-import re
 import sys
 import tempfile
-import time
 from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import aiohttp
 import yaml
 from aiohttp import web
 from rich.console import Console
 from rich.table import Table
 
 from bench import abuse_attacks
-from bench.abuse_attacks import SLOW_CLIENTS, SLOW_KINDS, Deeds, Victim
+from bench.abuse_attacks import LARGE_BODIES, SLOW_CLIENTS, Deeds, Victim
+from bench.abuse_honest import EPOCH, REVISION, growth, honest, push, pushes, report, token_outcomes
 from bench.cores import subjects_core, take_the_loads_core
 from meltguard.agent.journal import JournalEntry
 from meltguard.clock import SystemClock
 from meltguard.demo.report import Row, write
-from support.agents import KEY, a_lease, signed
+from support.agents import KEY
 from support.issuer import a_key, a_token, bad_tokens, key_set, rules
 from support.valkey import free_port
 
@@ -48,14 +45,11 @@ SLOWER: Final = 2.0
 MOST_GROWTH: Final = 32.0
 """Mebibytes that an attack may add to the agent's memory."""
 
-PUSH_EVERY: Final = 0.2
 PUSH_WITHIN: Final = 1.0
 """Seconds in which 99 % of honest pushes are obeyed under attack, each on a connection of its own."""
 
 IMAGE_SECONDS: Final = 0.05
-HONEST_EVERY: Final = 0.05
 GPUS: Final = 16
-EPOCH, REVISION = 5, 9
 HONEST: Final = "hal"
 TOLD_APART: Final = 8
 START: Final = "from meltguard.cli.main import app; app()"
@@ -149,100 +143,6 @@ async def an_agent(upstream: int, folder: Path) -> AsyncIterator[tuple[Victim, i
         await process.wait()
 
 
-async def honest(victim: Victim, seconds: float) -> tuple[list[float], Counter[str]]:
-    """One request every 50 ms whatever the others take; their times, and what those got that got no image."""
-    took: list[float] = []
-    failed: Counter[str] = Counter()
-    known = {"Authorization": f"Bearer {victim.token}"}
-
-    async def ask(session: aiohttp.ClientSession) -> None:
-        began = time.perf_counter()
-        try:
-            async with session.post(f"http://127.0.0.1:{victim.data}/i", json={"n": 1}, headers=known) as answer:
-                body = await answer.read()
-                told = "" if body == b"image" else f"{answer.status} {body[:80]!r}"
-        except (aiohttp.ClientError, TimeoutError) as exc:
-            told = type(exc).__name__
-        took.append(time.perf_counter() - began)
-        if told:
-            failed[told] += 1
-
-    async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20.0)) as session,
-        asyncio.TaskGroup() as tasks,
-    ):
-        ends = time.monotonic() + seconds
-        while time.monotonic() < ends:
-            tasks.create_task(ask(session))
-            await asyncio.sleep(HONEST_EVERY)
-    return took, failed
-
-
-async def push(victim: Victim, revision: int) -> int:
-    """An honest push; its status."""
-    document = signed(a_lease(epoch=EPOCH, revision=revision))
-    async with (
-        aiohttp.ClientSession() as session,
-        session.put(f"http://127.0.0.1:{victim.control}/v1/limits", data=document) as answer,
-    ):
-        return answer.status
-
-
-async def pushes(victim: Victim, seconds: float) -> tuple[list[float], Counter[str]]:
-    """An honest leader's pushes, the same document on a new connection each; their times, and what went wrong."""
-    took: list[float] = []
-    failed: Counter[str] = Counter()
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        began = time.perf_counter()
-        try:
-            async with asyncio.timeout(10.0):
-                status = await push(victim, REVISION)
-            told = "" if status == HTTPStatus.OK else str(status)
-        except (aiohttp.ClientError, TimeoutError) as exc:
-            told = type(exc).__name__
-        took.append(time.perf_counter() - began)
-        if told:
-            failed[told] += 1
-        await asyncio.sleep(PUSH_EVERY)
-    return took, failed
-
-
-def resident(pid: int) -> float:
-    """Mebibytes of memory that a process has."""
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines() if "VmRSS" in line)
-    return int(line.split()[1]) / 1_024
-
-
-async def growth(pid: int, seconds: float) -> float:
-    """By how many mebibytes a process grows at most."""
-    before = most = resident(pid)
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        most = max(most, resident(pid))
-        await asyncio.sleep(0.1)
-    return most - before
-
-
-async def report(victim: Victim) -> dict[str, Any]:
-    """What the agent says it enforces."""
-    url = f"http://127.0.0.1:{victim.control}/v1/report"
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        read: dict[str, Any] = await answer.json()
-        return read
-
-
-async def token_outcomes(victim: Victim) -> dict[str, int]:
-    """What became of requests' tokens."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{victim.control}/metrics") as answer,
-    ):
-        text = await answer.text()
-    found = re.findall(r'^meltguard_agent_tokens_total\{outcome="(.+)"\} (\S+)$', text, re.MULTILINE)
-    return {outcome: int(float(count)) for outcome, count in found}
-
-
 async def measured(seconds: float, folder: Path, console: Console) -> Seen:
     """Calm, then attacked, for so long each."""
     upstream = Upstream()
@@ -252,7 +152,7 @@ async def measured(seconds: float, folder: Path, console: Console) -> Seen:
         await push(victim, REVISION)
         console.print(f"[bench-abuse] honest clients alone, {seconds:.0f} s")
         calm, failed_before = await honest(victim, seconds)
-        console.print(f"[bench-abuse] and beside {SLOW_KINDS * SLOW_CLIENTS} slow and all quick hostile ones")
+        console.print(f"[bench-abuse] and beside {3 * SLOW_CLIENTS + LARGE_BODIES} slow and all quick hostile ones")
         attack = loop.run_in_executor(attackers, abuse_attacks.run, victim, seconds + 2.0, 0.2)
         grown = asyncio.create_task(growth(pid, seconds + 1.0))
         await asyncio.sleep(1.0)  # they have begun

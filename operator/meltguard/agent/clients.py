@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 SMALL: Final = 4_096  # bytes of one client that nobody counts
-UNFINISHED_SHARE: Final = 0.25  # of all bytes, for bodies of which nobody knows yet whether they will be whole
+UNFINISHED_SHARE: Final = 0.1875  # of all bytes, for bodies of which nobody knows yet whether they will be whole
 
 
 class Trouble(StrEnum):
