@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from meltguard.agent.server import serving
-from meltguard.agent.settings import DecisionBounds, QuotaSettings, StoreAddress
+from meltguard.agent.settings import Callers, DecisionBounds, QuotaSettings, StoreAddress
 from meltguard.core.units import Gpus, Seconds
 from support.agents import PLUS, a_free_tier, a_lease, agent_settings, push, told_of
 from support.quota_agents import BUDGET
@@ -34,8 +34,9 @@ async def test_the_end_settles_what_the_decision_drew(
     valkey: ValkeyServer, session: aiohttp.ClientSession, end: str | None, cost: int
 ) -> None:
     quota = QuotaSettings(store=StoreAddress(url=valkey.url), budget=BUDGET)
-    bounds = DecisionBounds(held_within=Seconds(HELD if end is None else 60.0), assumed_images=2)
-    settings = agent_settings(quota=quota, gpus=Gpus(1), decisions=bounds)
+    bounds = DecisionBounds(held_within=Seconds(HELD if end is None else 60.0))
+    callers = Callers(trust_gateway=True, assumed_images=2)
+    settings = agent_settings(quota=quota, gpus=Gpus(1), decisions=bounds, callers=callers)
     async with serving(settings, None) as running:
         await push(session, running, a_lease(a_free_tier(images=4), PLUS))
         base = f"http://127.0.0.1:{running.data.port}/meltguard"

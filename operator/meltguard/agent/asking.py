@@ -4,14 +4,14 @@ from typing import Final
 
 from meltguard.agent.asgi import Scope
 from meltguard.agent.caller import CALLER, Caller
-from meltguard.agent.cost import COST_HEADERS, DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_body, cost_in_headers
+from meltguard.agent.cost import COST_HEADERS, DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_headers, cost_of
 from meltguard.agent.head import CONTENT_TYPE, HEAD, KEY, Head
 from meltguard.agent.intake import Intake
 from meltguard.agent.settings import Callers
 from meltguard.agent.visit import Ask
+from meltguard.agent.wanted import wanted_in
 
 LONGEST_KEY: Final = 256
-OPAQUE_BODIES: Final = (b"multipart/", b"image/", b"application/octet-stream")  # nothing in them tells the cost
 
 
 class Asking:
@@ -20,6 +20,8 @@ class Asking:
     def __init__(self, callers: Callers) -> None:
         self._peek_bytes = callers.peek_bytes
         self._feature = callers.feature_header.encode("latin-1")
+        assumed = callers.assumed_images
+        self.unseen = UNKNOWN_COST if assumed is None else Cost(images=assumed)  # of a body that is not read whole
         self._costs = {name.encode(): name for name in COST_HEADERS} if callers.trust_gateway else {}
 
     def of(self, scope: Scope, intake: Intake | None, unread: Cost = DEFAULT_COST) -> Ask:
@@ -31,7 +33,7 @@ class Asking:
         caller: Caller = scope[CALLER]
         cost = self._cost_in_headers(head)
         if cost is None:
-            cost = UNKNOWN_COST if intake is None else self._cost_of_body(head, intake, unread)
+            cost = UNKNOWN_COST if intake is None else self._cost_of_body(scope, intake, unread)
         key = head.text(KEY)[:LONGEST_KEY] or None
         return Ask(caller.tier, caller.user, cost, caller.address, key, head.text(self._feature))
 
@@ -41,8 +43,11 @@ class Asking:
             return None
         return cost_in_headers({name: head.text(raw) for raw, name in self._costs.items() if raw in head.said})
 
-    def _cost_of_body(self, head: Head, intake: Intake, unread: Cost) -> Cost:
-        body = intake.body(self._peek_bytes)
-        if body == b"" or head.said.get(CONTENT_TYPE, b"").lower().startswith(OPAQUE_BODIES):
+    def _cost_of_body(self, scope: Scope, intake: Intake, unread: Cost) -> Cost:
+        head: Head = scope[HEAD]
+        body, query = intake.body(self._peek_bytes), scope.get("query_string", b"")
+        if body is None or CONTENT_TYPE in head.twice:
+            return self.unseen
+        if not body and unread is not DEFAULT_COST:
             return unread
-        return UNKNOWN_COST if body is None else cost_in_body(body)
+        return cost_of(wanted_in(body, head.text(CONTENT_TYPE), query))

@@ -8,9 +8,10 @@ from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import SEEN, Answer, Receive, Scope, Send, problem
 from meltguard.agent.asking import Asking
 from meltguard.agent.caller import CALLER, Caller
-from meltguard.agent.cost import DEFAULT_COST, UNKNOWN_COST, Cost
+from meltguard.agent.clients import Trouble
+from meltguard.agent.cost import DEFAULT_COST, Cost
 from meltguard.agent.grants import NOT_SENT, Grant, Grants
-from meltguard.agent.intake import Intake
+from meltguard.agent.intake import CROWDED, Crowded, Intake
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.visit import Result
@@ -27,8 +28,8 @@ class Decisions:
 
     def __init__(self, admission: Admission, settings: AgentSettings) -> None:
         self._admission, self._callers = admission, settings.callers
-        self._asking, self._bounds = Asking(settings.callers), settings.decisions
-        self.grants = Grants(admission, Seconds(min(self._bounds.held_within, settings.pace.longest_image)))
+        self._asking = Asking(settings.callers)
+        self.grants = Grants(admission, Seconds(min(settings.decisions.held_within, settings.pace.longest_image)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Decide on one request."""
@@ -37,15 +38,18 @@ class Decisions:
         if scope["path"] in self._callers.open_paths:
             await Answer(status=200, body=b"").send(send)
             return
-        intake = Intake(receive)
+        intake = Intake(receive, held=self._admission.clients.held)
         try:
             if not intake.fill_at_once():
                 await intake.fill(MOST_READ, self._callers.body_within)
             await (await self._decide(scope, intake)).send(send, self._admission.telling.load_headers())
         except TimeoutError:
+            self._admission.clients.troubles[Trouble.LATE_BODY] += 1
             await problem(408, "the proxy did not send the request's body in time").send(send)
         except ConnectionError:
             return  # the proxy left
+        except Crowded:
+            await CROWDED.send(send)
         finally:
             intake.close()
 
@@ -74,8 +78,7 @@ class Decisions:
         """What a request costs whose body the proxy keeps to itself."""
         if scope["method"] in WITHOUT_BODY:
             return DEFAULT_COST
-        images = self._bounds.assumed_images
-        return UNKNOWN_COST if images is None else Cost(images=images)
+        return self._asking.unseen
 
     def ended(self, grant_id: str, query: bytes) -> Answer:
         """A proxy or an image server tells that a request has ended: `?status=200&images=2`."""

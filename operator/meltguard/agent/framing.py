@@ -34,7 +34,7 @@ class PlainFraming:
 def doubt(scope: Scope, names: Container[bytes]) -> str | None:
     """What of a request with headers of these names can be read in two ways; None where all is plain."""
     target: bytes = scope.get("raw_path") or scope["path"].encode()
-    if target[:1] != b"/" or b"#" in target:
+    if not target.startswith(b"/") or b"#" in target:
         return TARGET
     return LENGTHS if TRANSFER in names and LENGTH in names else None
 

@@ -4,9 +4,10 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
-from meltguard.agent.asgi import Message, Receive
+from meltguard.agent.asgi import Message, Receive, problem
 from meltguard.agent.bounded import Rest, bounded, first_step
 from meltguard.agent.clients import SMALL, HeldBytes, Trouble
 from meltguard.agent.turns import Ticket
@@ -16,6 +17,11 @@ READ_AHEAD: Final = 1_048_576  # bytes kept of a body; a longer one streams whil
 
 FOR_EVER: Final = Seconds(math.inf)
 EARNED: Final = 0.1  # share of the time for the first READ_AHEAD bytes that as many further ones are given
+
+CROWDED: Final = replace(
+    problem(503, "many large or slow bodies are on their way here; send it again, faster if you can"),
+    headers={"retry-after": "5", "connection": "close"},
+)
 
 
 class Crowded(Exception):

@@ -1,15 +1,14 @@
 """Pure ASGI middleware: each request passes the admission before it reaches the image server's app."""
 
 from collections.abc import Awaitable, Iterable
-from dataclasses import replace
 from typing import Final
 
 from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import SEEN, Answer, App, Header, Message, Receive, Scope, Send, problem
 from meltguard.agent.asking import Asking
-from meltguard.agent.bounded import first_step, within
+from meltguard.agent.bounded import Rest, first_step, within
 from meltguard.agent.clients import Trouble
-from meltguard.agent.intake import READ_AHEAD, Crowded, Intake
+from meltguard.agent.intake import CROWDED, READ_AHEAD, Crowded, Intake
 from meltguard.agent.load import ORCA_HEADER
 from meltguard.agent.outbox import Outbox, taken
 from meltguard.agent.quota_allowance import Allowance
@@ -24,11 +23,6 @@ FLUSH_SPANS: Final = 10  # the connection itself ends a client that stops readin
 OK, REDIRECT = 200, 300
 KINDS: Final = frozenset(("http", "websocket"))
 DIGITS: Final = 7
-
-CROWDED: Final = replace(
-    problem(503, "many large or slow bodies are on their way here; send it again, faster if you can"),
-    headers={"retry-after": "5", "connection": "close"},
-)
 
 
 class AdmissionMiddleware:
@@ -90,12 +84,10 @@ class AdmissionMiddleware:
             await problem(504, longest).send(delivery.send)
         finally:
             self._admission.finish(visit, delivery.result())
-            if not delivery.whole:
-                outbox.discard()
-        rest = outbox.flush_at_once()
-        if rest is not None:
+            unsent = delivery.ended()
+        if unsent is not None:
             try:
-                await taken(rest, self._flush_within)
+                await taken(unsent, self._flush_within)
             finally:
                 outbox.discard()
 
@@ -149,9 +141,18 @@ class Delivery:
         if reservation is None:
             return None
         self._made = made_of(given, self._made_header)
+        if reservation.allowance is None:
+            return None
         asked = self._visit.images
-        kept = asked if self._made is None else min(self._made, asked)
+        kept = asked if self._made is None else self._made
         return reservation.allowance.refunded(asked - kept if OK <= self.status < REDIRECT else asked)
+
+    def ended(self) -> Rest[None] | None:
+        """The app has ended: a whole answer is sent, and what is left to wait for; of half a one no more."""
+        if self.whole:
+            return self._outbox.flush_at_once()
+        self._outbox.discard()
+        return None
 
     def client_left(self) -> None:
         """The client left before the app ended."""

@@ -53,9 +53,6 @@ class Meaning(msgspec.Struct, frozen=True):
     said_as: bytes  # the name under which someone looks for it; b"" where nobody does
 
 
-PLAIN: Final = Meaning(PASSED, b"")
-
-
 class OwnHeaders:
     """Takes what a client says in our name out of a request, and puts in what we know."""
 
@@ -70,21 +67,20 @@ class OwnHeaders:
 
     def read(self, headers: Iterable[Header]) -> Head:
         """What they say, and those that go on: without what speaks for us."""
-        meanings, said, twice = self._meanings, dict[bytes, bytes](), set[bytes]()
         passed: list[Header] = []
+        said: dict[bytes, bytes] = {}
+        twice: set[bytes] = set()
+        meanings = self._meanings
         for header in headers:
             meaning = meanings.get(header[0]) or self._meaning_of(header[0])
-            if meaning is PLAIN:
-                passed.append(header)
-                continue
-            name, use = meaning.said_as, meaning.use
+            name = meaning.said_as
             if name in said:
                 twice.add(name)
             if name:
                 said[name] = header[1]
-            if use is PASSED:
+            if meaning.use is PASSED:
                 passed.append(header)
-            elif use is MENDED:
+            elif meaning.use is MENDED:
                 passed.append((header[0], self._unnamed(header[1])))
         return self._head(passed, said, twice)
 
@@ -104,8 +100,6 @@ class OwnHeaders:
 
     def _meaning_of(self, name: bytes) -> Meaning:
         meaning = Meaning(self._use_of(name), self._said_as(name))
-        if meaning == PLAIN:
-            meaning = PLAIN
         if len(self._meanings) >= MOST_NAMES:
             self._meanings.clear()  # a client that sends ever new names makes us fold them, not grow
         self._meanings[name] = meaning

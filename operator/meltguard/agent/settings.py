@@ -10,6 +10,7 @@ from typing_extensions import override
 from meltguard.agent.server_words import ServerKind
 from meltguard.agent.token_rules import TokenRules
 from meltguard.api.signed import PublicKeys
+from meltguard.core.lapsed import BASELINE_HOLD, BASELINE_RAMP
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
 from meltguard.errors import InvalidInput
 
@@ -71,7 +72,8 @@ class Callers:
     feature_header: str = "x-meltguard-feature"  # anyone may name one: it only makes a request easier to refuse
     default_tier: TierName = DEFAULT_TIER
     open_paths: frozenset[str] = frozenset({"/healthz", "/readyz", "/livez", "/health", "/metrics", "/v1/models"})
-    peek_bytes: int = 65_536  # of a body, to see what it costs
+    peek_bytes: int = 1_048_576  # of a body, to see what it costs; pictures to be edited come with it
+    assumed_images: int | None = None  # of a request whose body is not read whole; None: it is not known
     head_within: Seconds = Seconds(5.0)  # for a request's head to come
     openai_fields: bool = False  # answers bear x-ratelimit-* beside RateLimit
     body_within: Seconds = Seconds(10.0)  # for the bytes that are read ahead, or for a document
@@ -88,8 +90,8 @@ class Callers:
 class Pace:
     """Times and bounds of the agent itself; a demo at another speed divides the times."""
 
-    baseline_hold: Seconds = Seconds(600.0)  # at the safe rates after a lease ended
-    baseline_ramp: Seconds = Seconds(300.0)  # from there to the tiers' maxima
+    baseline_hold: Seconds = BASELINE_HOLD  # at the safe rates after a lease ended
+    baseline_ramp: Seconds = BASELINE_RAMP  # from there to the tiers' maxima
     own_queue: int = 16  # per tier, where no document says
     own_max_wait: Seconds = Seconds(30.0)  # where no document says
     hard_queue: int = 1_024  # per tier, whatever a document says
@@ -159,7 +161,6 @@ class DecisionBounds:
     """Where a proxy only asks and its requests run elsewhere."""
 
     held_within: Seconds = Seconds(60.0)  # a slot whose request's end nobody tells
-    assumed_images: int | None = None  # of a request whose body is not seen; None: it is not known
     secret: str | None = None  # that the proxy must know
 
 

@@ -13,7 +13,6 @@ from meltguard.agent.proxy import proxying
 from meltguard.agent.server import serving
 from meltguard.agent.server_watch import look_at
 from meltguard.agent.settings import (
-    CLIENT_BYTES,
     Address,
     AgentSettings,
     Callers,
@@ -29,7 +28,6 @@ from meltguard.api.signed import PublicKeys
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
 from meltguard.errors import InvalidInput
 
-BYTES_HELP = "Bytes of bodies read ahead and answers not yet read, of all clients; beyond, the slowest give way."
 KEYS_HELP = "Trusted public keys, keyid=base64, divided by commas; two while one replaces the other."
 MADE_HELP = "Header of the image server's answer: how many of the images asked for were made. The rest costs nothing."
 STORE_HELP = (
@@ -46,7 +44,7 @@ TRUST_HELP = "A gateway sets or removes the tier, user and X-Meltguard-* headers
 
 UPSTREAM_HELP = "URL of the image server. Without it the agent decides for Envoy, NGINX, Traefik or Caddy (ways-in.md)."
 HELD_HELP = "Seconds that a slot is held for a request of a proxy, if nobody tells its end."
-ASSUMED_HELP = "Images that a request asks for at most whose body the proxy does not send; else quotas refuse it."
+ASSUMED_HELP = "Images that a request asks for at most whose body is not read whole; else quotas refuse it."
 PRESET_HELP = "Read the image server's own queue: vllm, triton, ray-serve or comfyui."
 OPEN_HELP = "More paths that make no images, divided by commas: they pass unguarded (ComfyUI: /ws,/queue)."
 WORD_HELP = "What the proxy sends in X-Meltguard-Proxy-Secret; prefer the variable."
@@ -60,7 +58,6 @@ def agent(
     listen: Annotated[str, typer.Option(help="IP:port for the users' requests.")] = "0.0.0.0:8080",
     control_listen: Annotated[str, typer.Option(help="IP:port for documents and reports.")] = "0.0.0.0:9901",
     gpus: Annotated[int, typer.Option(min=1, help="Requests that may be in the GPU at once.")] = 1,
-    client_bytes: Annotated[int, typer.Option(min=1_048_576, help=BYTES_HELP)] = CLIENT_BYTES,
     baseline_file: Annotated[Path | None, typer.Option(help="The mounted baseline document.")] = None,
     state_file: Annotated[Path | None, typer.Option(help="What must outlive a restart; on a writable volume.")] = None,
     journal: Annotated[Path | None, typer.Option(help="Append one JSON line a request to this file.")] = None,
@@ -89,12 +86,16 @@ def agent(
     """Admit, queue or refuse requests before an image server, as signed documents say."""
     settings = _pod((policy, pod_uid, keys), listen, control_listen, gpus)
     settings = _with_files(settings, baseline_file, state_file, (journal, journal_names_users), access_log)
-    callers = _known((tier_header, user_header, made_header), default_tier, trust_gateway, tokens, openai_fields)
+    known = _known((tier_header, user_header, made_header), default_tier, trust_gateway, tokens, openai_fields)
     quota = _quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget))
-    settings = replace(settings, callers=_with_open(callers, open_paths), quota=quota, places=_places(async_after))
-    bounds = DecisionBounds(held_within=Seconds(held_within), assumed_images=assumed_images, secret=proxy_secret)
-    settings = replace(settings, decisions=bounds, client_bytes=client_bytes)
-    asyncio.run(_run(replace(settings, server=_look(server_preset, server_url, upstream)), upstream))
+    settings = replace(settings, callers=_beyond(known, open_paths, assumed_images), quota=quota)
+    settings = replace(settings, places=_places(async_after), server=_look(server_preset, server_url, upstream))
+    asyncio.run(_run(_asked(settings, held_within, proxy_secret), upstream))
+
+
+def _asked(settings: AgentSettings, held_within: float, secret: str | None) -> AgentSettings:
+    """The same, with what holds for a proxy's questions."""
+    return replace(settings, decisions=DecisionBounds(held_within=Seconds(held_within), secret=secret))
 
 
 def _pod(who: tuple[str, str, str], listen: str, control: str, gpus: int) -> AgentSettings:
@@ -126,8 +127,8 @@ def _known(
     )
 
 
-def _with_open(callers: Callers, paths: str) -> Callers:
-    """The same, with more paths that nobody guards.
+def _beyond(callers: Callers, paths: str, assumed_images: int | None) -> Callers:
+    """The same, with more paths that nobody guards, and what a request costs that is not read whole.
 
     Raises:
         InvalidInput: one of them is no path.
@@ -135,7 +136,7 @@ def _with_open(callers: Callers, paths: str) -> Callers:
     more = frozenset(path.strip() for path in paths.split(",") if path.strip())
     if wrong := [path for path in more if not path.startswith("/")]:
         raise InvalidInput(f"open path {wrong[0]!r} is no path: it begins with /")
-    return replace(callers, open_paths=callers.open_paths | more)
+    return replace(callers, open_paths=callers.open_paths | more, assumed_images=assumed_images)
 
 
 def _look(preset: str | None, url: str | None, upstream: str | None) -> ServerLook | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from meltguard.core.decision import FeatureShare
 from meltguard.core.policy import Level, Quota, TierState
 from meltguard.core.units import Epoch, Instant, Percent, PodUid, Revision, Seconds, Share, TierName, UnitsPerSecond
 
@@ -37,6 +38,8 @@ class TierGrant:
     since: Instant | None
     safe_rate: UnitsPerSecond | None
     floor: Share = Share(0.0)  # of what a pod's GPUs take from its line, whoever else waits
+    lifts_when: str = ""
+    until: Instant | None = None  # it ends then, if not before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,4 +60,6 @@ class Grant:
     pods: int
     tiers: tuple[TierGrant, ...]
     features: Mapping[str, Percent]
+    slowed: tuple[FeatureShare, ...] = ()  # the features among them that fewer have than usual, and why
+    lifts_when: str = ""  # what must come about for a milder level
     heat: Share = Share(1.0)  # what heat leaves of the pod's GPUs; whoever divides requests sends it less

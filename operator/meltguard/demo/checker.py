@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 
 from meltguard.core.units import Instant, Seconds, Share
 from meltguard.demo.check import nodes, pods, policy, requests
+from meltguard.demo.check.cards import HotGpu, SlowPod, hot_gpu, slow_pod
+from meltguard.demo.check.decisions import Decided, decisions
 from meltguard.demo.check.evidence import Evidence
 from meltguard.demo.check.fleet import Step, steps
-from meltguard.demo.check.ladder import Ladder, evicted_untold, ladder, out_of_order
+from meltguard.demo.check.ladder import Ladder, evicted_saved, evicted_untold, ladder
+from meltguard.demo.check.order import out_of_order
 from meltguard.demo.plan import FREE
 
 
@@ -35,6 +38,7 @@ class Findings:
     timeline: Timeline
     requests: Mapping[str, requests.TierRequests]
     evictions: int
+    evicted_saved: int  # of those: pods that had said that their work is saved
     lender_ready_min: int
     limit_turns_a_minute: int
     loans: int
@@ -45,6 +49,11 @@ class Findings:
     ladder: Ladder
     updated: bool  # the version that was shipped in the middle runs everywhere
     lag_p99: Seconds
+    statuses: tuple[policy.Told, ...] = ()
+    decisions: tuple[Decided, ...] = ()
+    moves: tuple[nodes.Move, ...] = ()
+    hot_gpu: HotGpu | None = None
+    slow_pod: SlowPod | None = None
     broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -60,6 +69,7 @@ def check(seen: Evidence) -> Findings:
         timeline=_timeline(seen, story),
         requests=requests.by_tier(seen.entries),
         evictions=sum(write.user == promises.identity for write in pods.accepted_evictions(seen.writes)),
+        evicted_saved=evicted_saved(seen.writes, (promises.identity, promises.lender)),
         lender_ready_min=lowest,
         limit_turns_a_minute=requests.most_turns_a_minute(policy.rates(statuses, FREE)),
         loans=len(moves),
@@ -70,9 +80,14 @@ def check(seen: Evidence) -> Findings:
         ladder=found,
         updated=seen.after.updated,
         lag_p99=requests.quantile(sorted(result.lag for result in seen.results), Share(0.99)),
+        statuses=statuses,
+        decisions=decisions(statuses, moves),
+        moves=moves,
+        hot_gpu=hot_gpu(seen.glimpses, promises.hot_node),
+        slow_pod=_slow_pod(seen),
         broken={
             **_broken(seen, story, lowest),
-            "ladderOutOfOrder": out_of_order(found),
+            "ladderOutOfOrder": out_of_order(found, statuses, promises.on_level),
             "queriesWithoutData": seen.silent_queries,
         },
     )
@@ -94,6 +109,11 @@ def _broken(seen: Evidence, story: tuple[Step, ...], lowest: int) -> dict[str, t
         "nodesRestored": nodes.not_restored(seen.before.fleet, seen.after.fleet),
         "journalsAndUsersAgree": requests.unlike(seen.entries, seen.results),
     }
+
+
+def _slow_pod(seen: Evidence) -> SlowPod | None:
+    pod = seen.slow_pod
+    return None if pod is None else slow_pod(seen.journals.get(pod.node, ()), pod, seen.surge_at)
 
 
 def _slowest(moves: Iterable[nodes.Move]) -> Seconds | None:

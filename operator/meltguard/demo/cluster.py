@@ -24,6 +24,7 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "Deployment": ("/apis/apps/v1", "deployments"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
     "PriorityClass": ("/apis/scheduling.k8s.io/v1", "priorityclasses"),
+    "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
     "Job": ("/apis/batch/v1", "jobs"),
     "GPUPool": ("/apis/meltguard.io/v1alpha1", "gpupools"),
     "ImageServicePolicy": ("/apis/meltguard.io/v1alpha1", "imageservicepolicies"),

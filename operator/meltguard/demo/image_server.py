@@ -9,7 +9,8 @@ from random import Random
 from typing import Final
 
 from meltguard.agent.asgi import Answer, Receive, Scope, Send, problem
-from meltguard.agent.cost import Cost, cost_in_body
+from meltguard.agent.cost import Cost, cost_of
+from meltguard.agent.wanted import wanted_in
 from meltguard.clock import SystemClock
 from meltguard.core.units import Seconds, Share
 from meltguard.demo.gpu import Gpu
@@ -59,7 +60,7 @@ class ImageServer:
         body = await _body(receive)
         if body is None:
             return problem(413, f"a request has at most {MAX_BODY} bytes")
-        return await self._paint(cost_in_body(body))
+        return await self._paint(cost_of(wanted_in(body, "application/json")))
 
     async def _paint(self, cost: Cost) -> Answer:
         job = self.draw(cost.images)

@@ -1,6 +1,6 @@
 """After the run: gather what others wrote down, have it checked, write the report."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,21 +10,27 @@ import msgspec
 from meltguard.agent.journal import JournalEntry
 from meltguard.api.quantities import parse_share
 from meltguard.clock import SystemClock
-from meltguard.core.units import Instant, Seconds, Share
+from meltguard.core.units import Celsius, Instant, Seconds, Share
 from meltguard.demo import cluster, scene
 from meltguard.demo.ack import HISTOGRAM, histogram_quantile, read_metrics
 from meltguard.demo.check.audit import read_audit
+from meltguard.demo.check.cards import Glimpse, PodRef
 from meltguard.demo.check.evidence import Evidence, Promises, Snapshot, read_journals, read_results
 from meltguard.demo.checker import Findings, check
+from meltguard.demo.facts import Mark, RunFacts
 from meltguard.demo.files import keep
+from meltguard.demo.gpu import Flaw
 from meltguard.demo.install import IDENTITY
-from meltguard.demo.monitoring import METRICS_PORT, unanswered
-from meltguard.demo.report import RunFacts, report, rows, write
-from meltguard.demo.script import DEPLOYMENT, Mark
+from meltguard.demo.monitoring import METRICS_PORT, pod_on, unanswered
+from meltguard.demo.records import first_line
+from meltguard.demo.report import report, rows, write
+from meltguard.demo.scene import INFERENCE
 from meltguard.demo.stage import Stage
+from meltguard.demo.watch import Picture
 from meltguard.errors import Unavailable
 
 BENCH: Final = Path("build/bench/demo.json")
+DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{scene.SERVING}/deployments/{scene.SERVICE}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +39,17 @@ class Judged:
 
     found: Findings
     facts: RunFacts
-    entries: tuple[JournalEntry, ...]
+    journals: Mapping[str, tuple[JournalEntry, ...]]  # by node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the demo itself saw of the run."""
+
+    before: Snapshot
+    surge_at: Instant
+    album: Sequence[tuple[Seconds, Picture]]
+    marks: tuple[Mark, ...]
 
 
 async def snapshot(stage: Stage) -> Snapshot:
@@ -75,7 +91,7 @@ async def _updated(stage: Stage) -> bool:
     return not found.spec.paused and here.updated_replicas == here.ready_replicas == here.replicas > 0
 
 
-async def judge(stage: Stage, before: Snapshot, surge_at: Instant, marks: Sequence[Mark]) -> Judged:
+async def judge(stage: Stage, run: Seen) -> Judged:
     """Check the run and write its report.
 
     Raises:
@@ -83,25 +99,44 @@ async def judge(stage: Stage, before: Snapshot, surge_at: Instant, marks: Sequen
         Unavailable: the API server does not answer.
     """
     after = await snapshot(stage)
-    silent = await unanswered(stage.plane.prometheus_url, (surge_at, SystemClock().now()))
+    silent = await unanswered(stage.plane.prometheus_url, (run.surge_at, SystemClock().now()))
     ack = await _acknowledgements(stage)
     keep(stage.files, stage.plane.audit_log, (stage.plane.logs, stage.plane.pod_logs))
     _, results = read_results(stage.files.users)
+    slow = scene.card_with(Flaw.SLOW)
     evidence = Evidence(
         promises=_promises(stage),
-        surge_at=surge_at,
-        before=before,
+        surge_at=run.surge_at,
+        before=run.before,
         after=after,
         writes=read_audit(stage.files.audit),
         journals=read_journals(stage.files.journals),
         results=results,
         ack_p99=ack,
         silent_queries=silent,
+        glimpses=tuple(_glimpses(run)),
+        slow_pod=_pod_ref(stage, slow[0], await pod_on(stage.plane.prometheus_url, slow, run.surge_at)),
     )
-    judged = Judged(found=check(evidence), facts=_facts(stage, evidence, marks), entries=evidence.entries)
+    judged = Judged(found=check(evidence), facts=_facts(stage, evidence, run.marks), journals=evidence.journals)
     write(stage.files.report, report(judged.found, judged.facts))
     write(BENCH, [row.as_json() for row in rows(judged.found, judged.facts)])
     return judged
+
+
+def _pod_ref(stage: Stage, node: str, name: str) -> PodRef | None:
+    """The pod as its own journal names it; None where it wrote none."""
+    told = first_line(stage.files.journals / node / f"{name}.jsonl")
+    return None if told is None else PodRef(node=node, name=name, uid=JournalEntry.parse(told.decode()).pod)
+
+
+def _glimpses(run: Seen) -> Iterator[Glimpse]:
+    """Of the nodes that are the service's own."""
+    for elapsed, picture in run.album:
+        for node in picture.nodes:
+            if node.home == node.pool == INFERENCE:
+                hottest = None if node.hottest is None else Celsius(node.hottest)
+                counted = None if node.counted is None else Share(node.counted)
+                yield Glimpse(at=Instant(run.surge_at + elapsed), node=node.name, hottest=hottest, counted=counted)
 
 
 def _promises(stage: Stage) -> Promises:
@@ -115,10 +150,12 @@ def _promises(stage: Stage) -> Promises:
         wait_target=Seconds(scene.WAIT_TARGET / stage.options.speed),
         owned_gpus=scene.INFERENCE_NODES * scene.GPUS_A_NODE,
         gpus_a_node=scene.GPUS_A_NODE,
+        on_level={str(tier["name"]): tier.get("onLevel", {}) for tier in scene.tiers(stage.pace)},
+        hot_node=scene.card_with(Flaw.HOT)[0],
     )
 
 
-def _facts(stage: Stage, evidence: Evidence, marks: Sequence[Mark]) -> RunFacts:
+def _facts(stage: Stage, evidence: Evidence, marks: tuple[Mark, ...]) -> RunFacts:
     files = stage.files
     return RunFacts(
         surge_at=evidence.surge_at,
@@ -128,7 +165,7 @@ def _facts(stage: Stage, evidence: Evidence, marks: Sequence[Mark]) -> RunFacts:
         floor=scene.RESEARCH_FLOOR,
         ack_p99=evidence.ack_p99,
         files={"audit": str(files.audit), "journals": str(files.journals), "users": str(files.users)},
-        acts={mark.name: mark.at for mark in marks},
+        acts=marks,
     )
 
 

@@ -25,6 +25,9 @@ AGENTS: Final = 8
 """Agents that the demo's Prometheus reads, once a second each: enough for every query, and little work."""
 
 STEP: Final = Seconds(2.0)
+LOOK_BACK: Final = Seconds(60.0)
+"""A busy machine may miss scrapes; who had a card a minute before the surge has it when it begins."""
+
 ANSWER_WITHIN: Final = Seconds(15.0)
 
 
@@ -70,12 +73,31 @@ async def unanswered(prometheus_url: str, span: tuple[Instant, Instant]) -> tupl
 async def _has_data(session: aiohttp.ClientSession, ask: tuple[str, str], span: tuple[Instant, Instant]) -> bool:
     url, query = ask
     params = {"query": query, "start": f"{span[0]:.3f}", "end": f"{span[1]:.3f}", "step": f"{STEP:g}"}
+    return has_numbers(await _answer(session, f"{url}/api/v1/query_range", params))
+
+
+async def _answer(session: aiohttp.ClientSession, url: str, params: Mapping[str, str]) -> dict[str, Any]:
     try:
-        async with session.get(f"{url}/api/v1/query_range", params=params) as answer:
+        async with session.get(url, params=params) as answer:
             body: dict[str, Any] = await answer.json()
     except (aiohttp.ClientError, TimeoutError) as exc:
-        raise Unavailable(f"Prometheus at {url} does not answer: {exc!r}; see its log") from exc
-    return has_numbers(body)
+        raise Unavailable(f"Prometheus does not answer {url}: {exc!r}; see its log") from exc
+    return body
+
+
+async def pod_on(prometheus_url: str, card: tuple[str, int], at: Instant) -> str:
+    """The pod that had a GPU (node, index) at a moment, as the node's exporter told; empty where it told none.
+
+    Raises:
+        Unavailable: Prometheus does not answer.
+    """
+    node, index = card
+    series = f'DCGM_FI_DEV_GPU_TEMP{{Hostname="{node}",gpu="{index}",pod!=""}}'
+    params = {"query": f"last_over_time({series}[{LOOK_BACK:.0f}s])", "time": f"{at:.3f}"}
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN)) as session:
+        body = await _answer(session, f"{prometheus_url}/api/v1/query", params)
+    pods = [series["metric"].get("pod", "") for series in body.get("data", {}).get("result", ())]
+    return next(iter(pods), "")
 
 
 def has_numbers(body: Mapping[str, Any]) -> bool:

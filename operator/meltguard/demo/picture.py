@@ -1,67 +1,141 @@
-"""The story in one picture: what was asked for and admitted, waits, heat, limits, and who had the nodes."""
+"""The story in one picture: decisions, what was asked for and admitted, waits, heat, a slow pod, limits, nodes."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from statistics import median
 from typing import Final
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.transforms import blended_transform_factory
 
 from meltguard.agent.journal import JournalEntry
-from meltguard.api.quantities import RATE, is_written, parse_rate
 from meltguard.core.units import Instant, Seconds
+from meltguard.demo.check.policy import a_minute
+from meltguard.demo.checker import Findings
+from meltguard.demo.facts import RunFacts
+from meltguard.demo.lanes import LEVELS, Decisions, decisions_of, draw_lanes, key
 from meltguard.demo.plan import FREE, PLUS, PRO
-from meltguard.demo.watch import Picture
+from meltguard.demo.watch import NodeNow, Picture
 
-TIERS: Final[Mapping[str, str]] = {PRO: "#1b7837", PLUS: "#5aae61", FREE: "#2166ac"}
-REFUSED: Final = "#d6604d"
-LEVELS: Final = {"Normal": "#ffffff", "Elevated": "#fff3d6", "Overloaded": "#ffe0c2", "Critical": "#fbc9c0"}
+TIERS: Final[Mapping[str, str]] = {PRO: "#1b7837", PLUS: "#7fbf7b", FREE: "#2166ac"}
+HOT, OTHER, SLOW = "#b2182b", "#878787", "#762a83"
 BIN: Final = 2.0
 """Seconds that requests are counted over."""
 
-WARM: Final = 84.0
-"""Degrees from which the policy presses."""
+STEP: Final = 1.0
+FIRST: Final = 10.0
+"""Seconds within which a pod that was there when the surge began has had a request."""
 
+TARGET, CRITICAL = 84.0, 92.0
+"""Degrees at which the policy's temperature means pressure 1.0 and 1.5."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something worth a line across the picture."""
+DPI: Final = 100
+WIDTH: Final = 1600
+LANE, PANEL, LINE, ROOM = 38, 190, 14.2, 150
+"""Heights in pixels: of a lane, of a panel, of a line of the key, and of what is around all of them."""
 
-    at: float  # seconds since the surge began
-    text: str
+LEAST_LINES: Final = 10
+"""Of the key: with less its title would not fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What is drawn. Times are seconds since the surge began."""
+    """What is drawn."""
 
-    title: str
     surge_at: Instant
     album: Sequence[tuple[Seconds, Picture]]
-    entries: Sequence[JournalEntry]
-    events: Sequence[Event]
+    journals: Mapping[str, Sequence[JournalEntry]]  # by node
+    found: Findings
+    facts: RunFacts
+
+    @property
+    def entries(self) -> Iterable[JournalEntry]:
+        """All nodes' journals."""
+        return chain.from_iterable(self.journals.values())
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """From the first look to the last, in seconds from the start of the surge."""
+        return (self.album[0][0], self.album[-1][0]) if self.album else (0.0, 1.0)
 
 
 def draw(story: Story, path: Path) -> None:
     """Write the picture as PNG."""
-    figure = Figure(figsize=(14.0, 16.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes: Sequence[Axes] = figure.subplots(5, 1, sharex=True, height_ratios=[3, 2, 2, 2, 2])
-    for axis, panel in zip(axes, (_requests, _waits, _heat, _limits, _nodes), strict=True):
-        panel(axis, story)
-        _levels(axis, story)
-        _events(axis, story)
-        axis.margins(x=0.0)
-        axis.grid(visible=True, alpha=0.25)
-    _numbers(axes[0], story)
-    axes[-1].set_xlabel("seconds since the surge began (background: level Elevated, Overloaded, Critical)")
-    figure.suptitle(story.title, fontsize=14)
-    figure.text(0.01, -0.005, _legend(story.events), fontsize=10, va="top", family="monospace")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, bbox_inches="tight")
+    figure_of(story).savefig(path, dpi=DPI)
+
+
+def figure_of(story: Story) -> Figure:
+    """The picture: lanes of decisions, panels on the same time axis, the key to the numbers."""
+    made = decisions_of(story.found, story.facts, story.span[1])
+    left, right = key(made.marks)
+    panels = (_requests, _waits, _heat, _slow, _limits, _nodes)
+    heights = [LANE * len(made.lanes), *(PANEL for _ in panels), LINE * max(LEAST_LINES, left.count("\n") + 5)]
+    figure = Figure(figsize=(WIDTH / DPI, (sum(heights) + ROOM) / DPI), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes: Sequence[Axes] = figure.subplots(len(heights), 1, height_ratios=heights)
+    lanes, *rest, words = axes
+    _decisions(lanes, made, story)
+    for axis, panel in zip(rest, panels, strict=True):
+        panel(axis, story)
+        _framed(axis, story)
+    rest[-1].set_xlabel("seconds from the start of the surge")
+    figure.suptitle(
+        f"A surge on an image service, and what Meltguard did about it (speed {story.facts.speed:g}: that many times "
+        f"as fast as the recorded one; seed {story.facts.seed})",
+        fontsize=13,
+    )
+    _key(figure, words, (left, right))
+    return figure
+
+
+def _decisions(axis: Axes, made: Decisions, story: Story) -> None:
+    draw_lanes(axis, made, story.span)
+    axis.set_xlim(*story.span)
+    axis.grid(visible=True, axis="x", alpha=0.25)
+    axis.xaxis.set_major_formatter("{x:.0f} s")
+    shades = [Patch(facecolor=colour, edgecolor="#bbbbbb", label=f"level {name}") for name, colour in LEVELS.items()]
+    acts = Line2D([], [], color="#404040", linewidth=0.8, linestyle="--", label="below: what people or\naccidents did")
+    _legend(axis, [*shades, acts])
+
+
+def _framed(axis: Axes, story: Story) -> None:
+    """What all panels share: the levels behind, the acts of people as lines, the time axis."""
+    for (at, picture), (until, _) in zip(story.album, story.album[1:], strict=False):
+        level = str(picture.policy.level or "Normal")
+        if level != "Normal":
+            axis.axvspan(at, until, color=LEVELS[level], zorder=-10, linewidth=0)
+    for mark in story.facts.acts:
+        axis.axvline(mark.at - story.surge_at, color="#404040", linewidth=0.8, linestyle="--", alpha=0.6)
+    axis.set_xlim(*story.span)
+    axis.xaxis.set_major_formatter("{x:.0f} s")
+    axis.grid(visible=True, alpha=0.25)
+    _legend(axis)
+
+
+def _legend(axis: Axes, handles: Sequence[Artist] | None = None) -> None:
+    """Beside the panel and its second scale, where it hides nothing; none where nothing is drawn."""
+    if handles is None and not axis.get_legend_handles_labels()[1]:
+        return
+    axis.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.06, 1.0), fontsize=9, borderaxespad=0.0)
+
+
+def _key(figure: Figure, axis: Axes, columns: tuple[str, str]) -> None:
+    """Over the whole width, below all panels."""
+    axis.axis("off")
+    title = "Key: each decision in the operator's own words, and what people and accidents did"
+    axis.set_title(title, loc="left", fontsize=11)
+    place = blended_transform_factory(figure.transFigure, axis.transAxes)
+    for x, text in zip((0.006, 0.504), columns, strict=True):
+        axis.text(x, 1.0, text, transform=place, fontsize=8, va="top", family="monospace", in_layout=False)
 
 
 def _requests(axis: Axes, story: Story) -> None:
@@ -81,15 +155,15 @@ def _requests(axis: Axes, story: Story) -> None:
         *([rates.get(at, 0.0) for at in times] for rates in by_tier.values()),
         labels=[f"{tier} admitted" for tier in TIERS],
         colors=list(TIERS.values()),
-        alpha=0.8,
+        alpha=0.85,
         step="post",
     )
-    axis.step(times, [offered[at] for at in times], where="post", color="black", linewidth=1.2, label="asked for")
+    axis.step(times, [offered[at] for at in times], where="post", color="black", linewidth=1.2, label="all sent")
+    axis.set_title("Requests", loc="left", fontsize=11)
     axis.set_ylabel("requests a second")
-    axis.legend(loc="upper right", ncols=2)
 
 
-def _a_second(times: Iterator[float]) -> dict[float, float]:
+def _a_second(times: Iterable[float]) -> dict[float, float]:
     counted = Counter(at // BIN * BIN for at in times)
     return {at: count / BIN for at, count in counted.items()}
 
@@ -97,94 +171,124 @@ def _a_second(times: Iterator[float]) -> dict[float, float]:
 def _waits(axis: Axes, story: Story) -> None:
     for tier, colour in TIERS.items():
         seen = [(at, now.wait_p99) for at, picture in story.album for now in picture.tiers if now.tier == tier]
-        axis.plot([at for at, _ in seen], [wait for _, wait in seen], color=colour, label=tier)
-    axis.set_ylabel("wait p99\n(seconds)")
-    axis.legend(loc="upper right", ncols=3)
+        axis.plot(*_columns(seen), color=colour, label=f"{tier}, p99 of 10 s")
+    axis.set_title("Waits of those who were admitted", loc="left", fontsize=11)
+    axis.set_ylabel("seconds")
 
 
 def _heat(axis: Axes, story: Story) -> None:
-    """Of the nodes that serve."""
-    hottest = [(at, [n.hottest for n in picture.nodes if n.serving and n.hottest]) for at, picture in story.album]
-    seen = [(at, max(degrees)) for at, degrees in hottest if degrees]
-    axis.plot([at for at, _ in seen], [degrees for _, degrees in seen], color="#b2182b", label="hottest GPU")
-    axis.axhline(WARM, color="#b2182b", linestyle=":", linewidth=1.0)
-    axis.set_ylabel("hottest GPU\n(Celsius)")
-    busy = [(at, [n.busy for n in picture.nodes if n.serving and n.busy is not None]) for at, picture in story.album]
-    used = [(at, sum(shares) / len(shares)) for at, shares in busy if shares]
-    other = axis.twinx()
-    other.plot([at for at, _ in used], [share for _, share in used], color="#737373", linewidth=1.0, label="GPUs busy")
-    other.set_ylabel("GPUs busy (%)")
-    other.set_ylim(0.0, 105.0)
+    """Of the service's nodes: the one with the badly cooled card, and the hottest of the others."""
+    hot = story.found.hot_gpu.node if story.found.hot_gpu else ""
+    own = [(at, _hottest(n for n in picture.nodes if n.name == hot)) for at, picture in story.album]
+    others = [(at, _hottest(n for n in picture.nodes if n.name != hot and n.serving)) for at, picture in story.album]
+    axis.plot(*_columns([(at, value) for at, value in own if value]), color=HOT, label=f"{hot}: a fan has failed")
+    axis.plot(*_columns([(at, value) for at, value in others if value]), color=OTHER, label="other serving nodes")
+    axis.axhline(TARGET, color=HOT, linestyle=":", linewidth=1.0, label="pressure 1.0")
+    axis.axhline(CRITICAL, color=HOT, linestyle="--", linewidth=1.0, label="pressure 1.5")
+    counts = [(at, n.counted) for at, picture in story.album for n in picture.nodes if n.name == hot and n.counted]
+    beside = axis.twinx()
+    beside.step(*_columns([(at, 100.0 * share) for at, share in counts]), where="post", color="#e08214", linewidth=1.6)
+    axis.plot([], [], color="#e08214", linewidth=1.6, label=f"{hot} counts for (right)")
+    beside.set_ylim(60.0, 103.0)
+    axis.set_ylim(30.0, 100.0)
+    beside.set_ylabel("% of its GPUs")
+    axis.set_title(
+        "Heat: each node's hottest GPU, and how much of the hot node the law counts on", loc="left", fontsize=11
+    )
+    axis.set_ylabel("degrees Celsius")
+
+
+def _hottest(nodes: Iterable[NodeNow]) -> float:
+    return max((node.hottest or 0.0 for node in nodes), default=0.0)
+
+
+def _slow(axis: Axes, story: Story) -> None:
+    """Requests that the pod on the slow card has taken so far, and what its node's other pods have."""
+    slow = story.found.slow_pod
+    node = slow.pod.node if slow else "?"
+    axis.set_title(
+        f"A slow card that no sensor shows: requests taken so far by its pod, and by the other pods of {node}",
+        loc="left",
+        fontsize=11,
+    )
+    axis.set_ylabel("requests")
+    if slow is None:
+        return
+    taken = taken_by_pod(story.journals.get(node, ()), (story.surge_at, slow.until))
+    times = [at * STEP for at in range(int((slow.until - story.surge_at) / STEP) + 1)]
+    counts = {pod: [sum(came <= at for came in cames) for at in times] for pod, cames in taken.items()}
+    own, others = counts.pop(slow.pod.uid, []), list(zip(*counts.values(), strict=True))
+    if own and others:
+        axis.fill_between(
+            times,
+            [min(o) for o in others],
+            [max(o) for o in others],
+            color=OTHER,
+            alpha=0.3,
+            label="others, least to most",
+        )
+        axis.plot(times, [median(o) for o in others], color=OTHER, label="others, median")
+    axis.plot(times, own or [0] * len(times), color=SLOW, linewidth=2.0, label="pod on the slow card")
+
+
+def taken_by_pod(entries: Iterable[JournalEntry], span: tuple[Instant, Instant]) -> Mapping[str, Sequence[float]]:
+    """When each pod took its requests, in seconds from the start of the span; of pods that were there at its start."""
+    begin, end = span
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for entry in entries:
+        if entry.verdict == "admitted" and entry.at <= end:
+            found[entry.pod].append(entry.at - begin)
+    return {pod: [at for at in times if at >= 0] for pod, times in found.items() if min(times) < FIRST}
 
 
 def _limits(axis: Axes, story: Story) -> None:
-    """Image units a minute; no line where a tier is open."""
     for tier, colour in TIERS.items():
         told = [(at, _rate(picture, tier)) for at, picture in story.album]
-        axis.plot(
-            [at for at, _ in told], [rate for _, rate in told], color=colour, label=f"{tier} limit", linewidth=2.0
-        )
-    asked = [(at, _demand(picture)) for at, picture in story.album]
-    axis.plot([at for at, _ in asked], [rate for _, rate in asked], color="black", linewidth=0.8, label="demand")
+        axis.plot(*_columns(told), color=colour, label=f"{tier}: limit", linewidth=2.2)
+    axis.plot(
+        *_columns([(at, _demand(picture)) for at, picture in story.album]),
+        color="black",
+        linewidth=1.0,
+        label="demand of all",
+    )
+    can = [(at, _capacity(picture)) for at, picture in story.album]
+    axis.plot(*_columns(can), color="black", linewidth=1.0, linestyle="--", label="what GPUs can do")
+    axis.set_title("Demand, capacity, limits (a tier without a line has no limit)", loc="left", fontsize=11)
     axis.set_ylabel("image units\na minute")
-    axis.legend(loc="upper right", ncols=4)
 
 
 def _rate(picture: Picture, tier: str) -> float:
-    text = next((limit.rate for limit in picture.policy.limits if limit.tier == tier), "none")
-    return _a_minute(text)
+    return a_minute(next((limit.rate for limit in picture.policy.limits if limit.tier == tier), "none"))
 
 
 def _demand(picture: Picture) -> float:
-    told = [_a_minute(limit.demand or "") for limit in picture.policy.limits]
+    told = [a_minute(limit.demand or "") for limit in picture.policy.limits]
     return sum(told) if told else float("nan")
 
 
-def _a_minute(text: str) -> float:
-    return parse_rate(text) * 60.0 if is_written(RATE, text) else 0.0 if text.startswith("0") else float("nan")
+def _capacity(picture: Picture) -> float:
+    decision = picture.policy.decision
+    return a_minute((decision.capacity if decision is not None else None) or "")
 
 
 def _nodes(axis: Axes, story: Story) -> None:
     """Who has the nodes: the service's own, borrowed ones, those on their way, research's."""
     kinds = {"service's own": "#1b7837", "borrowed": "#f4a582", "on the move": "#bababa", "research's": "#4393c3"}
-    counts = [Counter(_holder(node.home, node.pool, node.step) for node in picture.nodes) for _, picture in story.album]
-    times = [at for at, _ in story.album]
+    counts = [Counter(_holder(node) for node in picture.nodes) for _, picture in story.album]
     stacked = ([count[kind] for count in counts] for kind in kinds)
+    times = [at for at, _ in story.album]
     axis.stackplot(times, *stacked, labels=list(kinds), colors=list(kinds.values()), alpha=0.85, step="post")
+    axis.set_title("Who has the GPU nodes", loc="left", fontsize=11)
     axis.set_ylabel("nodes")
-    axis.legend(loc="upper right", ncols=4)
 
 
-def _holder(home: str, pool: str, step: str) -> str:
-    if step == "Lent":
+def _holder(node: NodeNow) -> str:
+    if node.step == "Lent":
         return "borrowed"
-    if step:
+    if node.step:
         return "on the move"
-    return "service's own" if home == pool == "inference" else "research's"
+    return "service's own" if node.home == node.pool == "inference" else "research's"
 
 
-def _levels(axis: Axes, story: Story) -> None:
-    for (at, picture), (until, _) in zip(story.album, story.album[1:], strict=False):
-        colour = LEVELS.get(str(picture.policy.level or "Normal"), LEVELS["Normal"])
-        axis.axvspan(at, until, color=colour, zorder=-10, linewidth=0)
-
-
-def _events(axis: Axes, story: Story) -> None:
-    for event in story.events:
-        axis.axvline(event.at, color="#404040", linewidth=0.7, linestyle="--", alpha=0.7)
-
-
-def _numbers(axis: Axes, story: Story) -> None:
-    """On two heights, so that neighbours do not cover one another."""
-    for number, event in enumerate(story.events, start=1):
-        height = 1.01 + 0.06 * ((number - 1) % 3)
-        axis.annotate(f"{number}", (event.at, height), xycoords=("data", "axes fraction"), ha="center", fontsize=9)
-
-
-def _legend(events: Sequence[Event]) -> str:
-    """Two columns of numbered lines."""
-    lines = [f"{number:2}  {event.at:6.1f} s  {event.text}" for number, event in enumerate(events, start=1)]
-    half = (len(lines) + 1) // 2
-    left, right = lines[:half], [*lines[half:], ""]
-    width = max((len(line) for line in left), default=0) + 4
-    return "\n".join(f"{one:<{width}}{other}" for one, other in zip(left, right, strict=False))
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]

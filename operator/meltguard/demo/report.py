@@ -1,18 +1,24 @@
 """The report of a run: what happened when, what was kept, and the exit code that follows."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
-from meltguard.core.units import Instant, Seconds
+from meltguard.core.units import Seconds
+from meltguard.demo.check.cards import SLOW_AT_MOST
 from meltguard.demo.checker import Findings
+from meltguard.demo.facts import RunFacts
+from meltguard.demo.outcome import outcome
+from meltguard.demo.story import since, story
 
 LAG_GOAL: Final = Seconds(0.05)
 ACK_GOAL: Final = Seconds(1.0)
 LIMIT_GOAL: Final = Seconds(5.0)
+CLAIM_GOAL: Final = Seconds(5.0)
+"""A shortage lasts two seconds of real time before a node is claimed; a crowd at this speed may be faster."""
+
 OPENING_GOAL: Final = Seconds(15.0)
 DRAIN_GOAL: Final = Seconds(25.0)
 """The notice (10 s at the default speed), a grace of 5 s, and 10 s."""
@@ -33,20 +39,6 @@ class Verdict(IntEnum):
 
 SECONDS: Final = "s"
 """The unit of rows that show a time: a slow machine breaks no promise."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFacts:
-    """What the run was, beside what was found."""
-
-    surge_at: Instant
-    speed: float
-    seed: int
-    source: str  # of service times, users and shape
-    floor: int
-    ack_p99: Seconds | None
-    files: Mapping[str, str]
-    acts: Mapping[str, Instant]  # what people and accidents did: `ships`, `killed`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +67,7 @@ def rows(found: Findings, facts: RunFacts) -> tuple[Row, ...]:
     return (
         _at_most("limitAckP99Seconds", facts.ack_p99, ACK_GOAL),
         _at_most("firstLimitAfterOverloadSeconds", after_overload, LIMIT_GOAL),
+        _at_most("firstClaimAfterLimitSeconds", _first_claim_after_limit(found), CLAIM_GOAL),
         _at_most("claimToSchedulableSecondsMax", found.slowest_opening, OPENING_GOAL),
         _at_most("claimToSchedulableBusySecondsMax", found.slowest_drain, DRAIN_GOAL),
         *counted,
@@ -92,7 +85,30 @@ def rows(found: Findings, facts: RunFacts) -> tuple[Row, ...]:
             goal="true",
             met=not found.broken["nodesRestored"],
         ),
+        *_cards(found),
         _at_most("loadGeneratorLagP99Seconds", found.lag_p99, LAG_GOAL),
+    )
+
+
+def _cards(found: Findings) -> tuple[Row, ...]:
+    """What was made of the card that is hot and of the one that is slow."""
+    counted = None if found.hot_gpu is None else found.hot_gpu.counted
+    pace = None if found.slow_pod is None else found.slow_pod.pace_share
+    return (
+        Row(
+            name="hotGpuCountedShare",
+            value=counted,
+            unit="of a cool one",
+            goal="< 1",
+            met=counted is not None and counted < 1.0,
+        ),
+        Row(
+            name="slowPodPace",
+            value=pace,
+            unit="of its peers",
+            goal=f"<= {SLOW_AT_MOST:g}",
+            met=pace is not None and pace <= SLOW_AT_MOST,
+        ),
     )
 
 
@@ -109,6 +125,12 @@ def _first_limit_after_overload(found: Findings) -> Seconds | None:
     return Seconds(max(0.0, limit - overload) if overload is not None else 0.0)
 
 
+def _first_claim_after_limit(found: Findings) -> Seconds | None:
+    """0 where the first node was claimed before the first limit; None where there was no claim or no limit."""
+    limit, claim = found.timeline.first_limit, found.timeline.first_claim
+    return None if limit is None or claim is None else Seconds(max(0.0, claim - limit))
+
+
 def verdict(found: Findings, facts: RunFacts) -> Verdict:
     """A lag makes a run inconclusive, never passed; then every step and every count decides. Times are only shown."""
     if found.lag_p99 > LAG_GOAL:
@@ -116,34 +138,6 @@ def verdict(found: Findings, facts: RunFacts) -> Verdict:
     counts = [row for row in rows(found, facts) if row.unit != SECONDS]
     whole = all(step["done"] for step in story(found, facts)) and all(row.met for row in counts)
     return Verdict.WHOLE_STORY if whole else Verdict.NOT_ALL
-
-
-def story(found: Findings, facts: RunFacts) -> list[dict[str, Any]]:
-    """Each promised step: done or not, and when, in seconds from the start of the surge."""
-    times, ladder, acts = found.timeline, found.ladder, facts.acts
-    told: list[tuple[str, Instant | None]] = [
-        ("the GPUs cannot keep up: work queues beyond the wait target", times.overload_seen or times.first_limit),
-        ("the new feature is slowed", ladder.feature_slowed),
-        ("updates of the service are held", ladder.updates_held),
-        ("a developer ships a version all the same: it waits", acts.get("ships")),
-        ("the free tier is limited on the serving pods", times.first_limit),
-        ("an idle research node is claimed", times.first_claim),
-        ("it is schedulable for inference", times.first_schedulable),
-        ("it serves images", times.first_serving),
-        ("training that was told saves its work and leaves", ladder.first_eviction),
-        ("its node is schedulable for inference", times.first_drained_open),
-        ("a person suspends the free tier for a while", ladder.override_began),
-        ("that override ends by itself", ladder.override_ended),
-        ("the operator is killed", acts.get("killed")),
-        ("another term goes on where it stopped", ladder.next_term),
-        ("the limits are lifted", times.limits_lifted),
-        ("the new feature is whole again", ladder.feature_restored),
-        ("updates go on, and the shipped version runs", ladder.updates_resumed if found.updated else None),
-        ("every node is home", times.all_home),
-    ]
-    if ladder.update_tried is not None:  # whether there is time for it depends on the surge
-        told.append(("it is tried on one pod: does it make images cheaper?", ladder.update_tried))
-    return [{"step": step, "done": at is not None, "at": _since(at, facts.surge_at)} for step, at in told]
 
 
 def report(found: Findings, facts: RunFacts) -> dict[str, Any]:
@@ -155,18 +149,18 @@ def report(found: Findings, facts: RunFacts) -> dict[str, Any]:
         "speedMeans": REAL_TIME,
         "seed": facts.seed,
         "source": facts.source,
-        "overloadSeen": _since(times.overload_seen, facts.surge_at),
-        "firstLimitPushed": _since(times.first_limit, facts.surge_at),
+        "overloadSeen": since(times.overload_seen, facts.surge_at),
+        "firstLimitPushed": since(times.first_limit, facts.surge_at),
         "limitAckP99Seconds": facts.ack_p99,
-        "firstNodeClaimed": _since(times.first_claim, facts.surge_at),
-        "firstNodeSchedulable": _since(times.first_schedulable, facts.surge_at),
+        "firstNodeClaimed": since(times.first_claim, facts.surge_at),
+        "firstNodeSchedulable": since(times.first_schedulable, facts.surge_at),
         "claimToSchedulableSecondsMax": _rounded(found.slowest_opening),
         "claimToSchedulableBusySecondsMax": _rounded(found.slowest_drain),
         "evictedUntold": len(broken["evictedUntold"]),
         "ladderOutOfOrder": len(broken["ladderOutOfOrder"]),
-        "firstNodeServing": _since(times.first_serving, facts.surge_at),
-        "limitsLifted": _since(times.limits_lifted, facts.surge_at),
-        "allNodesHome": _since(times.all_home, facts.surge_at),
+        "firstNodeServing": since(times.first_serving, facts.surge_at),
+        "limitsLifted": since(times.limits_lifted, facts.surge_at),
+        "allNodesHome": since(times.all_home, facts.surge_at),
         "requests": _requests(found),
         "evictions": found.evictions,
         "deletedWithoutEviction": len(broken["deletedWithoutEviction"]),
@@ -182,9 +176,51 @@ def report(found: Findings, facts: RunFacts) -> dict[str, Any]:
         "loans": found.loans,
         "maxLoans": found.most_loans,
         "loadGeneratorLagP99Seconds": _rounded(found.lag_p99),
-        "story": story(found, facts),
+        **_told(found, facts),
         "broken": {promise: list(times_broken) for promise, times_broken in broken.items() if times_broken},
         "files": dict(facts.files),
+    }
+
+
+def _told(found: Findings, facts: RunFacts) -> dict[str, Any]:
+    """What the picture and the summary tell in words."""
+    return {
+        "hotGpu": _hot_gpu(found),
+        "slowPod": _slow_pod(found),
+        "outcome": dict(outcome(found, facts)),
+        "story": story(found, facts),
+        "decisions": [
+            {"at": since(one.at, facts.surge_at), "level": one.level, "reason": one.reason, "text": one.text}
+            for one in found.decisions
+        ],
+    }
+
+
+def _hot_gpu(found: Findings) -> dict[str, Any] | None:
+    hot = found.hot_gpu
+    if hot is None:
+        return None
+    return {
+        "node": hot.node,
+        "hottestCelsius": round(hot.hottest, 1),
+        "otherNodesHottestCelsius": round(hot.others, 1),
+        "countedShare": hot.counted,
+        "otherNodesCountedShare": hot.others_counted,
+    }
+
+
+def _slow_pod(found: Findings) -> dict[str, Any] | None:
+    slow = found.slow_pod
+    if slow is None:
+        return None
+    return {
+        "pod": slow.pod.name,
+        "node": slow.pod.node,
+        "unitsAMinuteOfGpuTime": round(slow.pace, 2),
+        "peersUnitsAMinuteOfGpuTime": round(slow.peers_pace, 2),
+        "requests": slow.requests,
+        "peersRequests": slow.peers_requests,
+        "shareOfPeersWork": round(slow.work_share, 3),
     }
 
 
@@ -207,10 +243,6 @@ def write(path: Path, content: Any) -> None:
     """Write JSON for people and programs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _since(at: Instant | None, start: Instant) -> float | None:
-    return None if at is None else round(at - start, 2)
 
 
 def _rounded(seconds: Seconds | None) -> float | None:

@@ -17,14 +17,17 @@ from meltguard.clock import SystemClock
 from meltguard.core.units import Instant, Seconds
 from meltguard.demo import scene
 from meltguard.demo.endpoints import EndpointKeeper
+from meltguard.demo.facts import Mark
 from meltguard.demo.files import RunFiles, keep, own_files
-from meltguard.demo.judge import Judged, judge, snapshot
+from meltguard.demo.introduction import QUIET
+from meltguard.demo.judge import Seen, judge, snapshot
 from meltguard.demo.monitoring import ScrapeKeeper
-from meltguard.demo.picture import Event, Story, draw
+from meltguard.demo.picture import Story, draw
 from meltguard.demo.processes import Child, child
 from meltguard.demo.records import ENCODER, Started, UsersSetup, first_line
-from meltguard.demo.report import Verdict, story, verdict
-from meltguard.demo.script import Mark, Script
+from meltguard.demo.report import Verdict, verdict
+from meltguard.demo.script import Script
+from meltguard.demo.shell import shell_of
 from meltguard.demo.stage import (
     Options,
     Stage,
@@ -34,7 +37,7 @@ from meltguard.demo.stage import (
     start_work,
     write_host_setup,
 )
-from meltguard.demo.summary import print_commands, print_stop, print_summary
+from meltguard.demo.summary import print_commands, print_introduction, print_stop, print_summary
 from meltguard.demo.surge import Cast, play
 from meltguard.demo.view import view_on
 from meltguard.demo.watch import Picture, Watch
@@ -47,7 +50,7 @@ from meltguard.sim.recorded import recording, traces_beside_checkout
 PEAK: Final = 2.3
 """Offered GPU time at the peak, as a multiple of what the service's own nodes give; at 2 loans alone may suffice."""
 
-LEAD_IN, LENGTH, TAIL = Seconds(120.0), Seconds(1440.0), Seconds(600.0)
+LEAD_IN, LENGTH, TAIL = QUIET, Seconds(1440.0), Seconds(600.0)
 """Of the load, in the recorded service's time: quiet, the flash crowd, quiet again."""
 
 PATIENCE: Final = Seconds(900.0)
@@ -97,7 +100,8 @@ async def _perform(options: Options, programs: tuple[Plane, Path], files: RunFil
 
 
 async def _story(stage: Stage, children: ExitStack) -> Verdict:
-    print_commands(stage.plane, stage.drawn.source)
+    print_introduction(stage.options.speed, stage.drawn.source)
+    print_commands(stage.plane)
     watch = Watch(stage.api, stage.fleet, stage.plane.prometheus_url, stage.files.journals)
     await build_nodes(stage)
     setup = write_host_setup(stage)
@@ -110,28 +114,17 @@ async def _story(stage: Stage, children: ExitStack) -> Verdict:
     try:
         before = await snapshot(stage)
         surge_at, album, marks = await _surge(stage, watch, hosts, children)
-        judged = await judge(stage, before, surge_at, marks)
+        judged = await judge(stage, Seen(before=before, surge_at=surge_at, album=album, marks=tuple(marks)))
     finally:
         keeping.cancel()
         scraped.cancel()
     outcome = verdict(judged.found, judged.facts)
-    await asyncio.to_thread(draw, _told(judged, album), stage.files.picture)
+    drawn = Story(surge_at=surge_at, album=album, journals=judged.journals, found=judged.found, facts=judged.facts)
+    await asyncio.to_thread(draw, drawn, stage.files.picture)
     print_summary(judged, outcome, stage.files)
     if stage.options.keep:
         await _stay(stage)
     return outcome
-
-
-def _told(judged: Judged, album: Sequence[tuple[Seconds, Picture]]) -> Story:
-    steps = [step for step in story(judged.found, judged.facts) if step["done"]]
-    events = sorted((Event(at=step["at"], text=step["step"]) for step in steps), key=lambda event: event.at)
-    return Story(
-        title=f"A surge and what Meltguard did (speed {judged.facts.speed:g}, seed {judged.facts.seed})",
-        surge_at=judged.facts.surge_at,
-        album=album,
-        entries=judged.entries,
-        events=events,
-    )
 
 
 async def _surge(
@@ -144,9 +137,10 @@ async def _surge(
     arguments = [str(stage.files.setup("users"))]
     users = children.enter_context(child("meltguard.demo.users", arguments, stage.files.log("users")))
     surge_at = Instant(await _started(stage.files.users, users) + LEAD_IN / speed)
-    view = view_on(sys.stdout, headless=stage.options.headless)
+    view = view_on(sys.stdout, surge_at, headless=stage.options.headless)
     cast = Cast(watch=watch, view=view, users=users, hosts=hosts)
-    script = Script(stage=stage, watch=watch)
+    plane = stage.plane
+    script = Script(stage=stage, watch=watch, shell=shell_of(plane.binaries["kubectl"], plane.kubeconfig, view.say))
     acting = asyncio.create_task(script.perform())
     try:
         await play(cast, surge_at, Seconds((LENGTH + TAIL) / speed))

@@ -4,7 +4,7 @@ Plain Kubernetes objects. Durations are written as a real service would have the
 what is counted per time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +25,9 @@ MOST_LOANS: Final = 3
 FLAWS: Final[Mapping[str, Mapping[int, Flaw]]] = {"gpu-02": {3: Flaw.HOT}, "gpu-03": {5: Flaw.SLOW}}
 """One card that is cooled badly, and one that is slow and shows it nowhere."""
 
+INFERENCE: Final = "inference"
+"""The pool that the service's own nodes belong to."""
+
 FREE_FLOOR: Final = "2%"
 
 SERVING, RESEARCH, OPERATOR = "serving", research.NAMESPACE, "meltguard-system"
@@ -39,6 +42,11 @@ POOL_KEY: Final = "workload"
 
 WAIT_TARGET: Final = Seconds(15.0)
 """Of a service whose median request takes 23 s on a GPU."""
+
+
+def card_with(flaw: Flaw) -> tuple[str, int]:
+    """The card that has a flaw: its node and its index there."""
+    return next((node, index) for node, cards in FLAWS.items() for index, has in cards.items() if has is flaw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +76,7 @@ def node_names() -> tuple[str, ...]:
 
 def gpu_nodes() -> list[Object]:
     """Eight-way machines, as their owners' tools label them."""
-    workloads = ["inference"] * INFERENCE_NODES + ["research"] * RESEARCH_NODES
+    workloads = [INFERENCE] * INFERENCE_NODES + ["research"] * RESEARCH_NODES
     return [_node(name, workload) for name, workload in zip(node_names(), workloads, strict=True)]
 
 
@@ -155,8 +163,8 @@ def deployment(pace: Pace) -> Object:
                     "annotations": {"local.meltguard.io/load-delay": pace.time(pace.model_load)},
                 },
                 "spec": {
-                    "nodeSelector": {POOL_KEY: "inference"},
-                    "tolerations": [_tolerated("inference")],
+                    "nodeSelector": {POOL_KEY: INFERENCE},
+                    "tolerations": [_tolerated(INFERENCE)],
                     "terminationGracePeriodSeconds": 60,
                     "containers": [_container(SERVER, VERSIONS[0], 1)],
                 },
@@ -168,7 +176,7 @@ def deployment(pace: Pace) -> Object:
 def pools(pace: Pace) -> list[Object]:
     """Research lends, inference borrows."""
     return [
-        _pool("inference", {}),
+        _pool(INFERENCE, {}),
         _pool(
             "research",
             {
@@ -216,13 +224,13 @@ def policy(pace: Pace) -> Object:
             "metrics": {"source": "default", "staleAfter": pace.time(120), "signals": _signals(pace)},
             "levels": {"dwell": pace.time(60)},
             "capacity": {
-                "pool": "inference",
+                "pool": INFERENCE,
                 "borrowFrom": ["research"],
                 "maxLoans": MOST_LOANS,
                 "borrowAtPressure": "0.9",
                 "returnAfter": pace.time(120),
             },
-            "tiers": _tiers(pace),
+            "tiers": tiers(pace),
             "features": [
                 {
                     "name": FEATURE,
@@ -243,7 +251,8 @@ def _signals(pace: Pace) -> list[Object]:
     ]
 
 
-def _tiers(pace: Pace) -> list[Object]:
+def tiers(pace: Pace) -> list[Object]:
+    """Of users, the lowest first, and what each loses from which level on."""
     return [
         {
             "name": FREE,
@@ -279,8 +288,3 @@ def _container(name: str, image: str, gpus: int = 0) -> Object:
     if gpus:
         made["resources"] = {"limits": {"nvidia.com/gpu": str(gpus)}}
     return made
-
-
-def everything(pace: Pace) -> Sequence[Object]:
-    """All but the custom resources, in an order in which each finds what it needs."""
-    return [*namespaces(), *gpu_nodes(), exporters(), *research.work(), deployment(pace)]

@@ -1,10 +1,10 @@
 """What people and accidents do in the middle of the surge, each as soon as the story has come so far.
 
-A developer ships a new version while updates are held; a person suspends the free tier for a while; the operator dies.
+A developer ships a new version while updates are held; a person looks, and suspends the free tier for a while; the
+operator dies.
 """
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -12,16 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from meltguard.adapters.kubernetes_client import PatchKind
 from meltguard.api.policy_status import PolicyStatus
-from meltguard.clock import SystemClock, rfc3339
+from meltguard.clock import SystemClock
 from meltguard.core.policy import TierState
 from meltguard.core.rollout_state import RolloutState
-from meltguard.core.units import Instant, Seconds
+from meltguard.core.units import Seconds
 from meltguard.demo import scene
+from meltguard.demo.facts import Mark
+from meltguard.demo.node_host import SERVER
+from meltguard.demo.people import PERSON
 from meltguard.demo.plan import FREE
+from meltguard.demo.shell import Shell
 from meltguard.demo.stage import Stage
-from meltguard.demo.watch import POLICY_PATH, Watch
+from meltguard.demo.watch import Watch
 
 LOOK_EVERY: Final = Seconds(0.5)
 OVERRIDE_FOR: Final = Seconds(180.0)
@@ -33,17 +36,17 @@ LAW_ALONE: Final = Seconds(10.0)
 BETWEEN: Final = Seconds(5.0)
 """From one act's end to the next, so that a reader can tell them apart."""
 
-DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{scene.SERVING}/deployments/{scene.SERVICE}"
-WHO, WHY = "ann@example.com", "the keynote is live, paid users first"
+SHIPS: Final = f"kubectl set image deployment/{scene.SERVICE} -n {scene.SERVING} {SERVER}={scene.VERSIONS[1]}"
+"""What the developer types."""
 
+LOOKS: Final = (
+    f"kubectl get isp -n {scene.SERVING}",
+    f"kubectl meltguard why {scene.SERVICE} -n {scene.SERVING}",
+    "kubectl meltguard loans",
+)
+"""What a person asks who is called in the middle of it."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """Something that someone did, for the picture and the summary."""
-
-    at: Instant
-    name: str  # `ships`, `overrides`, `killed`
-    text: str
+WHY: Final = "the keynote is live, paid users first"
 
 
 @dataclass(slots=True)
@@ -52,20 +55,27 @@ class Script:
 
     stage: Stage
     watch: Watch
+    shell: Shell
     marks: list[Mark] = field(default_factory=list)
     _clock: SystemClock = field(default_factory=SystemClock)
 
     async def perform(self) -> None:
         """All acts, one after the other. Cancel it when the surge is over."""
         await self._when(_updates_are_held)
-        await self._act("ships", "a developer ships version 3.3", self._ship)
+        await self._act("ships", f"the Deployment's image becomes {scene.VERSIONS[1]}", self._ship)
         await self._when(_free_is_limited_and_nodes_are_lent)
-        await asyncio.sleep(LAW_ALONE)
-        await self._act("overrides", "a person suspends the free tier for a while", self._override)
+        async with asyncio.TaskGroup() as meanwhile:
+            meanwhile.create_task(self._look())
+            await asyncio.sleep(LAW_ALONE)
+        await self._act("overrides", f"{PERSON} suspends the free tier for a while", self._override)
         await self._when(_overridden)
         await self._when(_not_overridden)
         await asyncio.sleep(BETWEEN)
-        await self._act("killed", "the operator is killed", self._kill)
+        await self._act("killed", "its process gets SIGKILL in the middle of its work", self._kill)
+
+    async def _look(self) -> None:
+        for command in LOOKS:
+            await self.shell.types(command)
 
     async def _when(self, holds: Callable[[PolicyStatus], bool]) -> None:
         status = await self.watch.policy()
@@ -78,20 +88,23 @@ class Script:
         self.marks.append(Mark(at=self._clock.now(), name=name, text=text))
 
     async def _ship(self) -> None:
-        path = "/spec/template/spec/containers/0/image"
-        await self._patch(DEPLOYMENT, PatchKind.JSON, [{"op": "replace", "path": path, "value": scene.VERSIONS[1]}])
+        await self.shell.types(SHIPS)
 
     async def _override(self) -> None:
-        until = Instant(self._clock.now() + OVERRIDE_FOR / self.stage.options.speed)
-        word = {"tier": FREE, "state": "Suspend", "until": rfc3339(until), "reason": WHY, "by": WHO}
-        await self._patch(POLICY_PATH, PatchKind.MERGE, {"spec": {"overrides": [word]}})
+        await self.shell.types(override(self.stage.options.speed))
 
     async def _kill(self) -> None:
+        self.shell.say("  * the operator is killed")
         for pid in operator_pids(self.stage.plane.directory).values():
             os.kill(pid, signal.SIGKILL)
 
-    async def _patch(self, path: str, kind: PatchKind, body: object) -> None:
-        await self.stage.api.patch(path, json.dumps(body).encode(), kind)
+
+def override(speed: float) -> str:
+    """What the person types."""
+    return (
+        f"kubectl meltguard override {scene.SERVICE} -n {scene.SERVING} --tier {FREE} --state Suspend "
+        f"--for {OVERRIDE_FOR / speed:.0f}s --reason '{WHY}' --as {PERSON}"
+    )
 
 
 def _updates_are_held(status: PolicyStatus) -> bool:

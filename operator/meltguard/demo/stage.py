@@ -16,6 +16,7 @@ from meltguard.demo import cluster, research, scene
 from meltguard.demo.files import RunFiles
 from meltguard.demo.host_setup import DCGM_PORT, HostNode, HostSetup
 from meltguard.demo.install import install
+from meltguard.demo.people import rights
 from meltguard.demo.records import ENCODER
 from meltguard.demo.watch import Watch, is_serving
 from meltguard.errors import Unavailable
@@ -67,7 +68,7 @@ class Stage:
 async def build_nodes(stage: Stage) -> None:
     """The GPU nodes of both pools, with what runs on every node."""
     stage.progress.begin(f"{len(scene.node_names())} GPU nodes join")
-    for made in (*scene.namespaces(), *scene.gpu_nodes(), scene.exporters()):
+    for made in (*scene.namespaces(), rights(), *scene.gpu_nodes(), scene.exporters()):
         await cluster.create(stage.api, made)
     names = set(scene.node_names())
     await cluster.until(

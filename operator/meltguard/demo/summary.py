@@ -1,15 +1,22 @@
 """What the demo prints before and after the surge."""
 
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from meltguard.demo.files import RunFiles
+from meltguard.demo.introduction import introduction
 from meltguard.demo.judge import BENCH, Judged
 from meltguard.demo.report import Row, Verdict, report, rows
 from meltguard.demo.scene import SERVICE, SERVING
 from meltguard.localcluster.plane import Plane
+
+WIDTH: Final = 150
+"""Letters a line where no terminal tells its width."""
 
 FIGURES: Final = ("offered", "admitted", "waited", "refused", "waitP50", "waitP99")
 WORDS = {
@@ -19,12 +26,16 @@ WORDS = {
 }
 
 
-def print_commands(plane: Plane, source: str) -> None:
+def print_introduction(speed: float, source: str) -> None:
+    """Who is who, what will happen, what is real and what is simulated: for somebody who never heard of Meltguard."""
+    _console().print(introduction(speed, source), markup=False, soft_wrap=True)
+
+
+def print_commands(plane: Plane) -> None:
     """How to look into the run while it goes on."""
     kubectl = plane.binaries["kubectl"]
     out = Console(highlight=False)
-    out.print(f"Service times, users and the surge's shape: {source}.")
-    out.print("Look into it meanwhile, from another terminal:")
+    out.print("\nLook into it meanwhile, from another terminal:")
     out.print(f"  export KUBECONFIG={plane.kubeconfig}", soft_wrap=True)
     for command in (
         "get isp,gpool -A",
@@ -36,15 +47,20 @@ def print_commands(plane: Plane, source: str) -> None:
     out.print(f"  Prometheus: {plane.prometheus_url}", soft_wrap=True)
 
 
+def _console() -> Console:
+    """As wide as the terminal; where there is none, wide enough for sentences in columns."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+
 def print_stop(plane: Plane) -> None:
     """How to end a run that was kept."""
     out = Console(highlight=False)
     out.print(f"Everything stays up (KUBECONFIG={plane.kubeconfig}) until you press Ctrl-C here.", soft_wrap=True)
 
 
-def print_summary(judged: Judged, outcome: Verdict, files: RunFiles) -> None:
-    """The story with its times, the judged values, the requests, and where all of it is written."""
-    out = Console(highlight=False)
+def print_summary(judged: Judged, verdict: Verdict, files: RunFiles) -> None:
+    """The story with its times, the judged values, the outcome, and where all of it is written."""
+    out = _console()
     told = report(judged.found, judged.facts)
     out.print(_story(told["story"]))
     out.print(_requests(told["requests"]))
@@ -52,19 +68,39 @@ def print_summary(judged: Judged, outcome: Verdict, files: RunFiles) -> None:
     for promise, times in told["broken"].items():
         for text in times[:5]:
             out.print(f"  broken: {promise}: {text}")
-    out.print(f"{WORDS[outcome]} (speed {judged.facts.speed:g}: {told['speedMeans']})")
-    out.print(
-        f"report {files.report}, picture {files.picture}, rows {BENCH.absolute()}, evidence in {files.root}",
-        soft_wrap=True,
-    )
+    out.print(_outcome(told["outcome"]))
+    out.print(f"{WORDS[verdict]} (speed {judged.facts.speed:g}: {told['speedMeans']})\n")
+    for what, where in _further(files):
+        out.print(f"  {what:<46} {where}", soft_wrap=True)
+
+
+def _further(files: RunFiles) -> Iterator[tuple[str, object]]:
+    """Where to look further."""
+    yield "the story in one picture, each decision marked", files.picture
+    yield "all of this as JSON, every decision with it", files.report
+    yield "the judged values as rows", BENCH.absolute()
+    yield "audit log, the agents' journals, all logs", files.root
+    yield "how it decides, and how to install it", "README.md; docs/law.md, docs/lending.md, docs/kubectl.md"
+
+
+def _outcome(lines: Mapping[str, str]) -> Table:
+    table = Table(title="the outcome", title_justify="left", show_header=False, show_lines=True)
+    table.add_column("what", no_wrap=True)
+    table.add_column("outcome")
+    for what, text in lines.items():
+        table.add_row(what, escape(text))
+    return table
 
 
 def _story(steps: list[dict[str, Any]]) -> Table:
     table = Table(title="the story (seconds from the start of the surge)", title_justify="left")
     table.add_column("at", justify="right")
-    table.add_column("step")
+    table.add_column("level")
+    table.add_column("step", ratio=2)
+    table.add_column("why: the operator's own words, or what was measured", ratio=3)
     for step in sorted(steps, key=lambda step: (not step["done"], step["at"] or 0.0)):
-        table.add_row(f"{step['at']}" if step["done"] else "[red]not done[/red]", str(step["step"]))
+        when = f"{step['at']:.1f}" if step["done"] else "[red]not done[/red]"
+        table.add_row(when, step["level"] or "", str(step["step"]), escape(step["why"]))
     return table
 
 

@@ -81,4 +81,5 @@ def at_rest(picture: Picture) -> bool:
     leaving = any(node.starting for node in picture.nodes)
     updates = picture.policy.rollouts
     free = updates is None or updates.state is RolloutState.FREE
-    return picture.loans == 0 and free and serving == INFERENCE_NODES * GPUS_A_NODE and not leaving
+    told = not picture.policy.loan_count  # the operator has said so too
+    return picture.loans == 0 and told and free and serving == INFERENCE_NODES * GPUS_A_NODE and not leaving

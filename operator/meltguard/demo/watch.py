@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from meltguard.api.policy_status import PolicyStatus
 from meltguard.clock import SystemClock
 from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.units import Seconds
+from meltguard.demo.host_setup import AGENT_PORT
 from meltguard.demo.scene import POOL_KEY, SERVICE, SERVING, node_names
 from meltguard.demo.tail import JournalTail, TierNow
 from meltguard.errors import MeltguardError
@@ -40,6 +41,7 @@ class NodeNow:
     other: int  # pods with GPUs that are not the service's
     hottest: float | None  # degrees Celsius
     busy: float | None  # per cent
+    counted: float | None = None  # share of its GPUs' work that the limit document of a pod there counts on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +75,20 @@ class Watch:
         )
         self._tail.look()
         views = {str(node.name): node for node in self._fleet.view().nodes}
-        nodes = (_node(views[name], hottest, busy) for name in node_names() if name in views)
+        counted = await self._counted(session, views)
+        nodes = (
+            replace(_node(views[name], hottest, busy), counted=counted.get(name))
+            for name in node_names()
+            if name in views
+        )
         return Picture(nodes=tuple(nodes), policy=status, tiers=self._tail.tiers(self._clock.now()))
+
+    async def _counted(self, session: aiohttp.ClientSession, views: Mapping[str, NodeView]) -> Mapping[str, float]:
+        """What heat leaves of a node's GPUs, as the first pod that serves there was told; for nodes that serve."""
+        serving = {name: [pod for pod in node.pods if is_serving(pod) and pod.ready] for name, node in views.items()}
+        asked = {name: min(pods, key=_name).ip for name, pods in serving.items() if pods}
+        told = await asyncio.gather(*(_heat(session, ip) for ip in asked.values()))
+        return {name: heat for name, heat in zip(asked, told, strict=True) if heat is not None}
 
     async def policy(self) -> PolicyStatus:
         """The policy's status; empty while there is none."""
@@ -104,9 +118,24 @@ class Watch:
         return {one["metric"].get("Hostname", ""): float(one["value"][1]) for one in series}
 
 
+async def _heat(session: aiohttp.ClientSession, ip: str) -> float | None:
+    """What an agent's limit document says of its GPUs' heat; None where it does not answer."""
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN):
+            async with session.get(f"http://{ip}:{AGENT_PORT}/v1/load") as answer:
+                read: dict[str, Any] = await answer.json(content_type=None)
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return None
+    return float(read["heat"])
+
+
 def is_serving(pod: PodView) -> bool:
     """Whether it is one of the service's."""
     return pod.namespace == SERVING and pod.labels.get("app") == SERVICE
+
+
+def _name(pod: PodView) -> str:
+    return pod.name
 
 
 def _node(node: NodeView, hottest: Mapping[str, float], busy: Mapping[str, float]) -> NodeNow:

@@ -1,14 +1,28 @@
 """A request whose end can be read in two ways goes nowhere."""
 
+from collections.abc import Callable
+
 import pytest
 
-from meltguard.agent.asgi import Header, Message, Receive, Scope, Send
+from meltguard.agent.asgi import App, Header, Message, Receive, Scope, Send
+from meltguard.agent.caller import identify_of
 from meltguard.agent.framing import PlainFraming
+from meltguard.agent.identity import IdentityMiddleware
+from meltguard.agent.settings import Callers
 
 LENGTH, CHUNKS = (b"content-length", b"5"), (b"transfer-encoding", b"chunked")
 
 
-async def answered(scope: Scope) -> list[Message]:
+def identity(app: App) -> App:
+    return IdentityMiddleware(app, identify_of(CALLERS), CALLERS)
+
+
+CALLERS = Callers()
+GATES = {"control": PlainFraming, "users": identity}  # who reads the headers anyhow looks at the framing too
+gates = pytest.mark.parametrize("gate", GATES.values(), ids=GATES)
+
+
+async def answered(scope: Scope, gate: Callable[[App], App]) -> list[Message]:
     sent: list[Message] = []
 
     async def app(_: Scope, __: Receive, send: Send) -> None:
@@ -20,7 +34,7 @@ async def answered(scope: Scope) -> list[Message]:
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
-    await PlainFraming(app)(scope, receive, send)
+    await gate(app)(scope, receive, send)
     return sent
 
 
@@ -40,16 +54,20 @@ UNCLEAR = {
 }
 
 
+@gates
 @pytest.mark.parametrize("scope", UNCLEAR.values(), ids=UNCLEAR)
-async def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_ends(scope: Scope) -> None:
-    start, _ = await answered(scope)
+async def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_ends(
+    scope: Scope, gate: Callable[[App], App]
+) -> None:
+    start, _ = await answered(scope, gate)
     assert start["status"] == 400
     assert (b"connection", b"close") in start["headers"]
 
 
-async def test_a_websocket_to_another_server_is_closed() -> None:
+@gates
+async def test_a_websocket_to_another_server_is_closed(gate: Callable[[App], App]) -> None:
     scope = a_request(target=b"@evil.example/ws", type="websocket")
-    assert await answered(scope) == [{"type": "websocket.close", "code": 1008}]
+    assert await answered(scope, gate) == [{"type": "websocket.close", "code": 1008}]
 
 
 PLAIN: dict[str, Scope] = {
@@ -63,6 +81,7 @@ PLAIN: dict[str, Scope] = {
 }
 
 
+@gates
 @pytest.mark.parametrize("scope", PLAIN.values(), ids=PLAIN)
-async def test_all_else_goes_on(scope: Scope) -> None:
-    assert await answered(scope) == [{"type": "reached"}]
+async def test_all_else_goes_on(scope: Scope, gate: Callable[[App], App]) -> None:
+    assert await answered(scope, gate) == [{"type": "reached"}]

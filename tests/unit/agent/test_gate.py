@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meltguard.agent.gate import Gate, Hindrance, Placed, Wish
-from meltguard.agent.lane import Slot
+from meltguard.agent.gate import Gate, Hindrance, Placed, Slot, Wish
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Ticket

@@ -1,7 +1,7 @@
 """Everything that the checker goes by, gathered from files and snapshots."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import msgspec
 from meltguard.agent.journal import JournalEntry
 from meltguard.core.units import Instant, Seconds, Share
 from meltguard.demo.check.audit import Write
+from meltguard.demo.check.cards import Glimpse, PodRef
 from meltguard.demo.check.fleet import Fleet
 from meltguard.demo.check.pods import PodSeen
 from meltguard.demo.records import Result, Started, complete_lines
@@ -29,6 +30,10 @@ class Promises:
     wait_target: Seconds
     owned_gpus: int  # of the service's own nodes
     gpus_a_node: int  # that a borrowed node brings
+    on_level: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict
+    )  # by tier: the state asked for from a level on
+    hot_node: str = ""  # of the service's own, the one with a badly cooled card
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,8 @@ class Evidence:
     results: tuple[Result, ...]
     ack_p99: Seconds | None  # as the operator measured it; None where it told nothing
     silent_queries: tuple[str, ...] = ()  # of dashboard and alerts, that never found anything
+    glimpses: tuple[Glimpse, ...] = ()  # of the service's own nodes, second by second
+    slow_pod: PodRef | None = None  # on the slow card when the surge began
 
     @property
     def entries(self) -> tuple[JournalEntry, ...]:

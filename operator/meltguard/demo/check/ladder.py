@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from meltguard.core.fleet import ASKED_AT_ANNOTATION
+from meltguard.core.fleet import ASKED_AT_ANNOTATION, SAVED_AT_ANNOTATION
 from meltguard.core.units import Instant
 from meltguard.demo.check.audit import Write
 from meltguard.demo.check.pods import accepted_evictions
@@ -24,6 +24,7 @@ class Ladder:
     updates_resumed: Instant | None
     update_tried: Instant | None  # on one pod
     first_limits: dict[str, Instant]  # by tier
+    limits_lifted: Instant | None  # of every tier, for the last time
     override_began: Instant | None
     override_ended: Instant | None
     first_eviction: Instant | None  # of the lender's work
@@ -44,6 +45,7 @@ def ladder(statuses: Sequence[Told], writes: Sequence[Write], who: tuple[str, st
         updates_resumed=_after(held, statuses, _free),
         update_tried=first(statuses, lambda one: one.status.rollouts.state == "Trying"),
         first_limits={tier: at for tier, at in limits.items() if at is not None},
+        limits_lifted=_after(min(filter(None, limits.values()), default=None), statuses, _open),
         override_began=began,
         override_ended=_after(began, statuses, lambda one: not one.status.overrides),
         first_eviction=min((one.at for one in evictions(writes, who)), default=None),
@@ -53,6 +55,10 @@ def ladder(statuses: Sequence[Told], writes: Sequence[Write], who: tuple[str, st
 
 def _first_limit(statuses: Sequence[Told], tier: str) -> Instant | None:
     return first(statuses, lambda one: one.limit(tier).state != "Open")
+
+
+def _open(one: Told) -> bool:
+    return all(one.limit(tier).state == "Open" for tier in LOWEST_FIRST)
 
 
 def _held(one: Told) -> bool:
@@ -91,12 +97,11 @@ def evicted_untold(writes: Sequence[Write], who: tuple[str, str]) -> tuple[str, 
     )
 
 
-def out_of_order(found: Ladder) -> tuple[str, ...]:
-    """Steps of the ladder that came before a milder one, as sentences."""
-    limits = [(tier, found.first_limits[tier]) for tier in LOWEST_FIRST if tier in found.first_limits]
-    higher_first = [
-        f"{later} was limited before {earlier}" for (earlier, at), (later, then) in pairwise(limits) if then < at
-    ]
-    if limits and (found.feature_slowed is None or found.feature_slowed > limits[0][1]):
-        higher_first.append(f"{limits[0][0]} was limited before the feature was slowed")
-    return tuple(higher_first)
+def evicted_saved(writes: Sequence[Write], who: tuple[str, str]) -> int:
+    """Pods of the lender that said that their work is saved before they were evicted."""
+    saved: dict[str, Instant] = {}
+    for one in writes:
+        if one.about("pods") and one.accepted and SAVED_AT_ANNOTATION.encode() in one.asked:
+            saved.setdefault(one.ref.name, one.at)
+    gone = {one.ref.name: one.at for one in evictions(writes, who)}
+    return sum(name in saved and saved[name] <= at for name, at in gone.items())

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import msgspec
 
-from meltguard.core.fleet import MoveStep
-from meltguard.core.units import Instant, Seconds
+from meltguard.core.fleet import HOMEWARD, Claim, MoveStep
+from meltguard.core.units import GpuHours, Instant, Seconds
 from meltguard.demo.check.fleet import Fleet, NodeObject, Step
+
+NO_WORK: Final = GpuHours(0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +21,10 @@ class Move:
     claimed: Instant
     schedulable: Instant | None  # open to the borrower
     released: Instant | None
+    recalled: Instant | None = None  # its way home begins
     drained: bool = False  # work had to leave first
+    work_lost: GpuHours = NO_WORK  # since its last checkpoint, as expected at the claim
+    victims: tuple[str, ...] = ()  # the work that was broken off
 
     @property
     def opening(self) -> Seconds | None:
@@ -92,19 +98,28 @@ def moves(story: Sequence[Step]) -> tuple[Move, ...]:
         node, claim = step.changed, step.changed.claim
         held = open_on.get(node.name)
         if held is not None and (claim is None or claim.move_id != held):
-            found[held] = _with(found[held], released=step.at)
+            found[held] = replace(found[held], released=step.at)
             del open_on[node.name]
         if claim is None:
             continue
         if claim.move_id not in found:
             found[claim.move_id] = Move(node=node.name, claimed=step.at, schedulable=None, released=None)
             open_on[node.name] = claim.move_id
-        move = found[claim.move_id]
-        if claim.step in {MoveStep.NOTIFIED, MoveStep.DRAINING}:
-            move = found[claim.move_id] = replace(move, drained=True)
-        if claim.step is MoveStep.LENT and not node.spec.unschedulable and move.schedulable is None:
-            found[claim.move_id] = _with(move, schedulable=step.at)
+        found[claim.move_id] = _after(found[claim.move_id], step, claim)
     return tuple(found.values())
+
+
+def _after(move: Move, step: Step, claim: Claim) -> Move:
+    """The move as one more write shows it."""
+    if claim.step in {MoveStep.NOTIFIED, MoveStep.DRAINING}:
+        move = replace(move, drained=True)
+    if claim.drain is not None:
+        move = replace(move, work_lost=claim.drain.work_lost, victims=claim.drain.victims)
+    if claim.step in HOMEWARD and move.recalled is None:
+        move = replace(move, recalled=step.at)
+    if claim.step is MoveStep.LENT and not step.changed.spec.unschedulable and move.schedulable is None:
+        move = replace(move, schedulable=step.at)
+    return move
 
 
 def lent_seconds(found: Sequence[Move], span: tuple[Instant, Instant]) -> Seconds:
@@ -112,11 +127,3 @@ def lent_seconds(found: Sequence[Move], span: tuple[Instant, Instant]) -> Second
     begin, end = span
     opened = [(move.schedulable, move.released) for move in found if move.schedulable is not None]
     return Seconds(sum(max(0.0, min(end, until or end) - max(begin, since)) for since, until in opened))
-
-
-def _with(move: Move, *, schedulable: Instant | None = None, released: Instant | None = None) -> Move:
-    return replace(
-        move,
-        schedulable=schedulable if schedulable is not None else move.schedulable,
-        released=released if released is not None else move.released,
-    )

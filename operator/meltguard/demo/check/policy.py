@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import nan
 
 import msgspec
 
@@ -16,6 +17,7 @@ class Limit(msgspec.Struct, frozen=True):
     tier: str
     state: str = "Open"
     rate: str = "none"
+    demand: str = ""
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -38,16 +40,44 @@ class Word(msgspec.Struct, frozen=True):
     sets: str = ""
 
 
+class Entry(msgspec.Struct, frozen=True):
+    """One thing that changed, as a status remembers it."""
+
+    at: str
+    reason: str
+    text: str
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One rule's answer."""
+
+    rule: str
+    holds: bool = False
+    text: str = ""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What a status says of the last decision."""
+
+    demand: str = ""
+    capacity: str = ""
+    rules: tuple[Rule, ...] = ()
+
+
 class Status(msgspec.Struct, frozen=True, rename="camel"):
     """Part of a policy's status."""
 
     level: str = ""
+    pressure: str = ""
     why: str = ""
     epoch: int = 0
+    loan_count: int = 0
     limits: tuple[Limit, ...] = ()
     features: tuple[Share, ...] = ()
     rollouts: Updates = Updates()
     overrides: tuple[Word, ...] = ()
+    decision: Decision = Decision()
+    history: tuple[Entry, ...] = ()
 
 
 class PolicyObject(msgspec.Struct, frozen=True):
@@ -81,6 +111,15 @@ def told(writes: Iterable[Write], policy: str) -> tuple[Told, ...]:
         if write.about("imageservicepolicies", "status") and write.ref.name == policy and write.accepted and write.after
         for status in [msgspec.json.decode(write.after, type=PolicyObject).status]
     )
+
+
+def a_minute(text: str) -> float:
+    """A written rate in image units a minute; not a number where none is written.
+
+    >>> a_minute("2/s"), a_minute("none")
+    (120.0, nan)
+    """
+    return parse_rate(text) * 60.0 if is_written(RATE, text) else 0.0 if text.startswith("0") else nan
 
 
 def first(statuses: Iterable[Told], holds: Callable[[Told], bool], after: Instant | None = None) -> Instant | None:
