@@ -209,25 +209,17 @@ def rows(seen: Seen) -> list[Row]:
         _none("requestsPastTheAgent", bypassed, "requests"),
         _none("tiersClaimedByClients", tiers, "requests"),
         _none("claimsPassedOn", seen.upstream.claims.total(), "requests"),
-        Row(
-            name="memoryGrowthMiB",
-            value=round(seen.grew, 1),
-            unit="MiB",
-            goal=f"<= {MOST_GROWTH:g}",
-            met=seen.grew <= MOST_GROWTH,
-        ),
-        Row(
-            name="pushP99",
-            value=round(p99(seen.pushes) * 1e3, 1),
-            unit="ms",
-            goal=f"<= {PUSH_WITHIN * 1e3:g}",
-            met=p99(seen.pushes) <= PUSH_WITHIN,
-        ),
+        _at_most("memoryGrowthMiB", seen.grew, "MiB", MOST_GROWTH),
+        _at_most("pushP99", p99(seen.pushes) * 1e3, "ms", PUSH_WITHIN * 1e3),
         _none("pushesFailed", seen.pushes_failed.total(), "pushes"),
         Row(name="badTokensToldApart", value=apart, unit="kinds", goal=">= 8", met=apart >= TOLD_APART),
         Row(name="documentHeld", value=held, unit="", goal="true", met=held),
         Row(name="obeysAfterwards", value=seen.obeys == 200, unit="", goal="true", met=seen.obeys == 200),
     ]
+
+
+def _at_most(name: str, value: float, unit: str, most: float) -> Row:
+    return Row(name=name, value=round(value, 1), unit=unit, goal=f"<= {most:g}", met=value <= most)
 
 
 def _none(name: str, value: int, unit: str) -> Row:
