@@ -34,6 +34,7 @@ class Intake:
     __slots__ = (
         "_begun",
         "_complete",
+        "_counted",
         "_ended",
         "_held",
         "_kept",
@@ -64,6 +65,7 @@ class Intake:
         self._within = self._patience = FOR_EVER
         self._begun: Rest[Message] | None = None  # reading it, in vain as yet
         self._ended = False
+        self._counted = False  # among what is kept for all clients
         self._reader: asyncio.Task[Any] | None = None  # reads ahead before the request is admitted
         self.crowded = False  # its body was given up
         self.gone = False
@@ -150,8 +152,8 @@ class Intake:
             return {"type": "http.disconnect"}
         message = self._kept.popleft()
         self._kept_bytes -= len(message.get("body", b""))
-        if self._held is not None and self._kept_bytes <= SMALL:
-            self._held.let_go(self)
+        if self._counted and self._kept_bytes <= SMALL:
+            self._let_go()
         self._stir()
         return message
 
@@ -159,8 +161,8 @@ class Intake:
         """The request has ended."""
         self._ended = True
         self._when_gone.clear()
-        if self._held is not None:
-            self._held.let_go(self)
+        if self._counted:
+            self._let_go()
         if self._pump is not None:
             self._pump.cancel()
 
@@ -198,10 +200,16 @@ class Intake:
 
     def _hold(self, held: HeldBytes) -> None:
         """Have what is kept counted."""
+        self._counted = True
         if self._complete:
             held.whole(self, self._kept_bytes, self._give_up)
         else:
             held.unfinished(self, self._kept_bytes, Trouble.BODIES, self._give_up)
+
+    def _let_go(self) -> None:
+        self._counted = False
+        if self._held is not None:
+            self._held.let_go(self)
 
     def _give_up(self) -> None:
         """Keep nothing: others need the room. Whoever reads ahead is told so, else the client counts as gone."""

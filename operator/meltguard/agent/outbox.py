@@ -25,10 +25,11 @@ class Outbox:
     Most apps are done with their last message: it is sent then, without a task. A task begins where an app goes on.
     """
 
-    __slots__ = ("_bytes", "_given_up", "_held", "_messages", "_room", "_send", "_sent", "_soon", "_task")
+    __slots__ = ("_bytes", "_counted", "_given_up", "_held", "_messages", "_room", "_send", "_sent", "_soon", "_task")
 
     def __init__(self, send: Send, room: HeldBytes | None = None) -> None:
         self._send, self._room = send, room
+        self._counted = False  # among what is kept for all clients
         self._given_up = False  # others needed the room: the answer stays incomplete
         self._messages: deque[Message] = deque()
         self._bytes = 0
@@ -115,7 +116,8 @@ class Outbox:
                 if not self._given_up:
                     self._messages.popleft()
                     self._bytes -= len(message.get("body", b""))
-                self._count()
+                if self._counted:
+                    self._count()
             if self._sent is not None:
                 self._sent.set()
 
@@ -123,7 +125,8 @@ class Outbox:
         """Have what is kept counted among that of all clients."""
         if self._room is None:
             return
-        if self._bytes > SMALL:
+        self._counted = self._bytes > SMALL
+        if self._counted:
             self._room.unfinished(self, self._bytes, Trouble.ANSWERS, self._give_up)
         else:
             self._room.let_go(self)
@@ -138,5 +141,5 @@ class Outbox:
     def _drop(self) -> None:
         self._messages.clear()
         self._bytes = 0
-        if self._room is not None:
-            self._room.let_go(self)
+        if self._counted:
+            self._count()
