@@ -21,6 +21,7 @@ HOLD: Final = 8.0
 """Seconds that a slow client tries to hold its connection: longer than an agent bears it."""
 
 SLOW_CLIENTS: Final = 300  # of each of three kinds
+LARGE_BODIES: Final = 150  # at once, of clients who come again after HOLD
 IMAGE: Final = b'{"n": 1}'
 HEAD: Final = b"POST /i HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 HIDDEN: Final = b"POST /smuggled HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n" + IMAGE
@@ -131,6 +132,11 @@ async def slow_upload(victim: Victim, _: Deeds) -> None:
     await _drip(victim.data, victim.bearing(head) + b"x" * 1_500_000, b" ")
 
 
+async def large_body(victim: Victim, _: Deeds) -> None:
+    """A body of nearly a mebibyte whose last byte never comes."""
+    await _drip(victim.data, victim.bearing(HEAD + b"Content-Length: 1048576\r\n\r\n") + b"x" * 1_000_000, b" ")
+
+
 async def slow_control(victim: Victim, _: Deeds) -> None:
     """The same at the control port."""
     await _drip(victim.control, b"PUT /v1/limits HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n", b" ")
@@ -214,7 +220,11 @@ async def attacked(victim: Victim, seconds: float, pace: float) -> Deeds:
         "token: ever new keys": ever_new_keys,
         **{f"forged: {name}": forger(name, *told) for name, told in forged_documents().items()},
     }
-    slow: dict[str, Attack] = {"slow head": slow_head, "slow body": slow_body, "slow control": slow_control}
+    slow: dict[str, Attack] = {
+        "slow head": slow_head,
+        "slow body": slow_body,
+        "slow control": slow_control,
+    }
     ends = asyncio.get_running_loop().time() + seconds
 
     async def until_the_end(name: str, attack: Attack, rest: float, late: float = 0.0) -> None:
@@ -229,6 +239,8 @@ async def attacked(victim: Victim, seconds: float, pace: float) -> Deeds:
         for number, (name, attack) in enumerate(quick.items()):
             tasks.create_task(until_the_end(name, attack, pace, pace * number / len(quick)))
         tasks.create_task(until_the_end("slow upload", slow_upload, pace))
+        for number in range(LARGE_BODIES):
+            tasks.create_task(until_the_end("large body", large_body, HOLD, HOLD / 2 * number / LARGE_BODIES))
         for name, attack in slow.items():
             for number in range(SLOW_CLIENTS):  # from as many places, so each in its own time
                 tasks.create_task(until_the_end(name, attack, 0.0, number / SLOW_CLIENTS))

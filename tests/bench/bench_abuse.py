@@ -9,10 +9,8 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
-import re
 import sys
 import tempfile
-import time
 from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -24,19 +22,19 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import aiohttp
 import yaml
 from aiohttp import web
 from rich.console import Console
 from rich.table import Table
 
 from bench import abuse_attacks
-from bench.abuse_attacks import Deeds, Victim
+from bench.abuse_attacks import LARGE_BODIES, SLOW_CLIENTS, Deeds, Victim
+from bench.abuse_honest import EPOCH, REVISION, growth, honest, push, pushes, report, token_outcomes
 from bench.cores import subjects_core, take_the_loads_core
 from meltguard.agent.journal import JournalEntry
 from meltguard.clock import SystemClock
 from meltguard.demo.report import Row, write
-from support.agents import KEY, a_lease, signed
+from support.agents import KEY
 from support.issuer import a_key, a_token, bad_tokens, key_set, rules
 from support.valkey import free_port
 
@@ -44,10 +42,14 @@ REPORT: Final = Path("build/bench/abuse.json")
 SLOWER: Final = 2.0
 """Honest p99 under attack may be this many times what it is without."""
 
+MOST_GROWTH: Final = 32.0
+"""Mebibytes that an attack may add to the agent's memory."""
+
+PUSH_WITHIN: Final = 1.0
+"""Seconds in which 99 % of honest pushes are obeyed under attack, each on a connection of its own."""
+
 IMAGE_SECONDS: Final = 0.05
-HONEST_EVERY: Final = 0.05
 GPUS: Final = 16
-EPOCH, REVISION = 5, 9
 HONEST: Final = "hal"
 TOLD_APART: Final = 8
 START: Final = "from meltguard.cli.main import app; app()"
@@ -84,6 +86,9 @@ class Seen:
     holds: dict[str, Any]  # the agent's report afterwards
     tokens: dict[str, int]  # by what became of them
     obeys: int  # status of an honest push afterwards
+    pushes: list[float]  # seconds of each honest push under attack
+    pushes_failed: Counter[str]
+    grew: float  # mebibytes at most that the agent's memory grew by under attack
 
 
 @asynccontextmanager
@@ -102,7 +107,7 @@ async def serving(upstream: Upstream) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def an_agent(upstream: int, folder: Path) -> AsyncIterator[Victim]:
+async def an_agent(upstream: int, folder: Path) -> AsyncIterator[tuple[Victim, int]]:
     """A process that trusts no gateway: nobody's word about himself counts, only the issuer's."""
     key = a_key("k1")
     token = a_token(key, tier="basic", sub=HONEST, exp=int(SystemClock().now()) + 3_600)
@@ -131,69 +136,11 @@ async def an_agent(upstream: int, folder: Path) -> AsyncIterator[Victim]:
     try:
         async with asyncio.timeout(20.0):
             await process.stdout.readline()
-        yield victim
+        yield victim, process.pid
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         await process.wait()
-
-
-async def honest(victim: Victim, seconds: float) -> tuple[list[float], Counter[str]]:
-    """One request every 50 ms whatever the others take; their times, and what those got that got no image."""
-    took: list[float] = []
-    failed: Counter[str] = Counter()
-    known = {"Authorization": f"Bearer {victim.token}"}
-
-    async def ask(session: aiohttp.ClientSession) -> None:
-        began = time.perf_counter()
-        try:
-            async with session.post(f"http://127.0.0.1:{victim.data}/i", json={"n": 1}, headers=known) as answer:
-                body = await answer.read()
-                told = "" if body == b"image" else f"{answer.status} {body[:80]!r}"
-        except (aiohttp.ClientError, TimeoutError) as exc:
-            told = type(exc).__name__
-        took.append(time.perf_counter() - began)
-        if told:
-            failed[told] += 1
-
-    async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20.0)) as session,
-        asyncio.TaskGroup() as tasks,
-    ):
-        ends = time.monotonic() + seconds
-        while time.monotonic() < ends:
-            tasks.create_task(ask(session))
-            await asyncio.sleep(HONEST_EVERY)
-    return took, failed
-
-
-async def push(victim: Victim, revision: int) -> int:
-    """An honest push; its status."""
-    document = signed(a_lease(epoch=EPOCH, revision=revision))
-    async with (
-        aiohttp.ClientSession() as session,
-        session.put(f"http://127.0.0.1:{victim.control}/v1/limits", data=document) as answer,
-    ):
-        return answer.status
-
-
-async def report(victim: Victim) -> dict[str, Any]:
-    """What the agent says it enforces."""
-    url = f"http://127.0.0.1:{victim.control}/v1/report"
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        read: dict[str, Any] = await answer.json()
-        return read
-
-
-async def token_outcomes(victim: Victim) -> dict[str, int]:
-    """What became of requests' tokens."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{victim.control}/metrics") as answer,
-    ):
-        text = await answer.text()
-    found = re.findall(r'^meltguard_agent_tokens_total\{outcome="(.+)"\} (\S+)$', text, re.MULTILINE)
-    return {outcome: int(float(count)) for outcome, count in found}
 
 
 async def measured(seconds: float, folder: Path, console: Console) -> Seen:
@@ -201,14 +148,17 @@ async def measured(seconds: float, folder: Path, console: Console) -> Seen:
     upstream = Upstream()
     loop = asyncio.get_running_loop()
     attackers = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-    async with serving(upstream) as port, an_agent(port, folder) as victim:
+    async with serving(upstream) as port, an_agent(port, folder) as (victim, pid):
         await push(victim, REVISION)
         console.print(f"[bench-abuse] honest clients alone, {seconds:.0f} s")
         calm, failed_before = await honest(victim, seconds)
-        console.print(f"[bench-abuse] and beside {3 * abuse_attacks.SLOW_CLIENTS} slow and all quick hostile ones")
+        console.print(f"[bench-abuse] and beside {3 * SLOW_CLIENTS + LARGE_BODIES} slow and all quick hostile ones")
         attack = loop.run_in_executor(attackers, abuse_attacks.run, victim, seconds + 2.0, 0.2)
+        grown = asyncio.create_task(growth(pid, seconds + 1.0))
         await asyncio.sleep(1.0)  # they have begun
-        attacked, failed = await honest(victim, seconds)
+        (attacked, failed), (pushed, pushes_failed) = await asyncio.gather(
+            honest(victim, seconds), pushes(victim, seconds)
+        )
         deeds = await attack
         holds, tokens = await report(victim), await token_outcomes(victim)
         obeys = await push(victim, REVISION + 1)
@@ -224,6 +174,9 @@ async def measured(seconds: float, folder: Path, console: Console) -> Seen:
         holds=holds,
         tokens=tokens,
         obeys=obeys,
+        pushes=pushed,
+        pushes_failed=pushes_failed,
+        grew=await grown,
     )
 
 
@@ -256,10 +209,17 @@ def rows(seen: Seen) -> list[Row]:
         _none("requestsPastTheAgent", bypassed, "requests"),
         _none("tiersClaimedByClients", tiers, "requests"),
         _none("claimsPassedOn", seen.upstream.claims.total(), "requests"),
+        _at_most("memoryGrowthMiB", seen.grew, "MiB", MOST_GROWTH),
+        _at_most("pushP99", p99(seen.pushes) * 1e3, "ms", PUSH_WITHIN * 1e3),
+        _none("pushesFailed", seen.pushes_failed.total(), "pushes"),
         Row(name="badTokensToldApart", value=apart, unit="kinds", goal=">= 8", met=apart >= TOLD_APART),
         Row(name="documentHeld", value=held, unit="", goal="true", met=held),
         Row(name="obeysAfterwards", value=seen.obeys == 200, unit="", goal="true", met=seen.obeys == 200),
     ]
+
+
+def _at_most(name: str, value: float, unit: str, most: float) -> Row:
+    return Row(name=name, value=round(value, 1), unit=unit, goal=f"<= {most:g}", met=value <= most)
 
 
 def _none(name: str, value: int, unit: str) -> Row:
@@ -284,7 +244,7 @@ def main() -> int:
     for row in found:
         table.add_row(row.name, f"{row.value} {row.unit}", row.goal, "met" if row.met else "[red]not met[/red]")
     console.print(table)
-    for told in (seen.deeds.taken, seen.failed, seen.upstream.claims):
+    for told in (seen.deeds.taken, seen.failed, seen.upstream.claims, seen.pushes_failed):
         if told:
             console.print(json.dumps(told), style="red")
     return 0 if all(row.met for row in found) else 1

@@ -23,7 +23,7 @@ async def test_no_body_is_left_to_be_read_as_a_request(tmp_path: Path) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nimage")
 
     server = await asyncio.start_server(image_server, "127.0.0.1", 0)
-    async with server, an_agent(server.sockets[0].getsockname()[1], tmp_path) as victim:
+    async with server, an_agent(server.sockets[0].getsockname()[1], tmp_path) as (victim, _):
         told = {name: await once(victim.data, victim.bearing(raw)) for name, raw in SMUGGLED.items()}
         after = await once(victim.data, victim.bearing(HONEST))
     assert told["length and chunks"].startswith(b"HTTP/1.1 400")
@@ -58,7 +58,7 @@ async def test_no_request_reaches_another_server(tmp_path: Path) -> None:
     ours = await asyncio.start_server(counting("ours"), "127.0.0.1", 0)
     elsewhere = await asyncio.start_server(counting("elsewhere"), "127.0.0.1", 0)
     port = elsewhere.sockets[0].getsockname()[1]
-    async with ours, elsewhere, an_agent(ours.sockets[0].getsockname()[1], tmp_path) as victim:
+    async with ours, elsewhere, an_agent(ours.sockets[0].getsockname()[1], tmp_path) as (victim, _):
         told = [
             await once(victim.data, victim.bearing(HONEST.replace(b"/honest", target.format(port).encode())))
             for target in TARGETS

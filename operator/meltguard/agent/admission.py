@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from meltguard.agent.clients import Clients
 from meltguard.agent.documents import Documents
 from meltguard.agent.gate import Gate, Hindrance, Placed
 from meltguard.agent.lane import Holder, Slot
@@ -56,6 +57,7 @@ class Admission:
         self.records.begin(self.standing)
         self._overload = OverloadWatch(self._news, settings.pace.overload_wait)
         self.lost_slots = LostSlots()
+        self.clients = Clients(settings.client_bytes)
         self._turns: dict[Ticket, asyncio.Future[Turn]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -85,7 +87,7 @@ class Admission:
         gate, units = self.gate, ask.cost.units
         lane = gate.lanes.get(ask.tier, gate.fallback)
         visit = Visit(lane.counts, units, at, ask, lane, at)
-        if not gate.enter_at_once(lane, visit, holder):
+        if not gate.enter_at_once(lane, visit, ask.user or ask.address, holder):
             return None
         lane.counts.enter_at_once(units, at)
         if ask.key is not None:

@@ -51,12 +51,12 @@ class Bucket:
         """Image units that may pass at this moment; 0 in debt."""
         return Units(max(0.0, self._level(at)))
 
-    def draw(self, units: Units, needs: Units, at: Seconds) -> bool:
-        """Draw, if so much as it needs may pass now: `wait` for that would be 0. A full one lets anything pass."""
+    def draw(self, units: Units, at: Seconds) -> bool:
+        """Draw, if that may pass now: `wait` would be 0. A full one lets anything pass."""
         if self._full_at <= at:
             self._full_at = at + units * self._unit_takes
             return True
-        if self.wait(min(needs, units), at) > 0:
+        if self.wait(units, at) > 0:
             return False
         self._full_at += units * self._unit_takes
         return True
@@ -64,10 +64,6 @@ class Bucket:
     def take(self, units: Units, at: Seconds) -> None:
         """Draw; the caller has asked `wait` first."""
         self._full_at = max(self._full_at, at) + units * self._unit_takes
-
-    def give_back(self, units: Units) -> None:
-        """Undo what was drawn in this moment."""
-        self._full_at -= units * self._unit_takes
 
     def _level(self, at: Seconds) -> float:
         """Image units in it; in debt less than none."""

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from meltguard.agent.agent import Agent
 from meltguard.agent.asgi import Answer, Receive, Scope, Send, headers_of, problem
+from meltguard.agent.clients import Trouble
 from meltguard.agent.documents import DocumentRefused
 from meltguard.agent.intake import Intake
 from meltguard.agent.metrics import registry_of
@@ -69,6 +70,7 @@ class ControlApp:
             if not too_large:
                 await intake.fill(MAX_DOCUMENT_BYTES, within)
         except TimeoutError:
+            self._agent.admission.clients.troubles[Trouble.LATE_BODY] += 1
             return problem(408, f"the document did not come within {within:.0f} s; send it faster")
         except ConnectionError:
             return problem(400, "the document was broken off; send it again")

@@ -8,9 +8,10 @@ from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import SEEN, Answer, Receive, Scope, Send, problem
 from meltguard.agent.asking import Asking
 from meltguard.agent.caller import CALLER, Caller
+from meltguard.agent.clients import Trouble
 from meltguard.agent.cost import DEFAULT_COST, Cost
 from meltguard.agent.grants import NOT_SENT, Grant, Grants
-from meltguard.agent.intake import Intake
+from meltguard.agent.intake import CROWDED, Crowded, Intake
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.visit import Result
@@ -37,15 +38,18 @@ class Decisions:
         if scope["path"] in self._callers.open_paths:
             await Answer(status=200, body=b"").send(send)
             return
-        intake = Intake(receive)
+        intake = Intake(receive, held=self._admission.clients.held)
         try:
             if not intake.fill_at_once():
                 await intake.fill(MOST_READ, self._callers.body_within)
             await (await self._decide(scope, intake)).send(send, self._admission.telling.load_headers())
         except TimeoutError:
+            self._admission.clients.troubles[Trouble.LATE_BODY] += 1
             await problem(408, "the proxy did not send the request's body in time").send(send)
         except ConnectionError:
             return  # the proxy left
+        except Crowded:
+            await CROWDED.send(send)
         finally:
             intake.close()
 

@@ -1,12 +1,13 @@
 """Which document an agent obeys. A state machine: times are arguments, nothing is read or written."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
 
 from meltguard.agent.calendar import zone_offset
 from meltguard.agent.settings import Pace, PolicyKey
-from meltguard.agent.standing import RAMP_STEP, Standing, baseline_limits, by_tier, own_gpu
+from meltguard.agent.standing import RAMP_STEP, Standing, baseline_features, baseline_limits, by_tier, own_gpu
 from meltguard.api.agent_report import LimitSource
 from meltguard.api.limit_document import LEASE_TTL_SECONDS, DocumentKind, LimitDocument
 from meltguard.core.units import Instant, PodUid, Seconds, Share, TierName
@@ -56,6 +57,7 @@ class Remembered:
     lease: Mark = field(default_factory=Mark)
     baseline: Mark = field(default_factory=Mark)
     baseline_from: Instant = Instant(0.0)  # only baselines issued later count: the policy was released or observes
+    features: Mapping[str, int] = field(default_factory=dict)  # the last lease's, where it was enforced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,12 @@ class Documents:
             DocumentRefused: it is for another pod or policy, too old, or not a lease.
         """
         self._check_lease(document, now)
-        self.remembered = replace(self.remembered, lease=Mark.of(document), baseline_from=_baseline_from(document))
+        self.remembered = replace(
+            self.remembered,
+            lease=Mark.of(document),
+            baseline_from=_baseline_from(document),
+            features=document.features if document.kind is DocumentKind.ENFORCE else {},
+        )
         if document.kind is DocumentKind.RELEASED:
             self._lease = None
             return
@@ -151,10 +158,15 @@ class Documents:
             policy=document.policy,
             epoch=document.epoch,
             revision=document.revision,
-            features=document.features,
+            features=self._baseline_features(document, waited),
             level=document.level,
             until=self._next_step(waited, at),
         )
+
+    def _baseline_features(self, document: LimitDocument, waited: Seconds) -> Mapping[str, int]:
+        same = document.policy.uid == self.remembered.lease.policy_uid
+        last = self.remembered.features if same else {}
+        return baseline_features(document, last, waited, self._pace)
 
     def _next_step(self, waited: Seconds, at: Seconds) -> Seconds | None:
         if waited < self._pace.baseline_hold:

@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 
 from meltguard.agent.bucket import NEVER
 from meltguard.agent.counters import GpuMeter, Tally
+from meltguard.agent.floors import Floors
 from meltguard.agent.lane import Holder, Lane, Lasting, Slot, lane_of
 from meltguard.agent.queue import WaitingLine
-from meltguard.agent.rates import Rates, binds
+from meltguard.agent.rates import Rates, binds, held_to
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing
 from meltguard.agent.turns import Outlook, Ticket
@@ -44,6 +45,7 @@ class Gate:
         self.line = WaitingLine()
         self.meter = GpuMeter(gpus, at)
         self.rates = Rates()
+        self.floors = Floors()
         self.tally = Tally()
         self.slots: dict[Slot, Holder | None] = {}  # in use, and who holds them, once it is known
         self.lanes: dict[str, Lane] = {}
@@ -56,6 +58,7 @@ class Gate:
         """Keep other limits from now on; answers whom they turn away while waiting."""
         self.standing = standing
         self.rates.obey(standing, at)
+        self.floors.obey(standing)
         self.lanes = {name: self._lane_of(rule) for name, rule in standing.tiers.items()}
         self.fallback = self._lane_of(standing.fallback)  # of a tier that the document does not know
         self._order = sorted(self.line.tiers(), key=self._priority, reverse=True)
@@ -72,15 +75,15 @@ class Gate:
         rule = self.standing.rule(wish.tier)
         return self._tier_is_served(rule, wish, at) or self._own_maximum_is_kept(rule, wish, at)
 
-    def enter_at_once(self, lane: Lane, slot: Slot, holder: Holder) -> bool:
-        """Let a request enter that nothing stands against; False where `place` must look more closely.
+    def enter_at_once(self, lane: Lane, slot: Slot, user: str, holder: Holder) -> bool:
+        """Let a request of this user enter that nothing stands against; False where `place` must look more closely.
 
         It answers as `place` would, in one look: nearly all requests come to a pod where nobody of their tier waits.
         """
         meter, units, at = self.meter, slot.units, slot.since
         if lane.counts.inside >= lane.most or meter.in_flight >= meter.room or lane.waiting:
             return False
-        if not lane.draw(units, at):
+        if not lane.draw(units, user, at):
             return False
         lane.counts.inside += 1
         meter.start(units, at)
@@ -99,16 +102,17 @@ class Gate:
         Whoever gave its place in the line up for it is told by `gave_way`.
         """
         rule = self.standing.rule(wish.tier)
-        for hindrance in self._hindrances(rule, wish, at):
-            if hindrance is not None:
-                return hindrance
-        if self._enters_now(rule, wish, at, rated=False):
-            self.rates.draw_maximum(rule, wish.units, at)
+        hindrance = next(filter(None, self._hindrances(rule, wish, at)), None)
+        if hindrance is None and self._enters_now(rule, wish, at, rated=False):
+            self.rates.draw_maximum(rule, wish.units, wish.user, at)
             return self._start(wish, at, rated=False)
+        self.floors.wants(wish.tier, at)
+        if hindrance is not None:
+            return hindrance
         full = self._line_is_full(rule, wish, at)
         if full is not None and not self._another_gives_way(wish):
             return full
-        self.rates.draw_maximum(rule, wish.units, at)
+        self.rates.draw_maximum(rule, wish.units, wish.user, at)
         return self._wait(rule, wish, at)
 
     def place_freely(self, wish: Wish, at: Seconds) -> Placed:
@@ -141,11 +145,13 @@ class Gate:
         """Let in whoever may enter now."""
         entered = []
         while self.line and self._free():
-            ticket = self.line.first(self._order, lambda head: self._may_go(head, at))
+            order = [*self.floors.before(self._order, self.line), *self._order]
+            ticket = self.line.first(order, lambda head: self._may_go(head, at))
             if ticket is None:
                 break
             self.line.take(ticket)
-            entered.append((ticket, self._start(Wish(ticket.tier, ticket.units), at, rated=ticket.rated)))
+            self.floors.drained(ticket.tier, ticket.units, at, self.line)
+            entered.append((ticket, self._start(Wish(ticket.tier, ticket.units, ticket.user), at, rated=ticket.rated)))
         return entered
 
     def next_turn(self, at: Seconds) -> Seconds | None:
@@ -182,12 +188,7 @@ class Gate:
 
     def rate_of(self, tier: TierName) -> UnitsPerSecond | None:
         """What holds the tier back now, 0 where it is suspended; None where no rate does."""
-        rule = self.standing.rule(tier)
-        if self.standing.observing:
-            return None
-        if rule.state is TierState.SUSPEND:
-            return UnitsPerSecond(0.0)
-        return UnitsPerSecond(rule.rate or 0.0) if binds(rule) else None
+        return None if self.standing.observing else held_to(self.standing.rule(tier))
 
     # What stands against a request, in order; each line says why it is there.
     def _hindrances(self, rule: TierLimit, wish: Wish, at: Seconds) -> Iterator[Hindrance | None]:
@@ -201,11 +202,11 @@ class Gate:
         return Hindrance(Reason.TIER_SUSPENDED) if rule.state is TierState.SUSPEND else None
 
     def _own_maximum_is_kept(self, rule: TierLimit, wish: Wish, at: Seconds) -> Hindrance | None:
-        wait = self.rates.maximum_wait(rule, wish.units, at)
+        wait = self.rates.maximum_wait(rule, wish.units, wish.user, at)
         return Hindrance(Reason.OWN_MAXIMUM, wait) if wait > 0 else None
 
     def _rate_lets_it_wait(self, rule: TierLimit, wish: Wish, at: Seconds) -> Hindrance | None:
-        wait = self.rates.wait(rule, wish.units, at) if rule.state is TierState.REJECT else Seconds(0.0)
+        wait = self.rates.wait(rule, wish.units, wish.user, at) if rule.state is TierState.REJECT else Seconds(0.0)
         return Hindrance(Reason.OVER_RATE, wait) if wait > 0 else None
 
     def _wait_is_bearable(self, rule: TierLimit, wish: Wish, at: Seconds, ahead: Units) -> Hindrance | None:
@@ -235,7 +236,7 @@ class Gate:
 
     def _wait(self, rule: TierLimit, wish: Wish, at: Seconds) -> Ticket:
         if rule.state is TierState.REJECT:
-            self.rates.draw(rule, wish.units, at)  # it is within the rate and waits for a GPU only
+            self.rates.draw(rule, wish.units, wish.user, at)  # it is within the rate and waits for a GPU only
         return self._push(wish, at, rated=rule.state is TierState.REJECT or not binds(rule))
 
     def _push(self, wish: Wish, at: Seconds, *, rated: bool) -> Ticket:
@@ -247,17 +248,14 @@ class Gate:
     def _enters_now(self, rule: TierLimit, wish: Wish, at: Seconds, *, rated: bool) -> bool:
         if not self._free() or self.line.count(wish.tier) or self._tier_is_full(rule, wish.tier):
             return False
-        return rated or self.rates.wait(rule, wish.units, at) <= 0
+        return rated or self.rates.wait(rule, wish.units, wish.user, at) <= 0
 
     def _start(self, wish: Wish, at: Seconds, *, rated: bool) -> Slot:
         if not rated:
-            self.rates.draw(self.standing.rule(wish.tier), wish.units, at)
-        return self._enter(wish.tier, wish.units, at)
-
-    def _enter(self, tier: TierName, units: Units, at: Seconds) -> Slot:
-        slot = Slot(self.tally.tier(tier), units, at)
+            self.rates.draw(self.standing.rule(wish.tier), wish.units, wish.user, at)
+        slot = Slot(self.tally.tier(wish.tier), wish.units, at)
         slot.counts.inside += 1
-        self.meter.start(units, at)
+        self.meter.start(wish.units, at)
         self.slots[slot] = None
         return slot
 
@@ -268,7 +266,7 @@ class Gate:
     def _rate_wait(self, ticket: Ticket, at: Seconds) -> Seconds:
         if ticket.rated or self.standing.observing:
             return Seconds(0.0)
-        return self.rates.wait(self.standing.rule(ticket.tier), ticket.units, at)
+        return self.rates.wait(self.standing.rule(ticket.tier), ticket.units, ticket.user, at)
 
     def _tier_is_full(self, rule: TierLimit, tier: TierName) -> bool:
         if self.standing.observing or rule.concurrency is None:
@@ -281,14 +279,17 @@ class Gate:
     def _gpu_wait(self, rule: TierLimit, ahead: Units, at: Seconds) -> Seconds:
         """Seconds until a GPU comes free behind `ahead` units of this tier.
 
-        What is as important goes first, half of what runs is done.
+        What is as important goes first, less the floors of what is not; half of what runs is done.
         """
         drain = self.meter.drain_rate_at(at)
         if drain is None or self._free():
             return Seconds(0.0)
         others = [tier for tier in self._order if tier != rule.name and self._priority(tier) >= rule.priority]
         before = ahead + sum(self.line.units(tier) for tier in others)
-        return Seconds((before + self.meter.units_in_flight / 2 + self.meter.others_units) / drain)
+        running = (self.meter.units_in_flight / 2 + self.meter.others_units) / drain
+        left = self.floors.left_by(tier for tier in self._order if self._priority(tier) < rule.priority)
+        by_floor = self.floors.wait(TierName(rule.name), ahead, drain)
+        return Seconds(running + min(before / drain / left, by_floor))
 
     def _lane_of(self, rule: TierLimit) -> Lane:
         tier = TierName(rule.name)

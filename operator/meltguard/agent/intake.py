@@ -4,10 +4,12 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
-from meltguard.agent.asgi import Message, Receive
+from meltguard.agent.asgi import Message, Receive, problem
 from meltguard.agent.bounded import Rest, bounded, first_step
+from meltguard.agent.clients import SMALL, HeldBytes, Trouble
 from meltguard.agent.turns import Ticket
 from meltguard.core.units import Seconds
 
@@ -16,6 +18,15 @@ READ_AHEAD: Final = 1_048_576  # bytes kept of a body; a longer one streams whil
 FOR_EVER: Final = Seconds(math.inf)
 EARNED: Final = 0.1  # share of the time for the first READ_AHEAD bytes that as many further ones are given
 
+CROWDED: Final = replace(
+    problem(503, "many large or slow bodies are on their way here; send it again, faster if you can"),
+    headers={"retry-after": "5", "connection": "close"},
+)
+
+
+class Crowded(Exception):
+    """The body was given up: bodies and answers of others fill the memory that is for them."""
+
 
 class Intake:
     """Stands between the server's `receive` and the app's."""
@@ -23,22 +34,28 @@ class Intake:
     __slots__ = (
         "_begun",
         "_complete",
+        "_counted",
         "_ended",
+        "_held",
         "_kept",
         "_kept_bytes",
         "_patience",
         "_pump",
+        "_reader",
         "_receive",
         "_stirred",
         "_waits",
         "_when_gone",
         "_within",
+        "crowded",
         "gone",
         "late",
     )
 
-    def __init__(self, receive: Receive, waits: Callable[[Ticket], None] | None = None) -> None:
-        self._receive, self._waits = receive, waits
+    def __init__(
+        self, receive: Receive, waits: Callable[[Ticket], None] | None = None, held: HeldBytes | None = None
+    ) -> None:
+        self._receive, self._waits, self._held = receive, waits, held
         self._kept: deque[Message] = deque()
         self._kept_bytes = 0
         self._complete = False  # the whole body was read from the server
@@ -48,6 +65,9 @@ class Intake:
         self._within = self._patience = FOR_EVER
         self._begun: Rest[Message] | None = None  # reading it, in vain as yet
         self._ended = False
+        self._counted = False  # among what is kept for all clients
+        self._reader: asyncio.Task[Any] | None = None  # reads ahead before the request is admitted
+        self.crowded = False  # its body was given up
         self.gone = False
         self.late = False  # it was too slow and counts as gone
 
@@ -62,7 +82,7 @@ class Intake:
             self._begun = first
             return False
         self._keep(first)
-        return self._complete
+        return self._complete and not self.crowded
 
     async def fill(self, most: int, within: Seconds) -> None:
         """Read the body ahead, up to `most` bytes: a slow upload must not hold a GPU.
@@ -73,14 +93,25 @@ class Intake:
         Raises:
             TimeoutError: it did not come in time.
             ConnectionError: the client left.
+            Crowded: the body was given up to make room.
         """
         self._within = self._patience = within
-        await bounded(self._read(most), within)
+        self._reader = asyncio.current_task()
+        try:
+            await bounded(self._read(most), within)
+        except asyncio.CancelledError:
+            if not self.crowded or self._reader is None:
+                raise
+            self._reader.uncancel()
+        finally:
+            self._reader = None
+        if self.crowded:
+            raise Crowded
         if self.gone:
             raise ConnectionError("the client left before its request was whole")
 
     async def _read(self, most: int) -> None:
-        while not self._complete and self._kept_bytes <= most and not self.gone:
+        while not self._complete and self._kept_bytes <= most and not self.gone and not self.crowded:
             begun, self._begun = self._begun, None
             self._keep(await (begun or self._receive()))
 
@@ -121,6 +152,8 @@ class Intake:
             return {"type": "http.disconnect"}
         message = self._kept.popleft()
         self._kept_bytes -= len(message.get("body", b""))
+        if self._counted and self._kept_bytes <= SMALL:
+            self._let_go()
         self._stir()
         return message
 
@@ -128,6 +161,8 @@ class Intake:
         """The request has ended."""
         self._ended = True
         self._when_gone.clear()
+        if self._counted:
+            self._let_go()
         if self._pump is not None:
             self._pump.cancel()
 
@@ -159,6 +194,33 @@ class Intake:
         if message["type"] == "http.request":
             self._kept.append(message)
             self._kept_bytes += len(message.get("body", b""))
+            if self._kept_bytes > SMALL and self._held is not None:
+                self._hold(self._held)
+        self._stir()
+
+    def _hold(self, held: HeldBytes) -> None:
+        """Have what is kept counted."""
+        self._counted = True
+        if self._complete:
+            held.whole(self, self._kept_bytes, self._give_up)
+        else:
+            held.unfinished(self, self._kept_bytes, Trouble.BODIES, self._give_up)
+
+    def _let_go(self) -> None:
+        self._counted = False
+        if self._held is not None:
+            self._held.let_go(self)
+
+    def _give_up(self) -> None:
+        """Keep nothing: others need the room. Whoever reads ahead is told so, else the client counts as gone."""
+        self.crowded = True
+        self._kept.clear()
+        self._kept_bytes = 0
+        if self._reader is None:
+            self.late = True
+            self._note({"type": "http.disconnect"})
+        elif self._reader is not asyncio.current_task():
+            self._reader.cancel()
         self._stir()
 
     def _stir(self) -> None:

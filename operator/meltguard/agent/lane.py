@@ -1,6 +1,5 @@
 """A tier's way straight into the GPU under one document, and what holds a place there."""
 
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,8 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from meltguard.agent.bucket import Bucket
 from meltguard.agent.counters import TierCounts
+from meltguard.agent.fair_bucket import FairBucket
 from meltguard.agent.fields import ToldLimits, limits_of
 from meltguard.agent.rates import REJECT_NEEDS
 from meltguard.agent.standing import Standing
@@ -49,21 +48,30 @@ class Lane:
     counts: TierCounts  # of the tier, under whatever document
     waiting: Mapping[Ticket, None]  # its requests in the line
     most: int  # of its requests in the GPU at once where one goes straight in; 0 where none does
-    rate: Bucket | None
-    needs: Units  # the rate's bucket must hold so much of a request at most
-    maximum: Bucket | None
+    rate: FairBucket | None
+    waits_for_rate: bool  # what is over the rate; else it is refused at once, and the rate is shared out
+    maximum: FairBucket | None
     told: ToldLimits | None  # None where it must be written anew each time, or nothing may be told
 
-    def draw(self, units: Units, at: Seconds) -> bool:
-        """Count a request against rate and maximum if both let it pass now."""
-        rate, maximum = self.rate, self.maximum
-        if maximum is not None and not maximum.draw(units, units, at):
-            return False
-        if rate is None or rate.draw(units, self.needs, at):
+    def draw(self, units: Units, user: str, at: Seconds) -> bool:
+        """Count a user's request against rate and maximum if both let it pass now."""
+        maximum, rate = self.maximum, self.rate
+        if maximum is not None and not maximum.draw_amply(units, at):
+            return self._draw_closely(maximum, units, user, at)
+        if rate is None or (rate.draw(units, at) if self.waits_for_rate else _draw_share(rate, units, user, at)):
             return True
         if maximum is not None:
             maximum.give_back(units)
         return False
+
+    def _draw_closely(self, maximum: FairBucket, units: Units, user: str, at: Seconds) -> bool:
+        if maximum.wait_of(user, units, units, at) > 0:
+            return False
+        rate = self.rate
+        drawn = rate is None or (rate.draw(units, at) if self.waits_for_rate else _draw_share(rate, units, user, at))
+        if drawn:
+            maximum.take_for(user, units, at)
+        return drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +80,8 @@ class Lasting:
 
     counts: TierCounts
     waiting: Mapping[Ticket, None]
-    rate: Bucket | None
-    maximum: Bucket | None
+    rate: FairBucket | None
+    maximum: FairBucket | None
 
 
 def lane_of(rule: TierLimit, standing: Standing, tier: Lasting) -> Lane:
@@ -86,10 +94,14 @@ def lane_of(rule: TierLimit, standing: Standing, tier: Lasting) -> Lane:
         waiting=tier.waiting,
         most=_most(rule, standing),
         rate=tier.rate,
-        needs=Units(REJECT_NEEDS if rule.state is TierState.REJECT else math.inf),
+        waits_for_rate=rule.state is not TierState.REJECT,
         maximum=tier.maximum,
         told=_told(rule, standing, tier),
     )
+
+
+def _draw_share(rate: FairBucket, units: Units, user: str, at: Seconds) -> bool:
+    return rate.draw_amply(units, at) or rate.draw_for(user, units, Units(REJECT_NEEDS), at)
 
 
 def _told(rule: TierLimit, standing: Standing, tier: Lasting) -> ToldLimits | None:

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from meltguard.agent.agent import Agent
 from meltguard.agent.bearers import OUTCOMES
+from meltguard.agent.clients import Trouble
 from meltguard.agent.counters import WAIT_BOUNDS, TierCounts
 from meltguard.agent.places import PlaceState
 from meltguard.agent.quota_desk import ANSWERED_BY
@@ -152,6 +153,12 @@ class AgentMetrics(Collector):
         age = bearers.ring.age if bearers else None  # no sample where there never was a set
         told = "Seconds since the issuer's key set was fetched last."
         yield _gauge("token_keys_age", told, [] if age is None else [((), age)])
+        clients = self._agent.admission.clients
+        troubles = [((each.value,), float(clients.troubles[each])) for each in Trouble]
+        told = "Connections and requests ended for what the client did with them, before any limit."
+        yield _counter("clients_turned_away", told, troubles, ("reason",))
+        told = "Bytes of bodies read ahead and of answers not yet read, of requests with more than 4 KiB."
+        yield _gauge("client_bytes", told, [((), clients.held.kept)])
 
     def _about_the_store(self) -> Iterator[Metric]:
         state, quota = self._agent.quota_store, self._agent.quota

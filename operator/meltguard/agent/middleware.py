@@ -7,7 +7,8 @@ from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import SEEN, Answer, App, Header, Message, Receive, Scope, Send, problem
 from meltguard.agent.asking import Asking
 from meltguard.agent.bounded import Rest, first_step, within
-from meltguard.agent.intake import READ_AHEAD, Intake
+from meltguard.agent.clients import Trouble
+from meltguard.agent.intake import CROWDED, READ_AHEAD, Crowded, Intake
 from meltguard.agent.load import ORCA_HEADER
 from meltguard.agent.outbox import Outbox, taken
 from meltguard.agent.quota_allowance import Allowance
@@ -40,16 +41,15 @@ class AdmissionMiddleware:
             return self._app(scope, receive, send)
         if scope["type"] == "websocket":
             return self._sockets(scope, receive, send)
-        return self._guard(scope, Intake(receive, scope.get(WAITS)), send)
+        return self._guard(scope, Intake(receive, scope.get(WAITS), self._admission.clients.held), send)
 
     async def _guard(self, scope: Scope, intake: Intake, send: Send) -> None:
         try:
             if not intake.fill_at_once():
                 await intake.fill(READ_AHEAD, self._callers.body_within)
-        except TimeoutError:
-            await self._too_slow().send(send, self._admission.telling.load_headers())
-            return
-        except ConnectionError:
+        except (TimeoutError, ConnectionError, Crowded) as exc:
+            intake.close()
+            await self._not_whole(exc, send)
             return
         try:
             ask = self._asking.of(scope, intake)
@@ -64,7 +64,7 @@ class AdmissionMiddleware:
 
     async def _serve(self, visit: Visit, scope: Scope, intake: Intake, send: Send) -> None:
         """Run the app. The slot is given back when it ends, however it ends; its answer may be read later."""
-        outbox = Outbox(send)
+        outbox = Outbox(send, self._admission.clients.held)
         delivery = Delivery(outbox, visit, intake, self._made_header, self._admission)
         if visit.reservation is not None:
             intake.watch(delivery.client_left)
@@ -86,9 +86,19 @@ class AdmissionMiddleware:
             self._admission.finish(visit, delivery.result())
             unsent = delivery.ended()
         if unsent is not None:
-            await taken(unsent, self._flush_within)
+            try:
+                await taken(unsent, self._flush_within)
+            finally:
+                outbox.discard()
+
+    async def _not_whole(self, why: Exception, send: Send) -> None:
+        if isinstance(why, ConnectionError):
+            return
+        answer = CROWDED if isinstance(why, Crowded) else self._too_slow()
+        await answer.send(send, self._admission.telling.load_headers())
 
     def _too_slow(self) -> Answer:
+        self._admission.clients.troubles[Trouble.LATE_BODY] += 1
         return problem(408, f"the body did not come within {self._callers.body_within:.0f} s; send it faster")
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from meltguard.agent.asgi import Message, Send
 from meltguard.agent.bounded import Rest, first_step, within
+from meltguard.agent.clients import SMALL, HeldBytes, Trouble
 from meltguard.core.units import Seconds
 
 MOST_BYTES: Final = 4_194_304  # kept for one client: an image of the reference size, also as base64 text
@@ -24,10 +25,12 @@ class Outbox:
     Most apps are done with their last message: it is sent then, without a task. A task begins where an app goes on.
     """
 
-    __slots__ = ("_bytes", "_held", "_messages", "_send", "_sent", "_soon", "_task")
+    __slots__ = ("_bytes", "_counted", "_given_up", "_held", "_messages", "_room", "_send", "_sent", "_soon", "_task")
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, room: HeldBytes | None = None) -> None:
+        self._send, self._room = send, room
+        self._counted = False  # among what is kept for all clients
+        self._given_up = False  # others needed the room: the answer stays incomplete
         self._messages: deque[Message] = deque()
         self._bytes = 0
         self._held = False  # the app is at its first step, perhaps its last
@@ -48,9 +51,12 @@ class Outbox:
 
     def put(self, message: Message) -> None:
         """Have a message sent soon."""
+        if self._given_up:
+            return
         self._messages.append(message)
         self._bytes += len(message.get("body", b""))
         if not self._held:
+            self._count()
             self._send_soon()
 
     def hold(self) -> None:
@@ -67,7 +73,10 @@ class Outbox:
         """Send what the client takes at once; else what is left to wait for."""
         if self._soon is not None:
             self._stay()
-        return first_step(self._send_all() if self._task is None or self._task.done() else self._task)
+        rest = first_step(self._send_all() if self._task is None or self._task.done() else self._task)
+        if rest is not None:
+            self._count()
+        return rest
 
     async def flush(self, most: Seconds) -> None:
         """Wait until all is sent; what the client has not read by then it does not get."""
@@ -78,7 +87,7 @@ class Outbox:
     def discard(self) -> None:
         """Send nothing more."""
         self._stay()
-        self._messages.clear()
+        self._drop()
         if self._task is not None:
             self._task.cancel()
 
@@ -102,10 +111,35 @@ class Outbox:
             try:
                 await self._send(message)
             except OSError:  # the client is gone, which its intake tells
-                self._messages.clear()
-                self._bytes = 0
+                self._drop()
             else:
-                self._messages.popleft()
-                self._bytes -= len(message.get("body", b""))
+                if not self._given_up:
+                    self._messages.popleft()
+                    self._bytes -= len(message.get("body", b""))
+                if self._counted:
+                    self._count()
             if self._sent is not None:
                 self._sent.set()
+
+    def _count(self) -> None:
+        """Have what is kept counted among that of all clients."""
+        if self._room is None:
+            return
+        self._counted = self._bytes > SMALL
+        if self._counted:
+            self._room.unfinished(self, self._bytes, Trouble.ANSWERS, self._give_up)
+        else:
+            self._room.let_go(self)
+
+    def _give_up(self) -> None:
+        """Send nothing more: others need the room. The server ends the connection of an incomplete answer."""
+        self._given_up = True
+        self._drop()
+        if self._sent is not None:
+            self._sent.set()
+
+    def _drop(self) -> None:
+        self._messages.clear()
+        self._bytes = 0
+        if self._counted:
+            self._count()

@@ -34,6 +34,7 @@ from meltguard.ports import Clock
 log = logging.getLogger(__name__)
 
 CONTROL_CONNECTIONS: Final = 256
+CONTROL_CONNECTIONS_OF_ADDRESS: Final = 64
 DATA_CONNECTIONS: Final = 4_096
 BACKLOG: Final = 2_048  # connections that the kernel holds until they are accepted
 ACCEPTED_AT_ONCE: Final = 16
@@ -82,7 +83,8 @@ async def serving(settings: AgentSettings, app: App | None, clock: Clock | None 
         agent = Agent(settings, clock, store)
         work = await stack.enter_async_context(_running(agent))
         asked = _deciding(agent, stack, clock) if app is None else guarding(agent, app, stack, clock)
-        data = _server(asked, settings.pace.stop_within, _protocol(settings, DATA_CONNECTIONS), "websockets-sansio")
+        protocol = _protocol(agent, DATA_CONNECTIONS, DATA_CONNECTIONS)  # all come from one address, through a gateway
+        data = _server(asked, settings.pace.stop_within, protocol, "websockets-sansio")
         control = _control_server(agent)
         await stack.enter_async_context(_listening(agent, {data_socket: data, control_socket: control}))
         work.add_done_callback(_tell_of_failure)
@@ -167,14 +169,19 @@ async def _raise_what_failed(tasks: "list[asyncio.Task[None]]") -> None:
             raise Unavailable("a server ended before it listened; see its log")
 
 
-def _protocol(settings: AgentSettings, most: int) -> type[GuardedProtocol]:
-    callers = settings.callers
-    bounds = ConnectionBounds(most=most, head_within=callers.head_within, read_within=callers.read_within)
-    return guarded_protocol(bounds)
+def _protocol(agent: Agent, most: int, most_of_address: int) -> type[GuardedProtocol]:
+    callers = agent.settings.callers
+    bounds = ConnectionBounds(
+        most=most,
+        most_of_address=most_of_address,
+        head_within=callers.head_within,
+        read_within=callers.read_within,
+    )
+    return guarded_protocol(bounds, agent.admission.clients)
 
 
 def _control_server(agent: Agent) -> EmbeddedServer:
-    protocol = _protocol(agent.settings, CONTROL_CONNECTIONS)
+    protocol = _protocol(agent, CONTROL_CONNECTIONS, CONTROL_CONNECTIONS_OF_ADDRESS)
     return _server(PlainFraming(ControlApp(agent)), Seconds(1.0), protocol, "none")
 
 

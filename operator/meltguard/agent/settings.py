@@ -17,6 +17,7 @@ from meltguard.errors import InvalidInput
 MAX_PORT: Final = 65_535
 DEFAULT_TIER: Final = TierName("default")
 ONE_GPU: Final = Gpus(1)
+CLIENT_BYTES: Final = 67_108_864  # beside an agent's own 72 MiB, in a container of 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class PlaceBounds:
     most: int = 512  # at once
     most_of_user: int = 32
     most_bytes: int = 33_554_432  # of one answer
-    all_bytes: int = 268_435_456  # of all answers that are kept
+    all_bytes: int = 67_108_864  # of all answers that are kept
     heard_within: Seconds = Seconds(60.0)  # a request whose client does not poll so often is given up
     kept_for: Seconds = Seconds(300.0)  # an answer that is not fetched
 
@@ -173,6 +174,7 @@ class AgentSettings:
     listen: Address
     control: Address
     gpus: Gpus = ONE_GPU
+    client_bytes: int = CLIENT_BYTES  # of all bodies read ahead and all answers not yet read
     baseline_file: Path | None = None
     state_file: Path | None = None
     journal: Path | None = None

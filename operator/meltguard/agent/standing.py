@@ -69,8 +69,23 @@ def baseline_limits(document: LimitDocument, waited: Seconds, pace: Pace) -> tup
 
     First the safe rates; after `baseline_hold` they grow to the tiers' maxima over `baseline_ramp`.
     """
-    progress = min(1.0, max(0.0, (waited - pace.baseline_hold) / pace.baseline_ramp))
+    progress = _progress(waited, pace)
     return tuple(_baseline_limit(limit, document.pods, progress) for limit in document.tiers)
+
+
+def baseline_features(document: LimitDocument, last: Mapping[str, int], waited: Seconds, pace: Pace) -> dict[str, int]:
+    """The percentage of users who have each feature, `waited` seconds after the last lease ended.
+
+    What the last lease took away stays away for `baseline_hold`, then comes back over `baseline_ramp`: an operator that
+    is lost in a surge must not open every feature.
+    """
+    progress = _progress(waited, pace)
+    before = {name: min(usual, last.get(name, usual)) for name, usual in document.features.items()}
+    return {name: share + int((document.features[name] - share) * progress) for name, share in before.items()}
+
+
+def _progress(waited: Seconds, pace: Pace) -> float:
+    return min(1.0, max(0.0, (waited - pace.baseline_hold) / pace.baseline_ramp))
 
 
 def _baseline_limit(limit: TierLimit, pods: int, progress: float) -> TierLimit:

@@ -34,6 +34,8 @@ class StateText(MessageModel):
     lease: _MarkText = Field(default_factory=_MarkText)
     baseline: _MarkText = Field(default_factory=_MarkText)
     baseline_from: float = 0.0
+    features: dict[str, int] = Field(default_factory=dict)
+    """Of the last lease: feature name to the percentage of users who may have it."""
     days: dict[str, DayText] = Field(default_factory=dict)
     """By book: a tier, and its period where that is not a day."""
 
@@ -53,6 +55,7 @@ class StateFile:
             lease=_mark(self._state.lease),
             baseline=_mark(self._state.baseline),
             baseline_from=Instant(self._state.baseline_from),
+            features=self._state.features,
         )
 
     @property
@@ -66,6 +69,7 @@ class StateFile:
             "lease": _text(remembered.lease),
             "baseline": _text(remembered.baseline),
             "baseline_from": remembered.baseline_from,
+            "features": dict(remembered.features),
         }
         self._replace(self._state.model_copy(update=update))
 

@@ -71,6 +71,7 @@ def _tier_limit(tier: TierGrant) -> TierLimit:
         why=tier.why,
         since=tier.since,
         safe_rate=tier.safe_rate,
+        floor=tier.floor,
         lifts_when=tier.lifts_when,
         until=tier.until,
     )

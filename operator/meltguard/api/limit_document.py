@@ -87,6 +87,8 @@ class TierLimit(MessageModel):
     """Why this limit holds, in the words of the policy's status; empty where there is none."""
     since: float | None = None
     """When the limit began: seconds since the epoch."""
+    floor: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Share of what this pod's GPUs take from the line that the tier is kept, whoever else waits."""
     lifts_when: str = ""
     """What must come about for it to lift; empty where there is none."""
     until: float | None = None

@@ -37,6 +37,7 @@ class TierGrant:
     why: str
     since: Instant | None
     safe_rate: UnitsPerSecond | None
+    floor: Share = Share(0.0)  # of what a pod's GPUs take from its line, whoever else waits
     lifts_when: str = ""
     until: Instant | None = None  # it ends then, if not before
 

@@ -103,6 +103,7 @@ def _lease(tier: Tier, limit: TierLimit, rate: UnitsPerSecond | None, pace: Pace
         why=limit.cause,
         since=limit.since,
         safe_rate=None,
+        floor=Share(0.0) if limit.state is TierState.SUSPEND else tier.floor,
         lifts_when=limit.lifts_when,
         until=limit.until,
     )
@@ -186,6 +187,7 @@ def _baseline(policy: Policy, tier: Tier, capacity: UnitsPerSecond | None, pods:
         why="",
         since=None,
         safe_rate=safe,
+        floor=tier.floor,
     )
 
 

@@ -255,3 +255,24 @@ def test_refusals_name_the_next_step() -> None:
         take(held, lease())
     with pytest.raises(DocumentRefused, match="this is pod pod-1"):
         held.take(lease(pod_uid=PodUid("x")), NOW, START)
+
+
+def test_features_stay_as_the_last_lease_had_them_also_after_a_restart() -> None:
+    held = documents()
+    held.take_baseline(baseline(features={"edit": 100}))
+    take(held, lease(features={"edit": 5}))
+    later = Seconds(START + 121.0)
+    assert (held.standing(later).source, held.standing(later).features) == (LimitSource.BASELINE, {"edit": 5})
+    restarted = documents(held.remembered)
+    restarted.take_baseline(baseline(features={"edit": 100}))
+    assert restarted.standing(START).features == {"edit": 5}
+    assert restarted.standing(Seconds(START + 900.0)).features == {"edit": 100}
+
+
+def test_features_that_were_only_observed_or_are_another_policys_take_nothing_away() -> None:
+    for last in (lease(features={"edit": 5}, kind=DocumentKind.OBSERVE), lease(features={"edit": 5})):
+        held = documents()
+        take(held, last)
+        anew = POLICY.model_copy(update={"uid": "policy-2"}) if last.kind is DocumentKind.ENFORCE else POLICY
+        held.take_baseline(baseline(features={"edit": 100}, policy=anew, issued_at=NOW + 1))
+        assert held.standing(Seconds(START + 121.0)).features == {"edit": 100}

@@ -33,7 +33,7 @@ def rates_of(tier: TierLimit) -> Rates:
 
 def told(tier: TierLimit, drawn: float = 0.0, at: float = 0.0) -> list[Allotment]:
     rates = rates_of(tier)
-    rates.draw(tier, Units(drawn), START)
+    rates.draw(tier, Units(drawn), "", START)
     return allotments(rates, tier, Seconds(at))
 
 
@@ -78,15 +78,15 @@ def test_whatever_the_limit_numbers_are_whole_and_what_is_left_passes(
 ) -> None:
     tier = limited(FREE, TierState.DELAY, rate, burst=burst)
     rates = rates_of(tier)
-    rates.draw(tier, Units(drawn), START)
+    rates.draw(tier, Units(drawn), "", START)
     (found,) = allotments(rates, tier, Seconds(at))
     text = rate_limit_fields([found])
     assert re.fullmatch(r'"images-rate";q=\d+;w=\d+', text["ratelimit-policy"])
     assert re.fullmatch(r'"images-rate";r=\d+;t=\d+', text["ratelimit"])
     assert found.limit / found.window <= rate
     for _ in range(found.left):
-        assert rates.wait(tier, Units(1.0), Seconds(at)) == 0
-        rates.draw(tier, Units(1.0), Seconds(at))
+        assert rates.wait(tier, Units(1.0), "", Seconds(at)) <= 1e-9
+        rates.draw(tier, Units(1.0), "", Seconds(at))
 
 
 @given(
@@ -101,8 +101,8 @@ def test_what_is_written_ahead_is_what_would_be_written_anew(
 ) -> None:
     tier = limited(FREE, TierState.DELAY, rate, burst=burst, max_rate=most)
     rates = rates_of(tier)
-    rates.draw(tier, Units(drawn), START)
-    rates.draw_maximum(tier, Units(drawn), START)
+    rates.draw(tier, Units(drawn), "", START)
+    rates.draw_maximum(tier, Units(drawn), "", START)
     ahead = ToldLimits(limits_of(*rates.buckets(tier))).headers(Seconds(at))
     anew = rate_limit_fields(allotments(rates, tier, Seconds(at)))
     assert {name.decode(): value.decode() for name, value in ahead} == anew

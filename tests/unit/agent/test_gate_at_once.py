@@ -45,10 +45,10 @@ class Request:
         return False
 
 
-def enter_at_once(gate: Gate, tier: TierName, units: float, at: Seconds) -> Slot | None:
+def enter_at_once(gate: Gate, tier: TierName, units: float, at: Seconds, user: str = "") -> Slot | None:
     lane = gate.lanes[tier]
     slot = Slot(lane.counts, Units(units), at)
-    return slot if gate.enter_at_once(lane, slot, Request()) else None
+    return slot if gate.enter_at_once(lane, slot, user, Request()) else None
 
 
 EVENTS = st.lists(
@@ -57,6 +57,7 @@ EVENTS = st.lists(
         st.sampled_from(NAMES),
         st.floats(min_value=0.1, max_value=3.0),  # image units
         st.booleans(),  # one image is done before
+        st.sampled_from(["heavy", "heavy", "ann"]),
     ),
     max_size=30,
 )
@@ -64,21 +65,21 @@ EVENTS = st.lists(
 
 @given(standings(), EVENTS)
 def test_what_enters_at_once_is_what_place_would_have_let_in(
-    standing: Standing, events: list[tuple[float, TierName, float, bool]]
+    standing: Standing, events: list[tuple[float, TierName, float, bool, str]]
 ) -> None:
     quick, plain = (Gate(Gpus(2), 8, standing, START) for _ in range(2))
     inside: list[tuple[Slot, Slot]] = []
     at = START
-    for later, tier, units, done in events:
+    for later, tier, units, done, user in events:
         at = Seconds(at + later)
         if done and inside:
             first, second = inside.pop()
             quick.finish(first, at)
             plain.finish(second, at)
             inside += [(one, other) for (_, one), (_, other) in zip(quick.advance(at), plain.advance(at), strict=True)]
-        entered = enter_at_once(quick, tier, units, at)
-        placed = entered or quick.place(Wish(tier, Units(units)), at)
-        expected = plain.place(Wish(tier, Units(units)), at)
+        entered = enter_at_once(quick, tier, units, at, user)
+        placed = entered or quick.place(Wish(tier, Units(units), user), at)
+        expected = plain.place(Wish(tier, Units(units), user), at)
         assert type(placed) is type(expected)
         if isinstance(placed, Slot) and isinstance(expected, Slot):
             assert entered is not None or standing.observing

@@ -1,9 +1,11 @@
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
 
-from meltguard.agent.intake import READ_AHEAD, Intake
+from meltguard.agent.clients import HeldBytes, Trouble
+from meltguard.agent.intake import READ_AHEAD, Crowded, Intake
 from meltguard.core.units import Seconds
 
 SOON = Seconds(0.2)
@@ -126,3 +128,61 @@ async def test_a_body_that_came_whole_may_take_its_image_as_long_as_it_likes() -
     asyncio.get_running_loop().call_later(0.1, client.send, None)
     assert (await intake.receive())["type"] == "http.disconnect"
     assert not intake.late
+
+
+def a_room(most: int) -> tuple[HeldBytes, Counter[Trouble]]:
+    troubles: Counter[Trouble] = Counter()
+    return HeldBytes(most, troubles), troubles
+
+
+async def test_of_many_stalled_bodies_the_oldest_are_given_up_and_the_last_stay() -> None:
+    held, troubles = a_room(400_000)
+    stalled = [Intake(Client(b"x" * 60_000).receive, held=held) for _ in range(5)]
+    fills = [asyncio.create_task(each.fill(READ_AHEAD, Seconds(5.0))) for each in stalled]
+    outcomes = await asyncio.gather(*fills[:4], return_exceptions=True)
+    assert [type(each) for each in outcomes] == [Crowded] * 4
+    assert not fills[4].done()
+    assert (held.kept, troubles[Trouble.BODIES]) == (60_000, 4)
+    fills[4].cancel()
+    stalled[4].close()
+    assert held.kept == 0
+
+
+async def test_a_whole_body_for_which_there_is_no_room_is_given_up_itself() -> None:
+    held, _ = a_room(50_000)
+    intake = Intake(Client([b"x" * 60_000]).receive, held=held)
+    assert not intake.fill_at_once()
+    with pytest.raises(Crowded):
+        await intake.fill(READ_AHEAD, SOON)
+    assert held.kept == 0
+
+
+async def test_what_the_app_has_taken_is_no_longer_counted() -> None:
+    held, _ = a_room(400_000)
+    intake = Intake(Client([b"x" * 60_000]).receive, held=held)
+    assert intake.fill_at_once()
+    assert held.kept == 60_000
+    assert len(await whole(intake)) == 60_000
+    assert held.kept == 0
+
+
+async def test_a_client_whose_long_body_is_given_up_later_counts_as_gone() -> None:
+    held, left = a_room(400_000)[0], asyncio.Event()
+    intake = Intake(Client(b"x" * 60_000, b"y").receive, held=held)
+    await intake.fill(50_000, SOON)
+    intake.watch(left.set)
+    other = Intake(Client(b"z" * 60_000).receive, held=held)
+    filled = asyncio.create_task(other.fill(READ_AHEAD, Seconds(5.0)))
+    await asyncio.wait_for(left.wait(), SOON)
+    assert (await intake.receive())["type"] == "http.disconnect"
+    filled.cancel()
+    intake.close()
+
+
+async def test_a_reader_that_is_cancelled_for_another_cause_stays_cancelled() -> None:
+    intake = Intake(Client(b"x").receive, held=a_room(400_000)[0])
+    filled = asyncio.create_task(intake.fill(READ_AHEAD, Seconds(5.0)))
+    await asyncio.sleep(0)
+    filled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await filled

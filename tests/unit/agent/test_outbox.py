@@ -1,9 +1,11 @@
 """An answer on its way: behind the app's back, and without a task where the app is done."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 from meltguard.agent.asgi import Message
+from meltguard.agent.clients import HeldBytes
 from meltguard.agent.outbox import MOST_BYTES, Outbox
 from meltguard.core.units import Seconds
 
@@ -94,3 +96,22 @@ async def test_an_app_waits_while_too_much_is_unread() -> None:
     async with asyncio.timeout(LATE):
         await waiting
     assert not outbox.full
+
+
+async def test_where_all_clients_bytes_are_too_many_the_oldest_unread_answer_stays_incomplete() -> None:
+    held = HeldBytes(100_000, Counter())
+    slow, other = Client(), Client()
+    slow.reads.clear()
+    other.reads.clear()
+    first, second = Outbox(slow.send, held), Outbox(other.send, held)
+    first.put(body(b"x" * 60_000, more_body=True))
+    await asyncio.sleep(0)
+    second.put(body(b"y" * 60_000))
+    first.put(body(b"the rest"))
+    slow.reads.set()
+    other.reads.set()
+    await first.flush(LATE)
+    await second.flush(LATE)
+    assert b"the rest" not in [message["body"] for message in slow.took]
+    assert [message["body"][:1] for message in other.took] == [b"y"]
+    assert held.kept == 0

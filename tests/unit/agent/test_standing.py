@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.agent.settings import Pace
-from meltguard.agent.standing import baseline_limits, by_tier
+from meltguard.agent.standing import baseline_features, baseline_limits, by_tier
 from meltguard.api.limit_document import TierState
 from meltguard.core.units import Seconds, TierName
 from support.agents import FREE, a_baseline, limited
@@ -52,3 +52,20 @@ def test_an_empty_document_leaves_the_own_guard() -> None:
     tiers, fallback = by_tier((), TierName("default"), PACE)
     assert list(tiers) == ["default"]
     assert fallback.queue == PACE.own_queue
+
+
+FEATURES = {
+    "kept while the surge may go on": (0.0, {"edit": 5}, 5),
+    "half way back": (750.0, {"edit": 5}, 52),
+    "back": (900.0, {"edit": 5}, 100),
+    "never more than usual": (0.0, {"edit": 100}, 100),
+    "no lease was heard": (0.0, {}, 100),
+}
+
+
+@pytest.mark.parametrize(("waited", "last", "expected"), FEATURES.values(), ids=FEATURES)
+def test_what_the_last_lease_took_from_features_comes_back_slowly(
+    waited: float, last: dict[str, int], expected: int
+) -> None:
+    document = a_baseline(FREE, features={"edit": 100})
+    assert baseline_features(document, last, Seconds(waited), PACE) == {"edit": expected}

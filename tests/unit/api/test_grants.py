@@ -10,7 +10,7 @@ from meltguard.core.load import TierCounters
 from meltguard.core.policy import Quota
 from meltguard.core.policy import TierState as CoreTierState
 from meltguard.core.quota import Period
-from meltguard.core.units import Seconds, Units, UnitsPerSecond
+from meltguard.core.units import Seconds, Share, Units, UnitsPerSecond
 from meltguard.errors import InvalidInput
 from support.grants import a_grant, a_tier_grant
 
@@ -109,3 +109,11 @@ def test_a_report_becomes_counters_in_image_units() -> None:
 @pytest.mark.parametrize("source", [LimitSource.BASELINE, LimitSource.OWN_GPU])
 def test_only_a_live_lease_counts_as_leased(source: LimitSource) -> None:
     assert not counters_of(AgentReport(pod_uid="p", instance="i", uptime=1.0, source=source)).leased
+
+
+def test_a_floor_goes_over_the_wire_and_older_operators_name_none() -> None:
+    document = document_of(a_grant(tiers=(a_tier_grant(floor=Share(0.1)),)))
+    raw = json.loads(document.model_dump_json(by_alias=True))
+    assert raw["tiers"][0].pop("floor") == 0.1
+    (tier,) = LimitDocument.model_validate(raw).tiers
+    assert tier.floor == 0.0

@@ -103,3 +103,15 @@ def test_only_a_limited_tier_is_bounded_in_the_gpus() -> None:
     free, plus = grant_for(a_policy(), learned, (PodUid("pod-1"), 8), {FREE: UnitsPerSecond(0.5)}, STAMP).tiers[:2]
     assert (free.name, free.concurrency) == (FREE, 4)
     assert (plus.name, plus.concurrency) == (PLUS, None)
+
+
+def test_each_document_bears_the_tiers_floors_but_none_of_a_suspended_one() -> None:
+    policy = a_policy()
+    floors = {tier.name: tier.floor for tier in policy.tiers}
+    assert {tier.name: tier.floor for tier in baseline_for(policy, None, 2, NOW).tiers} == floors
+    decision = decided()
+    lease = grant_for(policy, decision, (PodUid("pod-1"), 1), {}, STAMP)
+    assert {tier.name: tier.floor for tier in lease.tiers} == floors
+    suspended = tuple(replace(limit, state=TierState.SUSPEND) for limit in decision.limits)
+    lease = grant_for(policy, replace(decision, limits=suspended), (PodUid("pod-1"), 1), {}, STAMP)
+    assert {tier.floor for tier in lease.tiers} == {0.0}
