@@ -17,6 +17,7 @@ from bench.agent_processes import AgentProcess, running
 from bench.limit_pushes import BURST, LIMITED, Pushes, a_campaigns_baseline, a_campaigns_policy
 from bench.limited_crowd import left_alone
 from bench.quota_campaign import IMAGES, Fault, zone_far_from_midnight
+from bench.quota_untold import untold_images
 from bench.windows import Entered, Limited
 from meltguard.adapters.agent_push import AgentPush
 from meltguard.agent.journal import JournalEntry
@@ -62,6 +63,7 @@ class Shown:
     made_at_kills: int = 0  # images in the making at agents that were killed
     in_flight_at_flush: int = 0
     granted_after_flush: int = 0
+    untold: int = 0  # images that clients had and the store takes for held
     faults: Counter[Fault] = field(default_factory=Counter)
     limited: Limited = field(default_factory=lambda: Limited(entered=(), totals=(), bursts=0.0, held_back=0))
 
@@ -139,6 +141,7 @@ class Processes:
                     raise one
             await asyncio.gather(*(agent.stop() for agent in agents))  # they write their journals' last lines
         self.shown.limited = self._limited(agents, pushes)
+        self.shown.untold = untold_images(self._server.client(), self.shown.had, frozenset(self._lost))
         return self.shown
 
     def _agents(self, port: int) -> list[AgentProcess]:
