@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import count, cycle
 from pathlib import Path
@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp import web
 
 from bench.agent_processes import AgentProcess, running
+from bench.image_server import serving
 from bench.limit_pushes import BURST, LIMITED, Pushes, a_campaigns_baseline, a_campaigns_policy
 from bench.limited_crowd import left_alone
 from bench.quota_campaign import IMAGES, Fault, zone_far_from_midnight
@@ -25,7 +26,7 @@ from meltguard.clock import SystemClock
 from meltguard.core.units import PodUid
 from meltguard.errors import InvalidInput
 from support.agents import KEY
-from support.valkey import ValkeyServer, free_port
+from support.valkey import ValkeyServer
 
 QUOTA_CLIENTS: Final = 5  # at each agent
 LIMITED_CLIENTS: Final = 3
@@ -119,7 +120,7 @@ class Processes:
     async def run(self) -> Shown:
         """For as long as the course says, its kills and faults spread evenly."""
         async with contextlib.AsyncExitStack() as stack:
-            port = await stack.enter_async_context(self._painting())
+            port = await stack.enter_async_context(serving(self._painter.answer))
             agents = self._agents(port)
             await stack.enter_async_context(running(agents))
             sink = await stack.enter_async_context(AgentPush(KEY))
@@ -155,19 +156,6 @@ class Processes:
         }
         names = [PodUid(f"pod-{number}") for number in range(self._course.agents)]
         return [AgentProcess(pod=name, folder=self._folder, flags=flags) for name in names]
-
-    @contextlib.asynccontextmanager
-    async def _painting(self) -> AsyncIterator[int]:
-        app = web.Application()
-        app.router.add_post("/v1/images", self._painter.answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        port = free_port()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        try:
-            yield port
-        finally:
-            await runner.cleanup()
 
     async def _ask_free(self, agent: AgentProcess, session: aiohttp.ClientSession) -> None:
         while True:
