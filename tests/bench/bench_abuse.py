@@ -1,7 +1,8 @@
 """What hostile clients do to an agent and to those who use it honestly: nothing takes effect, and p99 stays.
 
-Then a retry storm: a tier is suspended, opens again, and everybody comes back. Run as `python tests/bench/bench_abuse.py`.
-Writes build/bench/abuse.json; exit code 1 where a goal is missed, 3 where the storm proves nothing.
+Then a retry storm: a tier is suspended, opens again, and everybody comes back.
+Run as `python tests/bench/bench_abuse.py`. Writes build/bench/abuse.json; exit code 1 where a goal is missed, 3 where
+the GPUs were not at work before the storm, so that it proves nothing.
 The agent has a core of its own. Hostile clients would compute elsewhere: they yield to the honest ones on the other.
 """
 
