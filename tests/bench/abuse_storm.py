@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp import web
 
 from bench.agent_processes import AgentProcess, running
-from bench.cores import subjects_core
+from bench.cores import seconds_in_line, subjects_core
 from bench.image_server import serving
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.clock import SystemClock
@@ -39,6 +39,15 @@ BEFORE: Final = 15.0
 SUSPENDED: Final = 20.0
 SPAN: Final = 10.0
 """Goodput is counted over so long."""
+
+GOAL: Final = 60.0
+AFTER: Final = GOAL + SPAN
+ENOUGH: Final = 0.9
+PROVES: Final = 0.8
+"""Of the GPUs' capacity, before the storm: with less, something else was short, and a run proves nothing."""
+
+STARVED: Final = 0.1
+"""Of the time after the lift. An agent that stood in line for its core longer than this lacked that, not a calm crowd."""
 
 GOAL: Final = 60.0
 AFTER: Final = GOAL + SPAN
@@ -79,6 +88,7 @@ class Storm:
     suspended: float = 0.0
     lifted: float = 0.0
     ended: float = 0.0
+    starved: float = 0.0  # share of the time after the lift that the agent stood in line for its core
     served: list[Served] = field(default_factory=list)
     offered: list[float] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)  # by manner and reason
@@ -91,8 +101,8 @@ class Storm:
 
     @property
     def proves(self) -> bool:
-        """Whether the GPUs were what was short."""
-        return self.before >= PROVES * CAPACITY
+        """Whether GPUs were what was short before, and, where goodput did not come back, the crowd the cause of it."""
+        return self.before >= PROVES * CAPACITY and (self.back_after <= GOAL or self.starved <= STARVED)
 
     @property
     def back_after(self) -> float:
@@ -198,9 +208,11 @@ async def stormed(folder: Path, clients: int = CLIENTS, part: float = 1.0) -> St
             storm.suspended = clock.elapsed()
             await asyncio.sleep(SUSPENDED * part)
             storm.lifted = clock.elapsed()
+            in_line = seconds_in_line(agent.pid)
             await push(session, agent, OPEN, 3)
             await asyncio.sleep(AFTER * part)
             storm.ended = clock.elapsed()
+            storm.starved = (seconds_in_line(agent.pid) - in_line) / (storm.ended - storm.lifted)
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
@@ -227,6 +239,7 @@ def storm_rows(storm: Storm) -> list[Row]:
         Row(name="goodput90Seconds", value=back, unit="s after the lift", goal=f"<= {GOAL:g}", met=back <= GOAL),
         Row(name="servedWhileSuspended", value=leaked, unit="images", goal="0", met=leaked == 0),
         Row(name="stormFailed", value=storm.failed.total(), unit="requests", goal="0", met=not storm.failed),
+        _told("stormAgentInLine", round(storm.starved, 3), "of the time after the lift, for its core"),
         _told("stormOffered", round(flood, 1), "requests/s in the first 10 s"),
         *(_told(f"stormRefused ({seen})", times, "requests") for seen, times in sorted(storm.refused.items())),
         *(_told(f"stormNeverServed ({one})", storm.never_served(one), "clients") for one in Manner),

@@ -42,6 +42,12 @@ class AgentProcess:
         """What it noted, over all its lives."""
         return self.folder / f"{self.pod}.journal"
 
+    @property
+    def pid(self) -> int:
+        """Of its present life."""
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self) -> None:
         """Start, and wait until it listens."""
         flags = {

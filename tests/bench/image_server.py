@@ -15,7 +15,7 @@ async def serving(answers: Answers) -> AsyncIterator[int]:
     """Its port."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answers)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, shutdown_timeout=2.0)
     await runner.setup()
     port = free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from bench.abuse_storm import CAPACITY, Manner, Served, Storm, manner_of, storm_rows
+from bench.abuse_storm import CAPACITY, STARVED, Manner, Served, Storm, manner_of, storm_rows
 from meltguard.demo.report import Row
 
 RATE = 20.0
@@ -59,6 +59,15 @@ def test_nothing_served_at_all_is_missed_and_proves_nothing() -> None:
 
 def test_a_run_whose_gpus_were_idle_before_the_storm_proves_nothing() -> None:
     assert not a_storm(served(RATE, 45.0, 115.0), rate=CAPACITY / 2).proves
+
+
+def test_goodput_that_stays_away_is_the_crowds_fault_unless_the_agent_had_no_core() -> None:
+    storm = a_storm(served(RATE / 2, 45.0, 115.0))
+    assert missed(storm) == {"goodput90Seconds"}
+    storm.starved = STARVED
+    assert storm.proves
+    storm.starved = STARVED + 0.01
+    assert not storm.proves
 
 
 def test_images_of_a_suspended_tier_and_broken_answers_are_missed() -> None:
