@@ -47,7 +47,7 @@ PROVES: Final = 0.8
 """Of the GPUs' capacity, before the storm: with less, something else was short, and a run proves nothing."""
 
 STARVED: Final = 0.1
-"""Of the time after the lift. An agent that stood in line for its core longer than this lacked that, not a calm crowd."""
+"""Of the time after the lift. An agent that stood in line for its core longer lacked that, not a calm crowd."""
 
 GOAL: Final = 60.0
 AFTER: Final = GOAL + SPAN
