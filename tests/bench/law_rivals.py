@@ -6,9 +6,9 @@ from dataclasses import replace
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision, TierLimit
 from meltguard.core.demand import total_load
+from meltguard.core.overrides import state_at
 from meltguard.core.policy import Policy, TierState
 from meltguard.core.seen import Held, Memory, Snapshot
-from meltguard.core.tiers import tier_state
 from meltguard.core.units import Instant, TierName, UnitsPerSecond
 
 Rates = Mapping[TierName, UnitsPerSecond | None]
@@ -34,7 +34,7 @@ class Rival:
         if rate is None:
             return replace(limit, rate=None, state=TierState.OPEN, cause="")
         tier = next(tier for tier in self._policy.tiers if tier.name == limit.tier)
-        asked, _ = tier_state(tier, decision.level, ())
+        asked, _ = state_at(tier, decision.level)
         state = asked if asked in {TierState.DELAY, TierState.REJECT} else TierState.DELAY
         return replace(limit, rate=rate, state=state, cause="a rival's limit")
 

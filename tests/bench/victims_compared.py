@@ -94,7 +94,7 @@ def harm_of(moment: Moment, nodes: set[int]) -> Harm:
 def least_harm(moment: Moment) -> set[int]:
     """What the operator would choose."""
     nodes = [_node(moment, number) for number in range(moment.nodes)]
-    places = [Place(node=node, home=RESEARCH, turn=0, eviction=EVICTION) for node in nodes]
+    places = [Place(node=node, worth=node.gpus, home=RESEARCH, turn=0, eviction=EVICTION) for node in nodes]
     need = Need(
         missing=Gpus(NODE_GPUS * moment.wanted),
         room=moment.wanted,

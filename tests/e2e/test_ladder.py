@@ -65,7 +65,7 @@ async def test_features_and_updates_give_way_first_and_come_back_as_they_were(
         status = await overload.status()
         assert status["rollouts"]["state"] == "Held"
         assert "rollouts.holdAt Elevated" in status["rollouts"]["cause"]
-        assert status["rollouts"]["liftsWhen"] == "the level falls below Elevated"
+        assert status["rollouts"]["liftsWhen"] == "the level falls to Normal: pressure below 0.70 for 1 s"
         (feature,) = status["features"]
         assert feature["rollout"] in {"50%", "10%", "0%"}
         assert feature["since"]

@@ -13,9 +13,10 @@ from faults.promises import IDENTITY
 from faults.scenario import CALM
 from meltguard.clock import SystemClock
 from meltguard.localcluster.plane import Plane
-from support.overload import an_overload, until
+from support.overload import Overload, an_overload, until
 
 pytestmark = pytest.mark.plane
+ADMIN = "meltguard-local-admin"
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ async def test_an_override_shows_holds_and_ends_by_itself(lone_plane: Plane, dir
         await until(overload.status, 60.0)
         until_when = SystemClock().now() + 8.0
         text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until_when))
-        override = {"tier": "free", "state": "Suspend", "until": text, "reason": "launch day", "by": "ada"}
+        override = {"tier": "free", "state": "Suspend", "until": text, "reason": "launch day", "by": ADMIN}
         overload.ground.agents.ask(CALM)
         overload.ground.agents.waiting = 0.0
         await overload.apply(overrides=[override])
@@ -112,3 +113,46 @@ async def test_an_override_shows_holds_and_ends_by_itself(lone_plane: Plane, dir
         assert "launch day" in json.dumps((await overload.status()).get("overrides"))
         await until(open_again, 30.0)
         await overload.end()
+
+
+WORDS = {
+    "Open": ({"tier": "free", "state": "Open"}, "Open", "none"),
+    "a limit": ({"tier": "free", "limit": "30/m"}, "Delay", "30/m"),
+    "a level": ({"level": "Normal"}, "Open", "none"),
+}
+
+
+async def test_a_persons_word_about_a_surging_tier_is_what_its_pods_enforce(lone_plane: Plane, directory: Path) -> None:
+    """Each over the law's own limit, in turn; and the law limits again when it is taken away."""
+    async with an_overload(lone_plane, directory) as overload:
+        for word, state, rate in WORDS.values():
+            await overload.apply()
+            await until(overload.limited, 60.0)
+            ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(SystemClock().now() + 600.0))
+            await overload.apply(overrides=[{**word, "until": ends, "reason": "keynote"}])
+            await until(lambda state=state, rate=rate: _shows(overload, state, rate), 30.0)  # type: ignore[misc] # bound now
+            if rate != "none":
+                limit = await _free(overload)
+                assert (limit["until"], limit["cause"]) == (ends, "override: keynote")
+                assert limit["liftsWhen"] == f"the override ends at {ends}"
+            await until(lambda state=state, rate=rate: _enforced(overload, state, rate), 30.0)  # type: ignore[misc] # bound now
+        await overload.end()
+
+
+async def _free(overload: Overload) -> dict[str, str]:
+    limits = (await overload.status()).get("limits", [])
+    return next((one for one in limits if one["tier"] == "free"), {})
+
+
+async def _shows(overload: Overload, state: str, rate: str) -> bool:
+    found = await _free(overload)
+    return (found.get("state"), found.get("rate")) == (state, rate)
+
+
+async def _enforced(overload: Overload, state: str, rate: str) -> bool:
+    """By the documents that its agents took."""
+    await asyncio.sleep(0)
+    rules = overload.ground.agents.rules("free")
+    told = None if rate == "none" else pytest.approx(float(rate.removesuffix("/m")) / 60.0)
+    whole = None if any(rule.rate is None for rule in rules) else sum(rule.rate or 0.0 for rule in rules)
+    return {rule.state for rule in rules} == {state} and whole == told

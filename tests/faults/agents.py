@@ -1,6 +1,9 @@
 """The serving pods' agents, on the pods' own addresses: they count what a mood says users ask for."""
 
 import asyncio
+import itertools
+import math
+import random
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -11,12 +14,16 @@ from aiohttp import web
 
 from faults.world import AGENT_PORT, GPUS, SERVICE
 from meltguard.api.agent_report import AgentReport, LimitSource, TierReport
+from meltguard.clock import SystemClock
 
 RATE_A_GPU: Final = 1.0
 """Image units a second that one GPU does."""
 
 HOLD: Final = 1.0
 """Seconds for which a report may be held back here."""
+
+LEAST: Final = 1e-9
+"""Of an image, or of a second: what is less is nothing."""
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -25,15 +32,61 @@ class Envelope(msgspec.Struct, frozen=True):
     document: str
 
 
+class Rule(msgspec.Struct, frozen=True):
+    """What a document says of one tier."""
+
+    name: str
+    state: str = "Open"
+    rate: float | None = None
+
+
 class Stamp(msgspec.Struct, frozen=True):
-    """What an agent must repeat of a document."""
+    """What an agent must repeat of a document, and what it would enforce."""
 
     epoch: int = 0
     revision: int = 0
     kind: str = ""
+    tiers: tuple[Rule, ...] = ()
 
 
 NO_STAMP: Final = Stamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A document that an agent took."""
+
+    at: float  # seconds since the epoch
+    uid: str  # the pod's
+    limits: Stamp
+
+    def rate(self, tier: str) -> float:
+        """What the tier may have; infinite without a limit."""
+        found = next((one.rate for one in self.limits.tiers if one.name == tier), None)
+        return float("inf") if found is None else found
+
+
+class ImageTimes:
+    """GPU-seconds that one image unit after the other takes: alike but for chance, which a seed repeats."""
+
+    def __init__(self, strays: float, seed: str) -> None:
+        self._strays = strays
+        self._dice = random.Random(seed)  # noqa: S311 - a rehearsal
+        self._left = 0.0  # of the image that is being made
+        self._stray = 1.0
+
+    def make(self, units: float, seconds: float, rate: float) -> tuple[float, float]:
+        """At most so many units in at most so many GPU-seconds; what was done, and the time that it took."""
+        done = busy = 0.0
+        while units - done > LEAST and seconds - busy > LEAST:
+            if self._left <= LEAST:
+                self._left = 1.0
+                self._stray = math.exp(self._dice.gauss(0.0, self._strays) - self._strays**2 / 2.0)
+            cost = self._stray / rate
+            part = min(self._left, units - done, (seconds - busy) / cost)
+            self._left -= part
+            done, busy = done + part, busy + part * cost
+        return done, busy
 
 
 @dataclass(slots=True)
@@ -44,6 +97,8 @@ class Agent:
     ip: str
     born: float
     at: float
+    times: ImageTimes
+    image: str = ""
     rate: float = RATE_A_GPU  # image units a second that one GPU does
     instance: str = field(default_factory=lambda: uuid.uuid4().hex)
     offered: float = 0.0
@@ -55,10 +110,10 @@ class Agent:
     def advance(self, now: float, asked: float) -> None:
         """Count on to `now` at the rate asked of this pod since the last time."""
         span = now - self.at
-        did = min(asked, self.rate * GPUS)
+        done, busy = self.times.make(asked * span, GPUS * span, self.rate)
         self.offered += asked * span
-        self.done += did * span
-        self.busy += did / self.rate * span
+        self.done += done
+        self.busy += busy
         self.at = now
 
     def report(self, waiting: float) -> AgentReport:
@@ -94,6 +149,11 @@ class Agents:
         self.waiting = 0.0  # image units in each pod's queue
         self.silent = False  # agents neither answer nor take anything
         self.speeds: dict[str, float] = {}  # by the image that a pod runs: how many times as fast as usual
+        self.told: list[Told] = []  # every document that was taken
+        self.strays = 0.0  # how far the time of one image unit strays: the deviation of its logarithm
+        self._numbers = itertools.count()
+        self.loading = 0.0  # seconds from a pod's address until its agent answers
+        self._seen: dict[str, float] = {}  # by pod: when it had its address
         self._agents: dict[str, Agent] = {}  # by address
         self._runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.2)
         self._sites: dict[str, web.TCPSite] = {}
@@ -110,28 +170,49 @@ class Agents:
         self._advance()
         self.asked = rate
 
+    def turn(self, image: str, speed: float) -> None:
+        """From now on pods with this image are so many times as fast as usual, those that run it already too."""
+        self._advance()
+        self.speeds = {**self.speeds, image: speed}
+        for agent in self._agents.values():
+            if agent.image == image:
+                agent.rate = RATE_A_GPU * speed
+
+    def published(self, tier: str) -> float | None:
+        """What all pods together may admit of a tier, as their documents say; None where one of them has no rate."""
+        rates = [one.rate for agent in self._agents.values() for one in agent.stamp.tiers if one.name == tier]
+        told = [rate for rate in rates if rate is not None]
+        return sum(told) if len(told) == len(self._agents) else None
+
     async def follow(self, pods: list[dict[str, Any]]) -> None:
-        """One agent on each serving pod that has an address, and on no other."""
+        """One agent on each serving pod that has an address and has loaded its model, and on no other."""
         self._advance()
         serving = {
             pod["status"]["podIP"]: (pod["metadata"]["uid"], pod["spec"]["containers"][0]["image"])
             for pod in pods
             if pod["metadata"].get("labels", {}).get("app") == SERVICE and pod["status"].get("podIP")
         }
+        now = time.monotonic()
+        self._seen = {uid: self._seen.get(uid, now) for uid, _ in serving.values()}
+        serving = {ip: pod for ip, pod in serving.items() if now - self._seen[pod[0]] >= self.loading}
         for ip in [ip for ip, agent in self._agents.items() if serving.get(ip, ("",))[0] != agent.uid]:
             del self._agents[ip]
             await self._sites.pop(ip).stop()
-        now = time.monotonic()
         for ip in serving.keys() - self._agents.keys():
             site = web.TCPSite(self._runner, ip, AGENT_PORT)
             await site.start()
             self._sites[ip] = site
             uid, image = serving[ip]
+            times = ImageTimes(self.strays, f"agent {next(self._numbers)}")
             rate = RATE_A_GPU * self.speeds.get(image, 1.0)
-            self._agents[ip] = Agent(uid=uid, ip=ip, born=now - 60.0, at=now, rate=rate)
+            self._agents[ip] = Agent(uid=uid, ip=ip, born=now - 60.0, at=now, times=times, image=image, rate=rate)
 
     def __len__(self) -> int:
         return len(self._agents)
+
+    def rules(self, tier: str) -> list[Rule]:
+        """What each agent was told of a tier last."""
+        return [rule for agent in self._agents.values() for rule in agent.stamp.tiers if rule.name == tier]
 
     def _advance(self) -> None:
         now = time.monotonic()
@@ -148,6 +229,7 @@ class Agents:
         if request.method == "PUT":
             envelope = msgspec.json.decode(await request.read(), type=Envelope)
             stamp = msgspec.json.decode(envelope.document, type=Stamp)
+            self.told.append(Told(SystemClock().now(), agent.uid, stamp))
             agent.stamp = NO_STAMP if stamp.kind == "Released" else stamp
         elif float(request.query.get("wait", "0")) > 0:
             await asyncio.sleep(HOLD)

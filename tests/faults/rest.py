@@ -20,6 +20,8 @@ PLACES = {
     "Job": ("/apis/batch/v1", "jobs"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
     "GPUPool": ("/apis/meltguard.io/v1alpha1", "gpupools"),
+    "CustomResourceDefinition": ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
+    "Rollout": ("/apis/argoproj.io/v1alpha1", "rollouts"),
     "ImageServicePolicy": ("/apis/meltguard.io/v1alpha1", "imageservicepolicies"),
 }
 

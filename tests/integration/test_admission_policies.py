@@ -15,6 +15,7 @@ from support.admission import (
     Shielded,
     a_config_map,
     a_node,
+    an_override,
     no_note,
     note,
     now,
@@ -156,6 +157,19 @@ def test_somebody_elses_config_map_stays_as_it_is(shielded: Shielded) -> None:
     refused(shielded.operator.patch(f"{MAPS}/theirs", [put("/data/document", "x")]), "meltguard-configmaps")
 
 
+def test_nobody_signs_an_override_with_another_name(shielded: Shielded) -> None:
+    refused(shielded.policy(an_override(by="ann"), who="bob"), "meltguard-overrides")
+    made = shielded.policy(an_override(by="ann"), who="ann").must()
+    path = f"/apis/meltguard.io/v1alpha1/namespaces/{SPACE}/imageservicepolicies/{made['metadata']['name']}"
+    bob = shielded.person("bob")
+    refused(bob.patch(path, [put("/spec/overrides/0/reason", "another reason")]), "meltguard-overrides")
+    refused(bob.patch(path, [put("/spec/overrides/-", an_override(tier="pro", by="ann"))]), "meltguard-overrides")
+    bob.patch(path, [put("/spec/mode", "Shadow")]).must()
+    bob.patch(path, [put("/spec/overrides/-", an_override(tier="plus", by="bob"))]).must()
+    bob.patch(path, [put("/spec/overrides/-", an_override(tier="pro"))]).must()
+    bob.patch(path, [{"op": "remove", "path": "/spec/overrides/0"}]).must()
+
+
 @pytest.fixture
 def no_lease(shielded: Shielded) -> Iterator[None]:
     """The Lease is gone, and the API server knows it: an epoch that it would not allow passes."""
@@ -240,5 +254,5 @@ def test_the_api_server_finds_no_wrong_type_in_an_expression(shielded: Shielded)
         return {item["metadata"]["name"]: item.get("status", {}) for item in items}
 
     until(lambda: all("observedGeneration" in status for status in statuses().values()))
-    assert len(statuses()) == 7
+    assert len(statuses()) == 8
     assert not {name: status["typeChecking"] for name, status in statuses().items() if status.get("typeChecking")}

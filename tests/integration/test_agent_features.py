@@ -6,11 +6,12 @@ import aiohttp
 
 from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import Callers
-from meltguard.api.limit_document import DocumentKind
+from meltguard.api.limit_document import DocumentKind, SlowedFeature
 from support.agent_requests import agent, report
 from support.agents import FREE, ImageServer, Told, a_lease, ask, look, push
 
 USERS = [f"user-{number}" for number in range(60)]
+SLOWED = SlowedFeature(share=0, cause="level Critical leaves 0%", lifts_when="it is calm")
 GATEWAY = Callers(trust_gateway=True)
 
 
@@ -36,11 +37,12 @@ async def test_fewer_users_have_it_and_the_same_ones_get_it_back(session: aiohtt
 
 async def test_who_goes_without_is_told_why_and_may_ask_without_it(session: aiohttp.ClientSession) -> None:
     async with agent(ImageServer(seconds=0.0), callers=GATEWAY) as running:
-        await push(session, running, a_lease(FREE, features={"edit": 0}, level="Critical"))
+        await push(session, running, a_lease(FREE, features={"edit": 0}, slowed={"edit": SLOWED}, level="Critical"))
         told = await editing(session, running, "ann")
         assert told.status == 503
         assert told.body["reason"] == "feature-slowed"
-        assert told.body["why"] == "level Critical leaves feature edit to 0% of users"
+        assert told.body["why"] == "level Critical leaves 0%"
+        assert told.body["liftsWhen"] == "it is calm"
         assert "ask without it" in told.body["detail"]
         assert int(told.headers["retry-after"]) > 0
         assert (await ask(session, running, user="ann")).status == 200

@@ -56,7 +56,7 @@ async def test_answers_tell_what_is_left_and_when_it_begins_anew(
             assert 0 <= int(match[2]) <= 86_400
         assert left == [2, 1, 0, 0]
         assert told.status == 429
-        assert abs(int(told.headers["retry-after"]) - int(match[2])) <= 1
+        assert -1 <= int(told.headers["retry-after"]) - int(match[2]) <= 61, "the reset, and a little by chance"
         assert told.body["type"].endswith("#quota-exceeded")
         assert told.body["until"].endswith("T00:00:00Z")
 

@@ -8,6 +8,7 @@ import pytest
 from meltguard.adapters.kubernetes_autoscalers import KubernetesAutoscalers
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.scale_shape import WorkloadRef
+from meltguard.clock import SystemClock
 from meltguard.localcluster.plane import Plane
 from support.plane import Kubectl
 
@@ -45,7 +46,7 @@ def applied(kubectl: Kubectl, manager: str, body: dict[str, object]) -> None:
 
 async def asked(plane: Plane, name: str, kind: str = "Deployment") -> str:
     async with await KubernetesApi.connect(str(plane.kubeconfig)) as api:
-        return await KubernetesAutoscalers(api).of(
+        return await KubernetesAutoscalers(api, SystemClock()).of(
             WorkloadRef(api_version="apps/v1", kind=kind, name=name, namespace="default")
         )
 

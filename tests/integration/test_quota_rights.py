@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
-from meltguard.agent.quota_desk import Reservation
+from meltguard.agent.quota_asks import Reservation
 from meltguard.agent.quota_valkey import Script
 from meltguard.agent.settings import StoreAddress
 from support.quota_desks import THREE, claim, spend, working_desk

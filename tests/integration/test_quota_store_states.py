@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from meltguard.agent.quota_desk import Denial, QuotaDesk, Reservation
+from meltguard.agent.quota_asks import Denial, Reservation
+from meltguard.agent.quota_desk import QuotaDesk
 from meltguard.agent.settings import StoreAddress
 from meltguard.api.limit_document import QuotaRule
 from meltguard.api.store_state import StoreState, told
-from meltguard.core.quota import Period
+from meltguard.core.quota import Period, WhenUncounted
 from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput
 from meltguard.localcluster.certificates import Authority, Identity
@@ -99,6 +100,25 @@ async def test_read_only_replica_and_fail_over(valkey: ValkeyServer, tmp_path: P
             replica.client().config_set("port", str(valkey.port))  # as a Service turns to the new primary
             await stands(desk, StoreState.OK)
             assert [await spend(desk) for _ in range(2)] == ["had", "daily-quota"]
+
+
+async def test_a_tier_that_may_goes_on_uncounted_and_is_counted_later(valkey: ValkeyServer) -> None:
+    lenient = QuotaRule(images=3, when_uncounted=WhenUncounted.ADMIT)
+    async with working_desk(address(valkey)) as desk:
+        assert await spend(desk, rule=lenient) == "had"
+        valkey.kill()
+        while desk.store_state is not StoreState.DOWN:
+            assert isinstance(await claim(desk, "bob", rule=lenient), Reservation)
+        given = await claim(desk, rule=lenient)
+        assert isinstance(given, Reservation)
+        assert given.allowance is None
+        desk.commit(given)
+        assert await spend(desk, "carl") == REFUSED, "another tier's rule is its own"
+        valkey.start()
+        await stands(desk, StoreState.OK)
+        await settled(desk)
+        assert [await spend(desk, rule=lenient) for _ in range(2)] == ["had", "daily-quota"]
+        assert desk.answers["nobody"] >= 3
 
 
 async def test_a_fail_over_that_lost_what_was_delivered_is_caught_up(valkey: ValkeyServer, tmp_path: Path) -> None:

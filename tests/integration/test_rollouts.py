@@ -18,6 +18,7 @@ from meltguard.core.units import Instant
 from meltguard.errors import Conflict, InvalidInput
 from meltguard.localcluster.plane import Plane
 from support.admission import shield
+from support.argo import rollouts_crd
 from support.chart import rendered
 from support.plane import Kubectl
 from support.rest import Answer, Rest
@@ -107,29 +108,6 @@ async def test_what_changed_since_it_was_read_is_not_written(on: Ground) -> None
     with pytest.raises(Conflict):
         await on.rollouts.write(read, RolloutWrite.HOLD, MARK)
     assert (await on.rollouts.read(workload)).view.mark is None
-
-
-def rollouts_crd() -> dict[str, Any]:
-    """As Argo's, as far as we look: what is wanted, whether it waits, and its own status."""
-    kept = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {
-        "name": "v1alpha1",
-        "served": True,
-        "storage": True,
-        "subresources": {"status": {}},
-        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": kept, "status": kept}}},
-    }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "rollouts.argoproj.io"},
-        "spec": {
-            "group": "argoproj.io",
-            "scope": "Namespaced",
-            "names": {"kind": "Rollout", "plural": "rollouts", "singular": "rollout"},
-            "versions": [version],
-        },
-    }
 
 
 async def test_an_argo_rollout_is_held_and_resumed_like_a_deployment_and_never_tried(on: Ground) -> None:

@@ -5,11 +5,16 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from support.chart import NAMESPACE, RELEASE, Manifest, apply, of_kind
+from support.objects import a_policy_object
 from support.rest import Answer, Rest
 
+CRDS = Path(__file__).parents[2] / "crds"
 EPOCH = 7
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 LOAN = "meltguard.io/loan"
@@ -97,6 +102,10 @@ def a_pod(name: str) -> Manifest:
     }
 
 
+def an_override(**changes: str) -> Manifest:
+    return {"tier": "free", "state": "Suspend", "until": "2099-01-01T00:00:00Z", "reason": "launch day", **changes}
+
+
 def a_config_map(name: str) -> Manifest:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"document": "{}"}}
 
@@ -131,6 +140,17 @@ class Shielded:
         self.admin.post(pods, a_pod(name)).must()
         return f"{pods}/{name}"
 
+    def policy(self, *overrides: Manifest, who: str = "ann", **forged: str) -> Answer:
+        """A policy with overrides, written anew by somebody; `forged` changes a first one."""
+        policies = f"/apis/meltguard.io/v1alpha1/namespaces/{SPACE}/imageservicepolicies"
+        words = list(overrides) or [an_override(**forged)]
+        body = a_policy_object(f"policy-{next(self.names)}", SPACE, overrides=words)
+        return self.person(who).post(policies, body)
+
+    def person(self, name: str) -> Rest:
+        """Somebody who may write policies."""
+        return self.admin.as_user(name, "system:masters", "system:authenticated")
+
     def workload(self) -> str:
         """A new Deployment without pods; its path."""
         deployments = f"/apis/apps/v1/namespaces/{SPACE}/deployments"
@@ -153,6 +173,8 @@ def shield(admin: Rest, chart: list[Manifest]) -> Shielded:
         apply(admin, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": space}}
         apply(admin, account)
+    for path in sorted(CRDS.glob("*.yaml")):
+        apply(admin, yaml.safe_load(path.read_text()))
     for manifest in (document for kind in KINDS for document in of_kind(chart, kind)):
         apply(admin, manifest)
     for manifest in _too_many_rights():
@@ -236,6 +258,7 @@ def _await_policies(shielded: Shielded) -> None:
         "meltguard-claims": lambda: shielded.people.patch(f"/api/v1/nodes/{node}", [note(LOAN, f'{{"n": "{new()}"}}')]),
         "meltguard-pods": lambda: shielded.operator.patch(pod, [set_label("a", new())]),
         "meltguard-workloads": lambda: shielded.operator.patch(workload, [set_label("a", new())]),
+        "meltguard-overrides": lambda: shielded.policy(by=new()),
         "meltguard-configmaps": lambda: shielded.operator.post(f"{maps}?dryRun=All", a_config_map("other")),
     }
     for topic, probe in probes.items():

@@ -137,6 +137,25 @@ BAD_POLICIES: Final[dict[str, Bad]] = {
     "capacity without a pool": Bad(
         "spec.capacity.pool", "Required value", {"spec.capacity.pool": REMOVED}, native=True
     ),
+    "a calendar that asks for more loans than there may be": Bad(
+        "spec.capacity",
+        "minLoans of an entry of calendar must not be above maxLoans: lower minLoans or raise maxLoans",
+        {"spec.capacity.calendar": [{"schedule": "0 8 * * 1-5", "duration": "10h", "minLoans": 900}]},
+    ),
+    "a calendar in no time zone": Bad(
+        "spec.capacity.calendar[0].timeZone",
+        "timeZone must be the IANA name of a time zone, like UTC or Europe/Zurich",
+        {
+            "spec.capacity.calendar": [
+                {"schedule": "0 8 * * *", "duration": "1h", "minLoans": 1, "timeZone": "Central Europe"}
+            ]
+        },
+    ),
+    "a calendar that opens at no time": Bad(
+        "spec.capacity.calendar[0].schedule",
+        "schedule must be five cron fields of numbers, *, lists, ranges and steps",
+        {"spec.capacity.calendar": [{"schedule": "weekdays at eight", "duration": "1h", "minLoans": 1}]},
+    ),
     "a pool with a dot": Bad("spec.capacity.pool", f"pool must be {NAME}", {"spec.capacity.pool": "in.ference"}),
     "borrowing from oneself": Bad(
         "spec.capacity",

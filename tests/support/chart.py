@@ -72,6 +72,7 @@ def pods_of(documents: list[Manifest]) -> list[Manifest]:
 
 PLURALS = {
     "Namespace": "namespaces",
+    "CustomResourceDefinition": "customresourcedefinitions",
     "ServiceAccount": "serviceaccounts",
     "ClusterRole": "clusterroles",
     "ClusterRoleBinding": "clusterrolebindings",

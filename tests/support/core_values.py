@@ -4,12 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 from meltguard.core.fleet import CLAIM_ANNOTATION, Claim, Job, NodeView, PodView
+from meltguard.core.level import ENTER, LevelNow, LevelState, Pressing, level_now
 from meltguard.core.load import PodLoad, TierLoad
 from meltguard.core.policy import (
     Capacity,
     Lending,
     Level,
     Mode,
+    Override,
     Policy,
     Pool,
     Signal,
@@ -92,6 +94,13 @@ def a_policy(**changes: Any) -> Policy:
         overrides=(),
     )
     return replace(policy, **changes)
+
+
+def at_level(level: Level, policy: Policy | None = None, forced: Override | None = None) -> LevelNow:
+    """The level in force, at the pressure at which it begins; `forced` is a person's word above it."""
+    pressure = Pressure(ENTER.get(level, 0.5))
+    law = LevelState(level=level, since=Instant(1000.0), risen=level, calm_since=None)
+    return level_now(policy or a_policy(), law, Pressing(most=pressure, acute=pressure), forced)
 
 
 def a_pool(name: str = "research", **changes: Any) -> Pool:

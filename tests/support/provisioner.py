@@ -12,12 +12,15 @@ from typing import Any
 from faults import world
 from faults.rest import Admin
 from meltguard.adapters.kubernetes_client import PatchKind
-from meltguard.errors import MeltguardError
+from meltguard.errors import Conflict, MeltguardError
 
 GROUP, SPACE = "machines.example.com", "default"
 GROUPS = f"/apis/{GROUP}/v1/namespaces/{SPACE}/nodegroups"
 MADE_BY = "machines.example.com/group"
 LEAVING = "meltguard.io/leaving"
+REFUSED_BY = "NoStock"
+"""Condition of a group that says, while True, that there is no capacity."""
+
 LOOK = 0.3
 
 _INTEGER = {"type": "integer", "minimum": 0}
@@ -59,8 +62,14 @@ CRD = {
 
 async def served(admin: Admin) -> None:
     """The kind exists."""
-    await admin.api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", json.dumps(CRD).encode())
+    with contextlib.suppress(Conflict):  # it does already
+        await admin.api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", json.dumps(CRD).encode())
     await admin.kubectl("wait", "--for=condition=Established", "crd", f"nodegroups.{GROUP}", "--timeout=60s")
+
+
+def group_path(name: str) -> str:
+    """Where a group is."""
+    return f"{GROUPS}/{name}"
 
 
 async def a_group(admin: Admin, name: str, replicas: int = 0) -> None:
@@ -72,6 +81,11 @@ async def a_group(admin: Admin, name: str, replicas: int = 0) -> None:
         "spec": {"replicas": replicas},
     }
     await admin.api.post(GROUPS, json.dumps(body).encode())
+
+
+def quiet_zone() -> str:
+    """A time zone in which no day ends soon: hours that are paid ahead stay in this one."""
+    return "Etc/GMT+12" if time.gmtime().tm_hour >= 12 else "UTC"
 
 
 async def replicas(admin: Admin, name: str) -> int:
@@ -87,6 +101,16 @@ class Machine:
 
     name: str
     ready_at: float | None  # None: it never comes
+    ordered_at: float = field(default_factory=time.monotonic)
+    gone_at: float | None = None  # None: it is there, or still coming
+
+    def hours(self, now: float) -> float:
+        """For which it is paid: a provider bills from the order until the machine is gone."""
+        return ((now if self.gone_at is None else self.gone_at) - self.ordered_at) / 3600.0
+
+    def was_there(self, at: float) -> bool:
+        """Whether it was there or coming at that moment."""
+        return self.ordered_at <= at and (self.gone_at is None or self.gone_at > at)
 
 
 @dataclass
@@ -97,7 +121,7 @@ class Provisioner:
     delay: float = 1.0  # seconds until a node is there
     fails: dict[str, int] = field(default_factory=dict)  # group to n: each nth order never comes
     machines: dict[str, list[Machine]] = field(default_factory=dict)
-    ordered: dict[str, int] = field(default_factory=dict)
+    ordered: dict[str, list[Machine]] = field(default_factory=dict)  # ever
     wrong: list[str] = field(default_factory=list)  # what it had to do that nobody asked for
 
     async def run(self) -> None:
@@ -107,6 +131,22 @@ class Provisioner:
                 for group in await self.admin.items(GROUPS):
                     await self._look(group)
             await asyncio.sleep(LOOK)
+
+    def bill(self, group: str, price: float) -> float:
+        """What its machines have cost so far, at so much an hour each; what never came is billed too."""
+        now = time.monotonic()
+        return sum(machine.hours(now) for machine in self.ordered.get(group, ())) * price
+
+    def most_at_once(self, group: str) -> int:
+        """Machines that were there or coming at the same time."""
+        ordered = self.ordered.get(group, [])
+        return max((sum(one.was_there(new.ordered_at) for one in ordered) for new in ordered), default=0)
+
+    async def refuse(self, group: str, why: str) -> None:
+        """Say from now on that there is no capacity; "" takes it back."""
+        said = {"type": REFUSED_BY, "status": "True" if why else "False", "reason": "Stock", "message": why}
+        status = {"status": {"conditions": [said]}}
+        await self.admin.api.patch(f"{GROUPS}/{group}/status", json.dumps(status).encode(), PatchKind.MERGE)
 
     async def nodes(self, group: str) -> list[dict[str, Any]]:
         """The nodes that it made."""
@@ -128,10 +168,11 @@ class Provisioner:
         await self.admin.api.patch(f"{GROUPS}/{name}/status", json.dumps(status).encode(), PatchKind.MERGE)
 
     def _order(self, group: str) -> Machine:
-        number = self.ordered[group] = self.ordered.get(group, 0) + 1
-        nth = self.fails.get(group, 0)
+        ordered = self.ordered.setdefault(group, [])
+        number, nth = len(ordered) + 1, self.fails.get(group, 0)
         lost = nth > 0 and number % nth == 0
-        return Machine(name=f"{group}-{number}", ready_at=None if lost else time.monotonic() + self.delay)
+        ordered.append(Machine(name=f"{group}-{number}", ready_at=None if lost else time.monotonic() + self.delay))
+        return ordered[-1]
 
     async def _create(self, machine: Machine, group: str) -> None:
         node = world.a_node(machine.name, group)
@@ -151,6 +192,7 @@ class Provisioner:
         machines.remove(gone)
         if gone.name in nodes:
             await self.admin.delete(f"/api/v1/nodes/{gone.name}")
+        gone.gone_at = time.monotonic()
         return True
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from meltguard.agent.news import News
-from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk, Reservation
+from meltguard.agent.quota_asks import Denial, QuotaAsk, Reservation
+from meltguard.agent.quota_desk import QuotaDesk
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
 from meltguard.agent.settings import StoreAddress
 from meltguard.agent.statefile import StateFile

@@ -43,6 +43,7 @@ def a_policy_status() -> PolicyStatus:
         mode=Mode.ENFORCE,
         level=LevelName.OVERLOADED,
         level_since=AT,
+        level_lifts_when="pressure below 0.84 lasts for 60 s: Elevated then",
         pressure="1.31",
         why="Overloaded: wait 6.1 s; free rejected to 31/m; nodes: 1 arriving",
         last_change=AT,
@@ -54,18 +55,36 @@ def a_policy_status() -> PolicyStatus:
             SignalStatus(name="temperature", unknown="stale: measured 90 s ago"),
         ),
         limits=_limits(),
-        features=(FeatureStatus(name="image-edit", rollout="5%"),),
+        features=_features(),
         loan_count=1,
         loans=(
             LoanStatus(
-                node="gpu-7", home="research", step=MoveStep.CORDONED, since=AT, promised_return=DUE, why="3 GPUs short"
+                node="gpu-7",
+                home="research",
+                step=MoveStep.CORDONED,
+                since=AT,
+                promised_return=DUE,
+                why="3 GPUs are missing for a demand of 400/m",
+                waits_for="the node is not Ready or shows no GPU to allocate",
             ),
         ),
         laggards=(Laggard(pod="image-gen-7", cause="no answer", since=AT),),
-        overrides=(ActiveOverride(sets="free: Suspend", until=DUE, reason="launch day", by="ada"),),
+        overrides=(ActiveOverride(sets="plus: 120/m", until=DUE, reason="launch day", by="ada"),),
         decision=_decision(),
         replicas_found=24,
         memory='{"level":2}',
+    )
+
+
+def _features() -> tuple[FeatureStatus, ...]:
+    return (
+        FeatureStatus(
+            name="image-edit",
+            rollout="5%",
+            since=AT,
+            cause="level Overloaded (pressure 1.31) leaves feature image-edit to 5% of users instead of 100%",
+            lifts_when="the level falls to Elevated: pressure below 0.84 for 60 s; 50% of users then",
+        ),
     )
 
 
@@ -77,8 +96,9 @@ def _limits() -> tuple[LimitStatus, ...]:
             rate="31/m",
             demand="300/m",
             since=AT,
-            cause="pro and plus want all but the floor",
-            lifts_when="demand falls below capacity",
+            cause="demand 400/m is more than the GPUs' 320/m; tier free gives way",
+            lifts_when="demand falls below 320/m, or nodes arrive; "
+            "then the limit rises to 375/m, 1.25 times the tier's demand",
             message="Free images pause while demand is high.",
         ),
         LimitStatus(tier="pro", state=TierState.OPEN, rate="none"),
@@ -94,8 +114,9 @@ def _decision() -> DecisionStatus:
         capacity="320/m",
         budget="300/m",
         rules=(RuleOutcome(rule="agents answer", holds=True, text="31 of 32"),),
-        next_change="Overloaded steps down in 60 s",
+        next_change="Overloaded steps down once pressure below 0.84 lasts for 60 s more",
         unblocked_by="a fresh temperature",
+        possible_from=DUE,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from meltguard.adapters.object_shape import Condition, Metadata, Quantities, gpu_kinds, gpus_in, holds
+from meltguard.adapters.object_shape import Condition, Metadata, Quantities, gpus_by_kind, gpus_in, holds
 from meltguard.api.claim import parse_claim
 from meltguard.api.quantities import parse_instant
 from meltguard.core.fleet import CLAIM_ANNOTATION, Claim, NodeView, PodView
@@ -65,7 +65,7 @@ def read_node(raw: msgspec.Raw | bytes, pods: Sequence[PodView] = ()) -> NodeVie
         unschedulable=node.spec.unschedulable,
         ready=holds(node.status.conditions, "Ready"),
         gpus=gpus_in(node.status.allocatable),
-        gpu_kinds=gpu_kinds(node.status.allocatable),
+        by_kind=gpus_by_kind(node.status.allocatable),
         claim=claim,
         claim_problem=problem,
         pods=tuple(pods),

@@ -83,6 +83,11 @@ PRESETS: Final[Mapping[SignalKind, Preset]] = {
         least=0.0,
         most=1e11,
     ),
+    SignalKind.GPU_XID: Preset(  # a gauge: the last one since the exporter started, 0 while there was none
+        spellings=(Spelling("DCGM_FI_DEV_XID_ERROR"), Spelling("DCGM_FI_DEV_XID_ERRORS")),
+        least=0.0,
+        most=1000.0,
+    ),
 }
 
 

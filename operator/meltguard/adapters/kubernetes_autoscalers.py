@@ -1,13 +1,15 @@
 """Who else sets a workload's replicas: an autoscaler that aims at it, or a GitOps tool that applies the number."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_list import read_all
+from meltguard.adapters.recent import Recent
 from meltguard.adapters.scale_shape import WorkloadRef
+from meltguard.ports import Clock
 
 GITOPS: Final = frozenset(
     {
@@ -85,14 +87,21 @@ _WORKLOADS: Final = msgspec.json.Decoder(WorkloadShape)
 class KubernetesAutoscalers:
     """Looks for other writers of replicas. Raises Unavailable where the API server does not answer or refuses."""
 
-    def __init__(self, api: KubernetesApi) -> None:
+    def __init__(self, api: KubernetesApi, clock: Clock) -> None:
         self._api = api
+        self._recent = Recent(read=self._hpas, clock=clock)
 
     async def of(self, workload: WorkloadRef) -> str:
         """Who else sets the workload's replicas, in words; "" where nobody is seen to."""
-        path = f"/apis/autoscaling/v2/namespaces/{workload.namespace}/horizontalpodautoscalers"
-        found = await read_all(self._api, path, _HPAS.decode)
-        return autoscaler(found.items, workload) or await self._gitops(workload)
+        return autoscaler(await self._hpas(workload.namespace), workload) or await self._gitops(workload)
+
+    async def lately(self, workload: WorkloadRef) -> str:
+        """The same by the namespace's autoscalers as read lately, by whichever of its services asked first."""
+        return autoscaler(await self._recent.of(workload.namespace), workload) or await self._gitops(workload)
+
+    async def _hpas(self, namespace: str) -> Sequence[HpaShape]:
+        path = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"
+        return (await read_all(self._api, path, _HPAS.decode)).items
 
     async def _gitops(self, workload: WorkloadRef) -> str:
         """Read where we may read it: a Deployment. Of other kinds only the scale is ours to see."""

@@ -13,10 +13,10 @@ from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_errors import NotServed
 from meltguard.adapters.kubernetes_list import read_all, read_object
 from meltguard.adapters.object_shape import Condition, Metadata
+from meltguard.adapters.rollout_text import mark_text
 from meltguard.adapters.scale_shape import WorkloadRef
-from meltguard.api.rollout_mark import ROLLOUT_HELD, RolloutMarkText, TrialMarkText, read_mark, write_mark
+from meltguard.api.rollout_mark import ROLLOUT_HELD, read_mark
 from meltguard.api.rollout_patch import Found, forget, go_on, hold, is_ours, let_start, resume, step, stop
-from meltguard.clock import rfc3339
 from meltguard.core.rollout_state import RolloutWrite
 from meltguard.core.seen import RolloutMark, RolloutView
 from meltguard.errors import InvalidInput
@@ -28,6 +28,7 @@ HOLDABLE: Final = {("apps/v1", "Deployment"): "deployments", ("argoproj.io/v1alp
 class RolloutSpec(msgspec.Struct, frozen=True):
     """Whether updates wait, and what is wanted."""
 
+    replicas: int = 1
     paused: bool | None = None
     strategy: dict[str, Any] | None = None
     template: dict[str, Any] | None = None
@@ -132,19 +133,19 @@ class KubernetesRollouts:
         """
         match write:
             case RolloutWrite.HOLD:
-                patch = hold(read.found, _text(mark))
+                patch = hold(read.found, mark_text(mark))
             case RolloutWrite.RESUME:
                 patch = resume(read.found, read.view.mark)
             case RolloutWrite.FORGET:
                 patch = forget(read.found, read.view.mark)
             case RolloutWrite.TRY:
-                patch = step(read.found, _text(mark), *let_start())
-            case RolloutWrite.PROMOTE:
-                patch = step(read.found, _text(mark), *go_on(read.found))
+                patch = step(read.found, mark_text(mark), *let_start())
+            case RolloutWrite.WIDEN | RolloutWrite.PROMOTE:
+                patch = step(read.found, mark_text(mark), *go_on(read.found))
             case RolloutWrite.JUDGE | RolloutWrite.REFUSE | RolloutWrite.LEVEL:
-                patch = step(read.found, _text(mark), *stop(read.found))
-            case RolloutWrite.TAKE_BACK:
-                return  # no write to the workload: its ReplicaSet's
+                patch = step(read.found, mark_text(mark), *stop(read.found))
+            case RolloutWrite.TAKE_BACK | RolloutWrite.PUT_BACK:
+                return  # no write to the workload: its ReplicaSets'
         await self._api.patch(_path(read.workload), msgspec.json.encode(patch))
 
 
@@ -165,6 +166,7 @@ def _read(workload: WorkloadRef, shape: DeploymentShape) -> ReadRollout:
             strategy=shape.strategy,
             pending=shape.pending,
             our_strategy=is_ours(shape.strategy),
+            replicas=shape.spec.replicas,
         ),
         found=Found(
             uid=shape.metadata.uid,
@@ -174,21 +176,6 @@ def _read(workload: WorkloadRef, shape: DeploymentShape) -> ReadRollout:
             strategy=shape.strategy,
         ),
     )
-
-
-def _text(mark: RolloutMark) -> str:
-    trial = mark.trial
-    written = None
-    if trial is not None:
-        written = TrialMarkText(
-            stage=trial.stage,
-            template=trial.template,
-            before=trial.before,
-            since=rfc3339(trial.since),
-            strategy=trial.strategy,
-        )
-    text = RolloutMarkText(policy=mark.policy, uid=mark.policy_uid, since=rfc3339(mark.since), trial=written)
-    return write_mark(text)
 
 
 def _path(workload: WorkloadRef) -> str:

@@ -66,13 +66,14 @@ def gpus_in(quantities: Quantities | None) -> Gpus:
     return Gpus(sum(_whole(count) for name, count in (quantities or {}).items() if _is_gpu(name)))
 
 
-def gpu_kinds(quantities: Quantities | None) -> frozenset[str]:
-    """The resources of them that are GPUs, or parts of one, and not zero.
+def gpus_by_kind(quantities: Quantities | None) -> dict[str, Gpus]:
+    """How many of each resource that is a GPU, or a part of one; none that is zero.
 
-    >>> sorted(gpu_kinds({"cpu": "64", "nvidia.com/gpu": "0", "nvidia.com/mig-1g.10gb": "7"}))
-    ['nvidia.com/mig-1g.10gb']
+    >>> gpus_by_kind({"cpu": "64", "nvidia.com/gpu": "0", "nvidia.com/mig-1g.10gb": "7"})
+    {'nvidia.com/mig-1g.10gb': 7}
     """
-    return frozenset(name for name, count in (quantities or {}).items() if _is_gpu(name) and _whole(count) > 0)
+    counts = {name: _whole(count) for name, count in (quantities or {}).items() if _is_gpu(name)}
+    return {name: Gpus(count) for name, count in counts.items() if count > 0}
 
 
 def _is_gpu(resource: str) -> bool:

@@ -7,7 +7,7 @@ import msgspec
 
 from meltguard.adapters.gangs import gang_of
 from meltguard.adapters.keeping import asked_to_keep
-from meltguard.adapters.object_shape import Condition, Metadata, Owner, Quantities, gpu_kinds, gpus_in, holds
+from meltguard.adapters.object_shape import Condition, Metadata, Owner, Quantities, gpus_by_kind, gpus_in, holds
 from meltguard.clock import parse_rfc3339
 from meltguard.core.fleet import (
     ASKED_AT_ANNOTATION,
@@ -218,7 +218,7 @@ def _asked(container: Container) -> Gpus:
 
 def _pod_gpu_kinds(spec: PodSpec) -> frozenset[str]:
     every = (*spec.containers, *(spec.init_containers or ()))
-    return frozenset().union(*(gpu_kinds(_resources(container)) for container in every))
+    return frozenset().union(*(gpus_by_kind(_resources(container)) for container in every))
 
 
 def _resources(container: Container) -> Quantities | None:

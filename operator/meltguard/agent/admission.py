@@ -10,7 +10,8 @@ from meltguard.agent.gate import Gate, Hindrance, Placed
 from meltguard.agent.lane import Holder, Slot
 from meltguard.agent.lost_slots import LostSlots
 from meltguard.agent.news import News, OverloadWatch
-from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk
+from meltguard.agent.quota_asks import Denial, QuotaAsk
+from meltguard.agent.quota_desk import QuotaDesk
 from meltguard.agent.records import Records
 from meltguard.agent.refusal import Reason, Refusal
 from meltguard.agent.refusing import refusal_of

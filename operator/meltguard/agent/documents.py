@@ -132,6 +132,7 @@ class Documents:
             epoch=lease.document.epoch,
             revision=lease.document.revision,
             features=lease.document.features,
+            slowed=lease.document.slowed,
             level=lease.document.level,
             heat=Share(lease.document.heat),
             observing=lease.document.kind is DocumentKind.OBSERVE,

@@ -131,6 +131,8 @@ class Delivery:
         if reservation is None:
             return None
         self._made = made_of(given, self._made_header)
+        if reservation.allowance is None:
+            return None
         asked = self._visit.images
         kept = asked if self._made is None else self._made
         return reservation.allowance.refunded(asked - kept if OK <= self.status < REDIRECT else asked)

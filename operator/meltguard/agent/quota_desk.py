@@ -9,12 +9,13 @@ import contextlib
 import itertools
 import uuid
 from collections import Counter, deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from meltguard.agent.calendar import Calendar
 from meltguard.agent.news import News
 from meltguard.agent.quota_allowance import Allowance
+from meltguard.agent.quota_asks import Denial, QuotaAsk, Reservation
 from meltguard.agent.quota_health import StoreHealth
 from meltguard.agent.quota_known import KnownAccounts, Standing, verdict
 from meltguard.agent.quota_store import (
@@ -34,7 +35,7 @@ from meltguard.agent.refusal import EXHAUSTED_BY, Reason
 from meltguard.agent.statefile import DayText, StateFile
 from meltguard.api.limit_document import QuotaRule
 from meltguard.api.store_state import StoreState
-from meltguard.core.quota import Claim, Span
+from meltguard.core.quota import Claim, Span, WhenUncounted
 from meltguard.core.units import Instant, Seconds
 from meltguard.errors import Unavailable
 from meltguard.ports import Clock
@@ -44,39 +45,9 @@ TOGETHER_WITHIN: Final = Seconds(0.02)
 """Delivered images are told together, at half the cost; given-back ones at once, since their user may ask again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuotaAsk:
-    """One request's claim on its user's allowance."""
-
-    tier: str
-    user: str
-    key: str | None  # idempotency key
-    images: int
-    rule: QuotaRule
-    hold_for: Seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
-    """Images set aside; settle it when the request has ended."""
-
-    settlement: Settlement  # a release; a commit is the same with another ending
-    allowance: Allowance
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Denial:
-    """No images."""
-
-    reason: Reason
-    wait: Seconds | None = None
-    reset: Instant | None = None
-    allowance: Allowance | None = None
-
-
 MOST_MADE: Final = 1_000  # images that an answer can say it made
 DUPLICATES: Final = frozenset({Outcome.IN_PROGRESS, Outcome.DELIVERED})
-ANSWERED_BY: Final = ("store", "known")
+ANSWERED_BY: Final = ("store", "known", "nobody")
 SOON: Final = Seconds(1.0)
 
 
@@ -109,18 +80,25 @@ class QuotaDesk:
         return self.health.state(self._clock.elapsed())
 
     async def reserve(self, ask: QuotaAsk) -> Reservation | Denial:
-        """Set a request's images aside, or say why not."""
+        """Set a request's images aside, or say why not. Where nobody can count, the tier's rule says what holds."""
         account = AccountKey(policy=self._policy, tier=ask.tier, user=hashed(ask.user), period=ask.rule.per)
         keyed = hashed(ask.user, ask.key) if ask.key is not None else None
         if (known := self._what_is_known(ask, account, keyed)) is not None:
             self.answers["known"] += 1
             return known
+        request = keyed or uuid.uuid4().hex
+        claim = Claim(request=request, images=ask.images, limit=ask.rule.images, hold_for=ask.hold_for)
+        outcome = await self._asked(ask, account, claim)
+        if not isinstance(outcome, Denial) or outcome.reason is not Reason.QUOTA_STORE:
+            return outcome
+        return outcome if ask.rule.when_uncounted is WhenUncounted.REFUSE else self._uncounted(account, claim)
+
+    async def _asked(self, ask: QuotaAsk, account: AccountKey, claim: Claim) -> Reservation | Denial:
+        """What the store says."""
         if self._store is None or self.down:
             return Denial(reason=Reason.QUOTA_STORE)
         if not self.told.is_caught_up(account.book):
             return Denial(reason=Reason.QUOTA_STORE, wait=SOON)
-        request = keyed or uuid.uuid4().hex
-        claim = Claim(request=request, images=ask.images, limit=ask.rule.images, hold_for=ask.hold_for)
         try:
             answer = await self._claim(self._store, account, claim, ask.rule)
         except StoreTrouble as exc:
@@ -131,6 +109,12 @@ class QuotaDesk:
         outcome = self._reading(ask, account, claim, answer)
         self.health.answered(self._clock.elapsed())
         return outcome
+
+    def _uncounted(self, account: AccountKey, claim: Claim) -> Reservation:
+        """Admitted all the same; what is delivered is told to the store when it answers, if its span is known."""
+        self.answers["nobody"] += 1
+        seen = self._seen.get(account.book)
+        return Reservation(settlement=_release_of(account, claim, seen.id if seen is not None else ""), allowance=None)
 
     def commit(self, reservation: Reservation, images: int | None = None) -> None:
         """Images were delivered: so many, or all. The rest is given back; what is made beyond it is spent too."""

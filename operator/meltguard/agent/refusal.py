@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Final
 
 from meltguard.agent.asgi import Answer
+from meltguard.agent.fields import MAXIMUM
 from meltguard.agent.quota_allowance import POLICY_NAMES
 from meltguard.clock import rfc3339
 from meltguard.core.quota import Period
@@ -16,6 +17,8 @@ from meltguard.core.units import Instant, Seconds, Share, TierName
 
 PROBLEM_TYPES: Final = "https://iana.org/assignments/http-problem-types#"
 LONGEST_RETRY: Final = Seconds(30.0)
+LONGEST_KNOWN: Final = Seconds(300.0)  # where it is known when a limit ends: a person may end it before
+LONGEST_SPREAD: Final = Seconds(60.0)  # after an exact reset
 JITTER: Final = 0.25  # share of the wait that is added at most, so that the refused do not return together
 
 
@@ -85,7 +88,12 @@ EXHAUSTED_BY: Final[Mapping[Period, Reason]] = {
     Period.WEEK: Reason.WEEKLY_QUOTA,
     Period.MONTH: Reason.MONTHLY_QUOTA,
 }
-VIOLATED: Final = {reason: [POLICY_NAMES[period]] for period, reason in EXHAUSTED_BY.items()}
+VIOLATED: Final[Mapping[Reason, list[str]]] = {
+    Reason.OWN_MAXIMUM: [MAXIMUM],
+    **{reason: [POLICY_NAMES[period]] for period, reason in EXHAUSTED_BY.items()},
+}
+SHUT: Final = frozenset({Reason.TIER_SUSPENDED, Reason.FEATURE_SLOWED})
+"""What lets nobody in before it ends: of what is only limited, a place may come free at any time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +105,12 @@ class Refusal:
     status: int
     wait: Seconds | None  # estimate until it may pass; None where nobody knows
     reset: Instant | None = None  # when an allowance starts anew: exact
+    detail: str = ""  # what happened, where there is more to say than of every refusal of this kind
     message: str = ""  # the policy's words
     why: str = ""
     since: Instant | None = None
+    lifts_when: str = ""
+    until: Instant | None = None  # when the limit ends, if not before; None: nobody knows
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def facts(self) -> dict[str, object]:
@@ -115,15 +126,21 @@ def status_of(reason: Reason, shed_status: int) -> int:
 def retry_after(refusal: Refusal, now: Instant, luck: Share) -> int | None:
     """Whole seconds after which to try again; None where trying again is useless.
 
-    An exact reset is told exactly, and may be told early only by never being rounded down. An estimate is capped and
-    spread by `luck` (0 to 1).
+    Never before an exact reset, nor before a known end that is near. All are spread by `luck` (0 to 1); an estimate is
+    capped.
     """
     if refusal.reset is not None:
-        return max(1, math.ceil(refusal.reset - now))
+        left = max(0.0, refusal.reset - now)
+        return max(1, math.ceil(left + min(JITTER * left, LONGEST_SPREAD) * luck))
     if refusal.reason is Reason.COST_UNKNOWN:
         return None
-    wait = min(max(refusal.wait if refusal.wait is not None else LONGEST_RETRY, 1.0), LONGEST_RETRY)
-    return math.ceil(wait * (1 + JITTER * luck))
+    return math.ceil(_wait(refusal, now) * (1 + JITTER * luck))
+
+
+def _wait(refusal: Refusal, now: Instant) -> float:
+    if refusal.reason in SHUT and refusal.until is not None and refusal.until > now:
+        return min(max(refusal.until - now, 1.0), LONGEST_KNOWN)
+    return min(max(refusal.wait if refusal.wait is not None else LONGEST_RETRY, 1.0), LONGEST_RETRY)
 
 
 def answer(refusal: Refusal, now: Instant, luck: Share) -> Answer:
@@ -151,13 +168,14 @@ def _members(refusal: Refusal, wording: Wording, seconds: int | None) -> dict[st
         "type": PROBLEM_TYPES + wording.kind if wording.kind else "about:blank",
         "title": wording.kind.replace("-", " ").capitalize() if wording.kind else _phrase(refusal.status),
         "status": refusal.status,
-        "detail": wording.detail,
+        "detail": refusal.detail or wording.detail,
         "reason": refusal.reason.value,
         "tier": refusal.tier,
         "message": refusal.message or None,
         "why": refusal.why or None,
         "since": rfc3339(refusal.since) if refusal.since is not None else None,
-        "until": rfc3339(refusal.reset) if refusal.reset is not None else None,
+        "until": rfc3339(end) if (end := refusal.reset or refusal.until) is not None else None,
+        "liftsWhen": refusal.lifts_when or None,
         "retryAfter": seconds,
         "violated-policies": VIOLATED.get(refusal.reason),
     }

@@ -10,6 +10,7 @@ from typing_extensions import override
 from meltguard.agent.server_words import ServerKind
 from meltguard.agent.token_rules import TokenRules
 from meltguard.api.signed import PublicKeys
+from meltguard.core.lapsed import BASELINE_HOLD, BASELINE_RAMP
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
 from meltguard.errors import InvalidInput
 
@@ -88,8 +89,8 @@ class Callers:
 class Pace:
     """Times and bounds of the agent itself; a demo at another speed divides the times."""
 
-    baseline_hold: Seconds = Seconds(600.0)  # at the safe rates after a lease ended
-    baseline_ramp: Seconds = Seconds(300.0)  # from there to the tiers' maxima
+    baseline_hold: Seconds = BASELINE_HOLD  # at the safe rates after a lease ended
+    baseline_ramp: Seconds = BASELINE_RAMP  # from there to the tiers' maxima
     own_queue: int = 16  # per tier, where no document says
     own_max_wait: Seconds = Seconds(30.0)  # where no document says
     hard_queue: int = 1_024  # per tier, whatever a document says

@@ -6,8 +6,9 @@ from typing import Final
 
 from meltguard.agent.settings import Pace
 from meltguard.api.agent_report import LimitSource
-from meltguard.api.limit_document import LimitDocument, PolicyRef, TierLimit, TierState
-from meltguard.core.units import Seconds, Share, TierName
+from meltguard.api.limit_document import LimitDocument, PolicyRef, SlowedFeature, TierLimit, TierState
+from meltguard.core.lapsed import ramped
+from meltguard.core.units import Seconds, Share, TierName, UnitsPerSecond
 
 RAMP_STEP: Final = Seconds(1.0)  # how often a ramp is computed anew
 
@@ -23,6 +24,7 @@ class Standing:
     epoch: int = 0
     revision: int = 0
     features: Mapping[str, int] = field(default_factory=dict)  # percentage of users who have each
+    slowed: Mapping[str, SlowedFeature] = field(default_factory=dict)  # those that fewer have than usual, and why
     level: str = ""
     heat: Share = Share(1.0)  # what it leaves of the GPUs, as far as the operator knows
     observing: bool = False  # count what would be refused, refuse nothing
@@ -72,16 +74,8 @@ def baseline_limits(document: LimitDocument, waited: Seconds, pace: Pace) -> tup
 
 
 def _baseline_limit(limit: TierLimit, pods: int, progress: float) -> TierLimit:
-    share = None if limit.max_rate is None else limit.max_rate / pods
-    rate = _between(limit.safe_rate, share, progress)
+    share = None if limit.max_rate is None else UnitsPerSecond(limit.max_rate / pods)
+    safe = None if limit.safe_rate is None else UnitsPerSecond(limit.safe_rate)
+    rate = ramped(safe, share, progress)
     state = TierState.DELAY if rate is not None and limit.state is TierState.OPEN else limit.state
     return limit.model_copy(update={"rate": rate, "max_rate": share, "state": state})
-
-
-def _between(safe: float | None, most: float | None, progress: float) -> float | None:
-    """The rate on the way from the safe one to the most; a tier without a maximum ends without a rate."""
-    if safe is None or progress >= 1.0:
-        return most
-    if most is None:
-        return safe / (1.0 - progress)
-    return safe + (most - safe) * progress if most > safe else most

@@ -12,7 +12,7 @@ from meltguard.agent.refusing import Told
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.visit import Visit
 from meltguard.api.limit_document import TierLimit
-from meltguard.core.units import Share
+from meltguard.core.units import Share, TierName
 from meltguard.ports import Clock
 
 
@@ -47,7 +47,7 @@ class Telling:
         """The same for a refused one, and when to come again at the earliest."""
         found = self._allotments(rule)
         spent = spent_for(found)
-        return Told(self._fields(found, allowance), spent)
+        return Told(self._fields(found, allowance), spent, self._gate.standing.rule(TierName(rule.name)))
 
     def load_headers(self) -> list[Header]:
         """What every answer says of this pod's load."""

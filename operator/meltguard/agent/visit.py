@@ -8,7 +8,7 @@ import msgspec
 from meltguard.agent.cost import Cost
 from meltguard.agent.gate import Wish
 from meltguard.agent.lane import Lane, Slot
-from meltguard.agent.quota_desk import Reservation
+from meltguard.agent.quota_asks import Reservation
 from meltguard.agent.quota_store import hashed
 from meltguard.agent.refusal import Reason
 from meltguard.agent.standing import Standing

@@ -117,7 +117,9 @@ def _in_other_json(body: bytes) -> Wanted | None:
         return None
     if not isinstance(members, dict):
         return None
-    read = Members(**{name: members.get(name) for name in _OTHERS})
+    read = Members()
+    for name in _OTHERS & members.keys():
+        setattr(read, name, members[name])
     graph = members.get("prompt")
     return _larger(_named(read), _in_graph(graph)) if isinstance(graph, dict) else _named(read)
 
@@ -130,7 +132,7 @@ def _named(one: Members) -> Wanted:
         whole(one.height, MAX_SIDE) or height,
         min(_largest(one, STEPS), MAX_STEPS),
     )
-    if memoryview(one.prompt)[:1] != b"{":
+    if bytes(memoryview(one.prompt)[:1]) != b"{":
         return wanted
     try:
         graph = msgspec.json.decode(one.prompt)
@@ -198,7 +200,9 @@ def _in_pairs(pairs: Iterable[tuple[str, str]]) -> Wanted:
     found = NOTHING
     for name, value in pairs:
         if name in _OTHERS:
-            found = _larger(found, _named(Members(**{name: value})))
+            one = Members()
+            setattr(one, name, value)
+            found = _larger(found, _named(one))
     return found
 
 

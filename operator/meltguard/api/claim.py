@@ -76,6 +76,7 @@ class ClaimText(MessageModel):
     due: float
     drain: DrainText | None = None
     lent_at: float | None = None
+    cause: Text = ""
     why: Text = ""
     prior: PriorText
     change: ChangeText
@@ -116,6 +117,7 @@ def parse_claim(text: str) -> Claim:
         due=Instant(read.due),
         drain=_read_drain(read.drain) if read.drain else None,
         lent_at=None if read.lent_at is None else Instant(read.lent_at),
+        cause=read.cause,
         why=read.why,
         prior=prior,
         change=Change(
@@ -141,6 +143,7 @@ def write_claim(claim: Claim) -> str:
         due=claim.due,
         drain=_write_drain(claim.drain) if claim.drain else None,
         lent_at=claim.lent_at,
+        cause=claim.cause,
         why=claim.why,
         prior=PriorText(
             labels=dict(claim.prior.labels),

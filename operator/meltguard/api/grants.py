@@ -3,9 +3,19 @@
 from pydantic import ValidationError
 
 from meltguard.api.agent_report import AgentReport, LimitSource, TierReport
-from meltguard.api.limit_document import DocumentKind, LimitDocument, PolicyRef, QuotaRule, TierLimit, TierState
+from meltguard.api.limit_document import (
+    DocumentKind,
+    LimitDocument,
+    PolicyRef,
+    QuotaRule,
+    SlowedFeature,
+    TierLimit,
+    TierState,
+)
+from meltguard.core.decision import FeatureShare
 from meltguard.core.grant import Grant, TierGrant
 from meltguard.core.load import AgentCounters, TierCounters
+from meltguard.core.policy import Quota
 from meltguard.core.units import Gpus, PodUid, Revision, Seconds, TierName, Units, UnitsPerSecond
 from meltguard.errors import InvalidInput
 
@@ -30,6 +40,8 @@ def document_of(grant: Grant) -> LimitDocument:
             pods=max(1, grant.pods),
             tiers=tuple(map(_tier_limit, grant.tiers)),
             features=dict(grant.features),
+            slowed={one.name: _slowed(one) for one in grant.slowed},
+            lifts_when=grant.lifts_when,
             heat=grant.heat,
         )
     except ValidationError as exc:
@@ -54,12 +66,18 @@ def _tier_limit(tier: TierGrant) -> TierLimit:
         max_wait=tier.max_wait,
         shed_status=tier.shed_status,
         max_rate=tier.max_rate,
-        quota=QuotaRule(images=quota.images, per=quota.per, time_zone=quota.time_zone) if quota else None,
+        quota=_quota(quota) if quota else None,
         message=tier.message,
         why=tier.why,
         since=tier.since,
         safe_rate=tier.safe_rate,
+        lifts_when=tier.lifts_when,
+        until=tier.until,
     )
+
+
+def _slowed(one: FeatureShare) -> SlowedFeature:
+    return SlowedFeature(share=one.share, cause=one.cause, since=one.since, lifts_when=one.lifts_when, until=one.until)
 
 
 def counters_of(report: AgentReport) -> AgentCounters:
@@ -91,3 +109,7 @@ def _tier_counters(tier: TierReport) -> TierCounters:
         for_gpu=None if tier.waiting_for_gpu_units is None else Units(tier.waiting_for_gpu_units),
         rate=None if tier.rate is None else UnitsPerSecond(tier.rate),
     )
+
+
+def _quota(quota: Quota) -> QuotaRule:
+    return QuotaRule(images=quota.images, per=quota.per, time_zone=quota.time_zone, when_uncounted=quota.when_uncounted)

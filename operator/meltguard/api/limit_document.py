@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from meltguard.api.wire import MessageModel
-from meltguard.core.quota import Period
+from meltguard.core.quota import Period, WhenUncounted
 
 LEASE_TTL_SECONDS = 120.0
 """A lease lives this long on the agent's monotonic clock, counted from receipt."""
@@ -55,6 +55,8 @@ class QuotaRule(MessageModel):
     """The period; documents of older operators name none."""
     time_zone: str = "UTC"
     """IANA name of the zone whose midnight starts the period."""
+    when_uncounted: WhenUncounted = WhenUncounted.REFUSE
+    """What holds while the store is away or forgot; documents of older operators name nothing."""
 
 
 class TierLimit(MessageModel):
@@ -85,8 +87,27 @@ class TierLimit(MessageModel):
     """Why this limit holds, in the words of the policy's status; empty where there is none."""
     since: float | None = None
     """When the limit began: seconds since the epoch."""
+    lifts_when: str = ""
+    """What must come about for it to lift; empty where there is none."""
+    until: float | None = None
+    """When it ends, if not before: seconds since the epoch. None where nobody knows."""
     safe_rate: NonNegative | None = None
     """Baseline only: image units a second that this pod may admit when no lease lives."""
+
+
+class SlowedFeature(MessageModel):
+    """Why fewer users have a feature than usual."""
+
+    share: Annotated[int, Field(ge=0, le=100)]
+    """The percentage of users who have it."""
+    cause: str
+    """Why fewer have it, in the words of the policy's status."""
+    since: float | None = None
+    """Since when: seconds since the epoch."""
+    lifts_when: str = ""
+    """What must come about for more to have it."""
+    until: float | None = None
+    """When it ends, if not before: seconds since the epoch. None where nobody knows."""
 
 
 class LimitDocument(MessageModel):
@@ -106,10 +127,14 @@ class LimitDocument(MessageModel):
     """Seconds from receipt; None never ends (baseline)."""
     level: str = "Normal"
     why: str = ""
+    lifts_when: str = ""
+    """What must come about for a milder level."""
     pods: Annotated[int, Field(ge=1)] = 1
     """Baseline only: how many pods share the tiers' maxima."""
     tiers: tuple[TierLimit, ...] = ()
     features: dict[str, Annotated[int, Field(ge=0, le=100)]] = Field(default_factory=dict)
     """Feature name to the percentage of users who may have it."""
+    slowed: dict[str, SlowedFeature] = Field(default_factory=dict)
+    """Those that fewer users have than usual, and why; documents of older operators name none."""
     heat: Annotated[float, Field(gt=0, le=1)] = 1.0
     """What heat leaves of this pod's GPUs; 1 is cool. The agent's load report says so to whoever divides requests."""

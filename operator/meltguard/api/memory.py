@@ -1,5 +1,7 @@
 """The decision's memory as it lies in status: one compact JSON text of at most 2 KiB."""
 
+from typing import Annotated
+
 from pydantic import Field, ValidationError
 
 from meltguard.api.wire import MessageModel
@@ -19,6 +21,7 @@ class HeldText(MessageModel):
     cause: str = ""
     rising: bool = True
     turned: float | None = None
+    law: bool = True
 
 
 class MemoryText(MessageModel):
@@ -26,6 +29,7 @@ class MemoryText(MessageModel):
 
     level: int = Field(default=0, ge=0, le=3)
     level_since: float = 0.0
+    in_force: tuple[Annotated[int, Field(ge=0, le=3)], float] | None = None
     risen: int = Field(default=0, ge=0, le=3)
     calm_since: float | None = None
     decided_at: float | None = None
@@ -75,6 +79,7 @@ def read_memory(text: str | None) -> Memory:
     return Memory(
         level=Level(read.level),
         level_since=Instant(read.level_since),
+        in_force=None if read.in_force is None else (Level(read.in_force[0]), Instant(read.in_force[1])),
         risen=Level(read.risen),
         calm_since=_instant(read.calm_since),
         decided_at=_instant(read.decided_at),
@@ -107,6 +112,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
     return MemoryText(
         level=int(memory.level),
         level_since=_rounded(memory.level_since),
+        in_force=None if memory.in_force is None else (int(memory.in_force[0]), _rounded(memory.in_force[1])),
         risen=int(memory.risen),
         calm_since=_rounded_or_none(memory.calm_since),
         decided_at=_rounded_or_none(memory.decided_at),
@@ -155,6 +161,7 @@ def _held(held: HeldText) -> Held:
         cause=held.cause,
         rising=held.rising,
         turned=_instant(held.turned),
+        by_law=held.law,
     )
 
 
@@ -165,4 +172,5 @@ def _held_text(held: Held, most_cause: int) -> HeldText:
         cause=held.cause[:most_cause],
         rising=held.rising,
         turned=_rounded_or_none(held.turned),
+        law=held.by_law,
     )

@@ -9,6 +9,7 @@ from meltguard.api.label_selector import LabelSelector
 from meltguard.api.levels import LevelName
 from meltguard.api.policy_metrics import MetricsSpec
 from meltguard.api.policy_tiers import FLOORS_FIT, FeatureSpec, TierSpec
+from meltguard.api.recurring import RecurringSpec
 from meltguard.api.rules import Checked, Rule, RuledModel
 from meltguard.core.policy import Mode, ReplicaWriter, Source, TierState
 
@@ -50,10 +51,22 @@ class LevelsSpec(RuledModel):
     """How long pressure must stay low before the level steps down by one. Up it goes after two samples."""
 
 
+class CalendarSpec(RecurringSpec):
+    """Loans that are wanted at certain hours, whatever the demand."""
+
+    min_loans: Annotated[int, Field(ge=1, le=1000)]
+    """Fewest nodes on loan while it is open. Every rule of the lenders holds as ever."""
+
+
 class CapacitySpec(RuledModel):
     """Where more GPUs may come from, and when."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(self.calendar) || self.calendar.all(c, c.minLoans <= self.maxLoans)",
+            holds=lambda self: all(one.min_loans <= self.max_loans for one in self.calendar),
+            message="minLoans of an entry of calendar must not be above maxLoans: lower minLoans or raise maxLoans",
+        ),
         Rule(
             cel="!has(self.borrowFrom) || !(self.pool in self.borrowFrom)",
             holds=lambda self: self.pool not in self.borrow_from,
@@ -85,6 +98,8 @@ class CapacitySpec(RuledModel):
     )
     """What is tried first where GPUs are missing: Borrow takes nodes that pools of borrowFrom have, Buy has those of
     them with a scaleRef grow. What is left out is never done."""
+    calendar: Annotated[tuple[CalendarSpec, ...], Field(max_length=16), fields.ATOMIC] = ()
+    """Hours at which nodes are borrowed ahead of demand. Where several are open, the one that asks for most counts."""
     images_per_gpu_minute: Annotated[str, fields.number("imagesPerGPUMinute", "0.001", "100000", "7.5")] | None = Field(
         default=None, alias="imagesPerGPUMinute"
     )
@@ -97,8 +112,8 @@ class RolloutsSpec(RuledModel):
     hold_at: LevelAboveNormal = LevelName.OVERLOADED
     """Level from which updates wait."""
     cheaper_by: Annotated[str, fields.share("cheaperBy")] = "5%"
-    """An update that waits is tried on one pod, and goes on at once where an image costs surely so much less GPU time
-    than before; one that costs so much more is taken back off that pod. 100%: none is tried."""
+    """An update that waits is tried on one pod, and goes on share by share where an image costs surely so much less GPU
+    time than before; one that costs so much more is taken back, at any share. 100%: none is tried."""
 
 
 class OverrideSpec(RuledModel):

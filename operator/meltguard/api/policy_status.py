@@ -18,6 +18,7 @@ Count = Annotated[int, Field(ge=0)]
 Word = Annotated[str, Clipped(64)]
 Name = Annotated[str, Clipped(253)]
 Said = Annotated[str, Clipped(256)]
+Change = Annotated[str, Clipped(16)]
 
 
 class SignalStatus(MessageModel):
@@ -52,6 +53,8 @@ class LimitStatus(MessageModel):
     """Why it is limited."""
     lifts_when: Said | None = None
     """What must come about for the limit to lift."""
+    until: Moment | None = None
+    """When it ends, if not before. Left out where nobody knows."""
     message: Annotated[str, Clipped(512)] | None = None
     """What refused users of the tier read now."""
 
@@ -69,29 +72,57 @@ class FeatureStatus(MessageModel):
     """Why fewer have it than usual."""
     lifts_when: Said | None = None
     """What must come about for more to have it."""
+    until: Moment | None = None
+    """When it ends, if not before. Left out where nobody knows."""
+
+
+class CostStatus(MessageModel):
+    """GPU time for an image, the update's against that of the revisions before it."""
+
+    samples: Count
+    """Pairs of samples that were compared."""
+    least: Change | None = None
+    """At least: -22% is a fifth less."""
+    mean: Change | None = None
+    """On average."""
+    most: Change | None = None
+    """At most; the truth lies between least and most in 99 of 100 trials."""
+
+
+class RevisionStatus(MessageModel):
+    """What one revision of the pods makes of a GPU, learned while an update was compared with the others."""
+
+    revision: Word
+    """Its pod-template-hash."""
+    update: bool
+    """Whether it is the update."""
+    images_per_gpu_second: Annotated[Word, Field(alias="imagesPerGPUSecond")]
+    """Image units that a busy GPU makes in a second."""
 
 
 class TrialStatus(MessageModel):
-    """An update that is tried on one pod."""
+    """An update that is tried: on one pod, then on a share of the pods, then on all; or taken back, or it waits."""
 
     stage: TrialStage
-    """Starting, Judging, Promoted, Refused or Equal."""
+    """Starting, Judging, Widening, Promoted, Refused or Equal."""
     since: Moment
     """When the stage began."""
-    samples: Count | None = None
-    """Pairs of samples that were compared so far."""
-    least: Annotated[str, Clipped(16)] | None = None
-    """GPU time for an image against before, at least: -22% is a fifth less."""
-    most: Annotated[str, Clipped(16)] | None = None
-    """The same at most; the truth lies between them in 99 of 100 trials."""
+    pods: Count | None = None
+    """Pods that are to run the update at this stage."""
+    cost: CostStatus | None = None
+    """What was found in the whole trial; it stays after the verdict."""
+    cost_here: CostStatus | None = None
+    """What was found at the present share of the pods alone."""
+    revisions: Annotated[tuple[RevisionStatus, ...], ListMap("revision"), Clipped(8)] = ()
+    """What each revision makes of a GPU."""
 
 
 class RolloutStatus(MessageModel):
     """Updates of the service."""
 
     state: RolloutState
-    """Free, Held, Trying (one pod of an update runs), Promoted (it costs less GPU time and goes on), LeftAlone where
-    someone else's word stands above ours, or Unknown."""
+    """Free, Held, Trying (one pod or a share of the pods runs an update), Promoted (it costs less GPU time and goes on
+    to all), LeftAlone where someone else's word stands above ours, or Unknown."""
     since: Moment | None = None
     """When they began to wait."""
     cause: Said | None = None
@@ -116,7 +147,9 @@ class LoanStatus(MessageModel):
     promised_return: Moment
     """When it goes home at the latest."""
     why: Said | None = None
-    """Why it goes home, or what it waits for."""
+    """What the service lacked when it was borrowed, or why it goes home."""
+    waits_for: Said | None = None
+    """What its move waits for."""
 
 
 class Laggard(MessageModel):
@@ -161,7 +194,9 @@ class DecisionStatus(MessageModel):
     next_change: Said | None = None
     """What is earliest to change, and when."""
     unblocked_by: Said | None = None
-    """What would let a refused loan or limit change go ahead."""
+    """What the next loan waits for: of all ways to a node the one that opens first."""
+    possible_from: Moment | None = None
+    """The earliest time at which that loan is possible, where rests, windows or back-off decide it."""
 
 
 class ActiveOverride(MessageModel):
@@ -201,6 +236,8 @@ class PolicyStatus(MessageModel):
     """How hard the service is pressed."""
     level_since: Moment | None = None
     """Since when the level holds."""
+    level_lifts_when: Said | None = None
+    """What must come about for a milder level. Left out at Normal."""
     pressure: Word | None = None
     """The highest fresh driving signal: 0.7 calm, 1.0 target, 1.5 critical."""
     why: Annotated[str, Clipped(1024)] | None = None

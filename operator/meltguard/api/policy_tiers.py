@@ -9,7 +9,7 @@ from meltguard.api.levels import Hardness, LevelName, never_softens
 from meltguard.api.quantities import SHARE, parse_percent, parse_share
 from meltguard.api.rules import Rule, RuledModel
 from meltguard.core.policy import TierState
-from meltguard.core.quota import Period
+from meltguard.core.quota import Period, WhenUncounted
 
 MOST_FLOORS: Final = 0.5
 """Floors are served before any priority counts; beyond half the capacity priorities would decide over the rest only."""
@@ -26,6 +26,8 @@ class QuotaSpec(RuledModel):
     """The period: a calendar day, a week from Monday on, or a calendar month."""
     time_zone: Annotated[str, fields.time_zone("timeZone")] = "UTC"
     """IANA name of the time zone whose midnight begins the period."""
+    when_uncounted: WhenUncounted = WhenUncounted.REFUSE
+    """What holds while the quota store is away or forgot: Refuse, or Admit under the tier's rate and count later."""
 
 
 class OnLevel(RuledModel):

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from meltguard.api import fields
 from meltguard.api.pool_scale import ScaleRef
-from meltguard.api.quantities import CRON, DURATION, SHARE, is_written, parse_duration
+from meltguard.api.quantities import DURATION, SHARE, is_written, parse_duration
+from meltguard.api.recurring import RecurringSpec
 from meltguard.api.rules import Checked, Rule, RuledModel
 
 OURS: Final = "meltguard.io/"
@@ -146,27 +147,11 @@ class WindowAction(StrEnum):
     DENY = "Deny"
 
 
-class WindowSpec(RuledModel):
+class WindowSpec(RecurringSpec):
     """A recurring span of time."""
 
     action: WindowAction
     """Deny starts no loan inside the window. Where any Allow exists, loans start only inside one. Deny wins."""
-    schedule: Annotated[
-        str,
-        fields.text(
-            fields.text_rule(
-                CRON,
-                "schedule must be five cron fields of numbers, *, lists, ranges and steps "
-                "(minute hour day month weekday), like 0 22 * * 5",
-            ),
-            100,
-        ),
-    ]
-    """When the window opens: minute, hour, day of month, month, day of week, as cron writes them."""
-    duration: Annotated[str, fields.duration("duration", "1s", "168h")]
-    """How long it stays open."""
-    time_zone: Annotated[str, fields.time_zone("timeZone")] = "UTC"
-    """IANA name of the time zone that schedule is read in."""
 
 
 def _floor_is_sound(floor: Any) -> bool:

@@ -6,15 +6,54 @@ from pydantic import Field, ValidationError
 
 from meltguard.api.quantities import parse_instant
 from meltguard.api.wire import MessageModel
+from meltguard.core.comparison import Compared, Spent
 from meltguard.core.seen import RolloutMark, TrialMark, TrialStage
+from meltguard.core.trial import Tally
 from meltguard.errors import InvalidInput
 
 ROLLOUT_HELD: Final = "meltguard.io/rollout-held"
 """Annotation with the mark's JSON, and label, by which the workloads that are held are found again."""
 
 
+class TallyText(MessageModel):
+    """Pairs that were compared: logarithms of the update's cost over the cost before."""
+
+    count: Annotated[int, Field(ge=0)]
+    """How many."""
+    mean: float
+    """Their mean: -0.22 is a fifth less GPU time for an image."""
+    spread: Annotated[float, Field(ge=0)]
+    """Sum of their squared deviations from it."""
+    last: float
+    """The last of them."""
+    swings: Annotated[float, Field(ge=0)]
+    """Sum of squares of the steps from each to the next."""
+
+
+class SpentText(MessageModel):
+    """What one revision's images cost while they were compared."""
+
+    revision: Annotated[str, Field(max_length=64)]
+    """Its pod-template-hash."""
+    busy: Annotated[float, Field(ge=0)]
+    """GPU-seconds."""
+    done: Annotated[float, Field(ge=0)]
+    """Image units."""
+
+
+class ComparedText(MessageModel):
+    """What the trial had found when its stage began."""
+
+    whole: TallyText
+    """Since its first pod."""
+    here: TallyText
+    """At the share of the pods that ran it last."""
+    spent: Annotated[tuple[SpentText, ...], Field(max_length=64)] = ()
+    """By revision."""
+
+
 class TrialMarkText(MessageModel):
-    """The trial of an update on one pod."""
+    """The trial of an update, on one pod first."""
 
     stage: TrialStage
     """How far it is."""
@@ -26,6 +65,10 @@ class TrialMarkText(MessageModel):
     """RFC 3339: of the stage."""
     strategy: Annotated[str, Field(max_length=1024)]
     """The workload's own strategy, as JSON."""
+    pods: Annotated[int, Field(ge=1)] = 1
+    """Pods that are to run it at this stage."""
+    found: ComparedText | None = None
+    """Left out while nothing was compared."""
 
 
 class RolloutMarkText(MessageModel):
@@ -64,7 +107,18 @@ def _trial(text: TrialMarkText) -> TrialMark:
         before=text.before,
         since=parse_instant(text.since),
         strategy=text.strategy,
+        pods=text.pods,
+        found=None if text.found is None else _compared(text.found),
     )
+
+
+def _compared(text: ComparedText) -> Compared:
+    spent = tuple((one.revision, Spent(busy=one.busy, done=one.done)) for one in text.spent)
+    return Compared(whole=_tally(text.whole), here=_tally(text.here), spent=spent)
+
+
+def _tally(text: TallyText) -> Tally:
+    return Tally(count=text.count, mean=text.mean, spread=text.spread, last=text.last, swings=text.swings)
 
 
 def write_mark(text: RolloutMarkText) -> str:

@@ -31,7 +31,7 @@ TRYING: Final[Strategy] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge"
 """While an update is tried: one pod at a time, in the place of another, for there is no GPU to spare."""
 
 GOING_ON: Final[Strategy] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": "10%"}}
-"""A cheaper update that goes on in a surge: a tenth of the pods at a time (one at least), each in another's place."""
+"""A cheaper update that goes on to its next share: a tenth of the pods at a time (one at least), in others' place."""
 
 
 def is_ours(strategy: str) -> bool:
@@ -55,7 +55,7 @@ def stop(found: Found) -> list[Op]:
 
 
 def go_on(found: Found) -> list[Op]:
-    """The update goes on; in its owner's own way only after the hold, when there is room for pods beside others."""
+    """The update goes on to its next share; in its owner's own way only after the hold, when there is room for that."""
     unpaused: list[Op] = [{"op": "remove", "path": "/spec/paused"}] if found.paused else []
     return [*unpaused, {"op": "replace", "path": "/spec/strategy", "value": GOING_ON}]
 

@@ -18,7 +18,9 @@ from meltguard.api.pool_spec import EvictionSpec, LendingSpec, ProviderSpec, Sac
 from meltguard.api.pool_status import PoolStatus
 from meltguard.api.provider_terms import scaling_of
 from meltguard.api.recall import RECALL_ANNOTATION, read_recall
+from meltguard.api.recurring import RecurringSpec
 from meltguard.core.policy import (
+    Booking,
     Capacity,
     Eviction,
     Feature,
@@ -209,7 +211,7 @@ def _tier(spec: TierSpec) -> Tier:
 
 
 def _quota(spec: QuotaSpec) -> Quota:
-    return Quota(images=spec.images, per=spec.per, time_zone=spec.time_zone)
+    return Quota(images=spec.images, per=spec.per, time_zone=spec.time_zone, when_uncounted=spec.when_uncounted)
 
 
 def _on_level(spec: OnLevel) -> dict[Level, TierState]:
@@ -254,6 +256,7 @@ def _capacity(spec: CapacitySpec) -> Capacity:
         priority=spec.priority,
         weight=spec.weight,
         order=spec.order,
+        calendar=tuple(Booking(window=_window(one, WindowAction.ALLOW), least=one.min_loans) for one in spec.calendar),
     )
 
 
@@ -277,13 +280,14 @@ def _lending(spec: LendingSpec) -> Lending:
         max_duration=read.parse_duration(spec.max_loan_duration),
         borrower_labels=spec.borrowers.namespace_selector.match_labels,
         eviction=_eviction(spec.eviction) if spec.eviction else None,
-        windows=tuple(
-            Window(
-                action=WindowAction(one.action),
-                schedule=one.schedule,
-                duration=read.parse_duration(one.duration),
-                time_zone=one.time_zone,
-            )
-            for one in spec.windows
-        ),
+        windows=tuple(_window(one, WindowAction(one.action)) for one in spec.windows),
+    )
+
+
+def _window(spec: RecurringSpec, action: WindowAction) -> Window:
+    return Window(
+        action=action,
+        schedule=spec.schedule,
+        duration=read.parse_duration(spec.duration),
+        time_zone=spec.time_zone,
     )

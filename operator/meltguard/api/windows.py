@@ -72,7 +72,8 @@ def lending_hours(windows: Sequence[Window], now: Instant) -> Hours:
     try:
         return _hours(windows, now)
     except InvalidInput as exc:
-        return Hours(open=False, why=f"its windows cannot be read, so it lends nothing: {exc}", until=None)
+        why = f"its windows cannot be read, so it lends nothing: {exc}"
+        return Hours(open=False, why=why, until=None, problem=str(exc))
 
 
 def next_spans(windows: Sequence[Window], now: Instant, most: int = 3) -> tuple[Span, ...]:

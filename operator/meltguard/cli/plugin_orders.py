@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -27,6 +27,7 @@ from meltguard.core.policy import TierState
 from meltguard.core.units import Instant
 from meltguard.errors import InvalidInput
 
+LONGEST_NAME: Final = 128  # characters of who set an override that the resource takes
 PolicyName = Annotated[str, typer.Argument(help="The ImageServicePolicy.")]
 MOST: int = 16
 
@@ -115,7 +116,7 @@ def override(
         raise InvalidInput("give --reason: whoever finds the override must know why it is there")
     ends = _ends(lasts, until)
     told = {**word.body, "until": rfc3339(ends), "reason": reason}
-    by_whom = _who(access)
+    by_whom = _who(access)[:LONGEST_NAME]
     order.edit(lambda body: _with(body, word, {**told, "by": by_whom}), f"holds until {rfc3339(ends)}")
 
 

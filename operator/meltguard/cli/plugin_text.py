@@ -5,7 +5,7 @@ from typing import Final
 
 from meltguard.api.conditions import ConditionStatus
 from meltguard.api.policy import ImageServicePolicy
-from meltguard.api.policy_status import LimitStatus, PolicyStatus, SignalStatus
+from meltguard.api.policy_status import CostStatus, LimitStatus, PolicyStatus, SignalStatus, TrialStatus
 from meltguard.api.to_core import read_override
 from meltguard.clock import parse_rfc3339, rfc3339
 from meltguard.controller.policies import WHY_PAUSED
@@ -69,6 +69,8 @@ def page(policy: ImageServicePolicy, now: Instant) -> list[str]:
             f"pressure {status.pressure or '?'}; limits acknowledged by {status.acknowledged or '?'}"
         ),
     ]
+    if status.level_lifts_when:
+        head.append(f"level {status.level} lifts when {status.level_lifts_when}")
     because = policy.metadata.annotations.get(WHY_PAUSED)
     if because:
         head.append(f"paused: {because}")
@@ -120,7 +122,8 @@ def why(policy: ImageServicePolicy, now: Instant, *, history: bool) -> list[str]
         lines.append("to borrow a node:")
         lines += [f"  {'yes' if one.holds else 'no '}  {one.rule}: {one.text}" for one in decision.rules]
     if decision.unblocked_by:
-        lines.append(f"a loan waits for: {decision.unblocked_by}")
+        earliest = f"; possible from {decision.possible_from} on" if decision.possible_from else ""
+        lines.append(f"a loan waits for: {decision.unblocked_by}{earliest}")
     lines.append(f"next: {decision.next_change or 'nothing is due'}")
     if history:
         lines.append("lately, the newest first:")
@@ -209,7 +212,25 @@ def _updates(status: PolicyStatus) -> list[str]:
     if held is None:
         return []
     said = str(held.state) + (f" since {held.since}" if held.since else "") + (f": {held.cause}" if held.cause else "")
-    return [said + (f"; they go on when {held.lifts_when}" if held.lifts_when else "")]
+    said += f"; they go on when {held.lifts_when}" if held.lifts_when else ""
+    return [said, *([] if held.trial is None else _trial(held.trial))]
+
+
+def _trial(trial: TrialStatus) -> Iterator[str]:
+    pods = "" if trial.pods is None else f" on {trial.pods} pod" + ("" if trial.pods == 1 else "s")
+    yield f"trial of an update: {trial.stage}{pods} since {trial.since}"
+    if trial.cost is not None:
+        yield f"GPU time for an image, against before: {_cost(trial.cost)}"
+    if trial.cost_here is not None:
+        yield f"at this share of the pods alone: {_cost(trial.cost_here)}"
+    for one in trial.revisions:
+        which = "the update" if one.update else "before"
+        yield f"revision {one.revision} ({which}): {one.images_per_gpu_second} images a GPU-second"
+
+
+def _cost(cost: CostStatus) -> str:
+    bounds = "" if cost.mean is None else f"{cost.mean} ({cost.least} to {cost.most}), "
+    return f"{bounds}{cost.samples} samples"
 
 
 def _overrides(status: PolicyStatus) -> list[str]:
@@ -221,6 +242,8 @@ def _overrides(status: PolicyStatus) -> list[str]:
 def _loans(status: PolicyStatus) -> Iterator[str]:
     for one in status.loans:
         promised = f"promised back by {one.promised_return}"
-        yield f"{one.node} of {one.home}, {one.step}, since {one.since}, {promised}" + (
-            f": {one.why}" if one.why else ""
+        yield (
+            f"{one.node} of {one.home}, {one.step}, since {one.since}, {promised}"
+            + (f": {one.why}" if one.why else "")
+            + (f"; it waits: {one.waits_for}" if one.waits_for else "")
         )

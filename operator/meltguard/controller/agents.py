@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from meltguard.core.load import AgentCounters, PodLoad, load_between
@@ -22,6 +22,9 @@ AT_ONCE = -1
 """A sequence that every agent has already passed: it answers without waiting."""
 
 RETRY = Seconds(1.0)
+
+Served = tuple[Target, NodeName]
+"""A pod's agent, and where the pod runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,14 @@ class AgentBook:
         self._clock = clock
         self._wake = wake
         self._followed: dict[PodUid, Followed] = {}
+        self._ready: frozenset[PodUid] = frozenset()
         self._tasks: dict[PodUid, asyncio.Task[None]] = {}
         self.calm = True  # a calm service's pods are asked to hold their answers
 
-    def follow(self, pods: Sequence[tuple[Target, NodeName]]) -> None:
-        """Follow exactly these pods from now on."""
-        wanted = {target.pod: (target, node) for target, node in pods}
+    def follow(self, pods: Sequence[Served], unready: Sequence[Served] = ()) -> None:
+        """Follow exactly these pods from now on: ready ones, and others that are listened to and told nothing."""
+        self._ready = frozenset(target.pod for target, _ in pods)
+        wanted = {target.pod: (target, node) for target, node in (*pods, *unready)}
         for gone in self._followed.keys() - wanted.keys():
             del self._followed[gone]
             self._tasks.pop(gone).cancel()
@@ -93,19 +98,21 @@ class AgentBook:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def loads(self) -> tuple[PodLoad, ...]:
-        """Rates of all pods that answer."""
+        """Rates of the ready pods that answer."""
+        return tuple(load for load in self._loads() if load.pod in self._ready)
+
+    def unready_loads(self) -> tuple[PodLoad, ...]:
+        """Rates of the others that answer."""
+        return tuple(load for load in self._loads() if load.pod not in self._ready)
+
+    def _loads(self) -> Iterator[PodLoad]:
         now = self._clock.elapsed()
         loads = (followed.load(now) for followed in self._followed.values())
-        return tuple(load for load in loads if load is not None)
+        return (load for load in loads if load is not None)
 
     def targets(self) -> tuple[Target, ...]:
-        """All followed pods' agents."""
-        return tuple(followed.target for followed in self._followed.values())
-
-    def answering(self) -> tuple[PodUid, ...]:
-        """Pods whose agent answered lately."""
-        now = self._clock.elapsed()
-        return tuple(pod for pod, one in self._followed.items() if one.last and now - one.last.at <= FRESH)
+        """The ready pods' agents: those that limits are pushed to."""
+        return tuple(followed.target for pod, followed in self._followed.items() if pod in self._ready)
 
     def counters(self, pod: PodUid) -> AgentCounters | None:
         """A pod's latest answer."""
@@ -126,15 +133,6 @@ class AgentBook:
             if not followed.trouble:
                 followed.trouble_since = self._clock.elapsed()
             followed.trouble = cause
-
-    def troubles(self) -> tuple[tuple[str, str, Seconds], ...]:
-        """Pods that do not answer: name, cause, for how long."""
-        now = self._clock.elapsed()
-        return tuple(
-            (one.target.name, one.trouble, Seconds(now - one.trouble_since))
-            for one in self._followed.values()
-            if one.trouble
-        )
 
     async def _read_on(self, followed: Followed) -> None:
         while True:

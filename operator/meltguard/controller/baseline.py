@@ -9,6 +9,7 @@ from meltguard.api.signed import SigningKey
 from meltguard.api.to_core import PolicyObject
 from meltguard.controller.events import policy_ref
 from meltguard.core.decision import Decision
+from meltguard.core.grant import Grant
 from meltguard.core.granting import baseline_for, safe_capacity
 from meltguard.core.seen import Snapshot
 from meltguard.core.units import UnitsPerSecond
@@ -32,6 +33,7 @@ class BaselineKeeper:
     def __init__(self, objects: KubernetesObjects, key: SigningKey) -> None:
         self._objects, self._key = objects, key
         self._written: Written | None = None
+        self.grant: Grant | None = None  # what the document says; None: not known yet
 
     async def keep(self, found: PolicyObject, decision: Decision, seen: Snapshot) -> None:
         """Write it, where it would say something else."""
@@ -39,11 +41,11 @@ class BaselineKeeper:
         now = Written(generation=found.generation, pods=seen.ready_pods, capacity=capacity)
         if self._written is not None and not _is_news(self._written, now):
             return
-        document = document_of(baseline_for(policy, capacity, seen.ready_pods, decision.at))
-        text = self._key.sign(document).model_dump_json(by_alias=True)
+        grant = baseline_for(policy, capacity, seen.ready_pods, decision.at)
+        text = self._key.sign(document_of(grant)).model_dump_json(by_alias=True)
         name = f"{policy.name}-meltguard-baseline"
         await self._objects.apply_config_map(policy.namespace, name, {"baseline.json": text}, policy_ref(policy))
-        self._written = now
+        self._written, self.grant = now, grant
 
 
 def _is_news(before: Written, now: Written) -> bool:

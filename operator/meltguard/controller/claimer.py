@@ -66,7 +66,8 @@ class Claimer:
             return why
         drain = _drain(lending, borrow, now)
         at = (now, Instant(now + lending.max_duration))
-        return Ready(node=node, claim=new_claim(node, (policy.key, policy.uid), (home, to), at, drain))
+        claim = new_claim(node, (policy.key, policy.uid), (home, to), at, drain)
+        return Ready(node=node, claim=replace(claim, cause=borrow.cause))
 
     async def _occupied(self, node: NodeView, lending: Lending, taken: Sequence[NodeView], now: Instant) -> str:
         """Why the node's pods cannot all go; nothing is claimed that cannot be emptied."""

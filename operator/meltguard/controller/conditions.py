@@ -150,6 +150,9 @@ def _stalled(this: Pass) -> Condition:
             "end that, or set capacity.replicas to Others to hand them over"
         )
         return _yes_no(this, "Stalled", ("ScaleConflict", text), holds=True)
+    if this.seen.plan.problem:
+        text = f"an entry of spec.capacity.calendar asks for nothing: {this.seen.plan.problem}; correct it"
+        return _yes_no(this, "Stalled", ("CalendarInvalid", text), holds=True)
     trouble = pool_trouble(this.policy, this.seen)
     if trouble is not None:
         return _yes_no(this, "Stalled", trouble, holds=True)

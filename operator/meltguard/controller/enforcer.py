@@ -4,15 +4,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from typing import NamedTuple
 
 from meltguard.api.store_state import StoreState
 from meltguard.controller.agents import AgentBook
 from meltguard.core.decision import Decision
 from meltguard.core.grant import Grant
-from meltguard.core.granting import LEASE_TTL, Stamp, grant_for, released
+from meltguard.core.granting import LEASE_TTL, Stamp, grant_for, lapsed_rates, released
 from meltguard.core.policy import Policy
-from meltguard.core.pushing import InForce, Rates, content, finish_push, plan_push, steadied
-from meltguard.core.units import Epoch, PodUid, Revision, Seconds
+from meltguard.core.pushing import InForce, Rates, Silent, content, finish_push, larger, plan_push, steadied
+from meltguard.core.units import Epoch, NodeName, PodUid, Revision, Seconds
 from meltguard.errors import InvalidInput, Unavailable
 from meltguard.ports import Clock, LimitSink, Target
 
@@ -21,15 +23,24 @@ RETRY_LAGGARD = Seconds(5.0)
 """A pod that did not take its last push is tried again after this long, so that it holds nobody else up."""
 
 
+class Lease(NamedTuple):
+    """What a pod may have been told."""
+
+    rates: Rates
+    until: Seconds
+
+
 @dataclass(slots=True)
 class Sent:
     """What was last sent to one pod."""
 
     content: tuple[object, ...]
-    rates: Rates
+    rates: Rates  # handed out
     revision: Revision
     at: Seconds
     acknowledged: bool
+    leases: tuple[Lease, ...]  # one of which it goes by, as long as it lives: the last acknowledged, and those since
+    leased_until: Seconds  # for certain; from then on it may go by its baseline
     trouble: str = ""
     trouble_since: Seconds = Seconds(0.0)
 
@@ -70,24 +81,31 @@ class Enforcer:
     book: AgentBook
     epoch: Epoch
     revision: Revision = field(default=Revision(0))
-    force: InForce = field(default_factory=InForce)
+    totals: Rates = field(default_factory=dict)  # of the tiers that are limited, as last handed out
     sent: dict[PodUid, Sent] = field(default_factory=dict)
     failures: int = 0
+    baseline: Grant | None = None  # what pods without a lease go by; None: not known
+    tightened: frozenset[NodeName] = frozenset()  # on their way home, and all ready pods' limits do without them
 
-    async def enforce(self, policy: Policy, decision: Decision) -> Enforcement:
+    async def enforce(self, policy: Policy, decision: Decision, baseline: Grant | None = None) -> Enforcement:
         """Hand out what has changed: decreases first, increases once those are acknowledged."""
+        self.baseline = baseline
         started = self.clock.elapsed()
         targets = {target.pod: target for target in self.book.targets()}
         self._forget_all_but(targets)
-        totals = steadied(self.force.totals, decision)
-        silent = frozenset(pod for pod in targets if self._is_lagging(pod, started))
-        plan = plan_push(totals, list(targets), self.book.loads(), self.force, silent)
+        totals = steadied(self.totals, decision)
+        lagging = frozenset(pod for pod, sent in self.sent.items() if not sent.acknowledged)
+        due = frozenset(pod for pod in lagging if started - self.sent[pod].at >= RETRY_LAGGARD)
+        force = InForce(totals=self.totals, held=self._held())
+        plan = plan_push(totals, list(targets), self.book.loads(), force, Silent(pods=lagging, tried=due))
         times = await self._push_changed(policy, decision, targets, plan.decrease)
         if plan.increases:
             final = finish_push(plan, self._held())
             times += await self._push_changed(policy, decision, targets, final)
-        self.force = InForce(totals=totals, held=self._held())
-        return self._enforcement(targets, tuple(Seconds(at - started) for at in times))
+        self.totals = totals
+        done = self._enforcement(targets, tuple(Seconds(at - started) for at in times))
+        self.tightened = decision.leaving if done.acknowledged == done.pods else self.tightened & decision.leaving
+        return done
 
     def waiting(self) -> Enforcement:
         """How far the limits have come while nothing is handed out yet."""
@@ -121,19 +139,31 @@ class Enforcer:
         """Push, and remember how it went; when the answer came, None where none did."""
         before = self.sent.get(target.pod)
         now = self.clock.elapsed()
-        sent = Sent(content=content(grant), rates=rates, revision=grant.revision, at=now, acknowledged=False)
+        sent = Sent(
+            content=content(grant),
+            rates=rates,
+            revision=grant.revision,
+            at=now,
+            acknowledged=False,
+            leases=before.leases if before else (Lease({}, Seconds(now + LEASE_TTL)),),
+            leased_until=before.leased_until if before else Seconds(now + LEASE_TTL),
+        )
         try:
             counters = await self.sink.push(target, grant)
         except (Unavailable, InvalidInput) as exc:
             sent.trouble = str(exc)
             sent.trouble_since = before.trouble_since if before and before.trouble else now
-            sent.rates = before.rates if before else {}  # it goes on with what it had
+            sent.leases = self._perhaps_heard(sent)
             self.sent[target.pod] = sent
             self.failures += 1
             return None
         self.book.record(target.pod, counters)
         sent.acknowledged = (counters.epoch, counters.revision) == (self.epoch, grant.revision)
-        if not sent.acknowledged:
+        if sent.acknowledged:
+            sent.leased_until = Seconds(self.clock.elapsed() + LEASE_TTL)
+            sent.leases = (Lease(rates, sent.leased_until),)
+        else:
+            sent.leases = self._perhaps_heard(sent)
             sent.trouble = f"answers that it enforces revision {counters.revision} of epoch {counters.epoch}"
             sent.trouble_since = now
             self.failures += 1
@@ -149,10 +179,6 @@ class Enforcer:
         forgot = counters is not None and not counters.leased
         return lapsing or forgot or sent.rates != rates or sent.content != content(grant)
 
-    def _is_lagging(self, pod: PodUid, now: Seconds) -> bool:
-        sent = self.sent.get(pod)
-        return sent is not None and not sent.acknowledged and now - sent.at < RETRY_LAGGARD
-
     def _forget_all_but(self, pods: Mapping[PodUid, Target]) -> None:
         for gone in self.sent.keys() - pods.keys():
             del self.sent[gone]
@@ -162,7 +188,22 @@ class Enforcer:
         return None if counters is None else StoreState.read(counters.quota_store)
 
     def _held(self) -> dict[PodUid, Rates]:
-        return {pod: sent.rates for pod, sent in self.sent.items()}
+        now = self.clock.elapsed()
+        return {pod: self._held_by(sent, now) for pod, sent in self.sent.items()}
+
+    def _held_by(self, sent: Sent, now: Seconds) -> Rates:
+        """What a pod may be using; without a limit where it never answered."""
+        may = [lease.rates for lease in sent.leases if lease.until > now]
+        if now >= sent.leased_until:
+            lapsed = Seconds(now - sent.leased_until)
+            may.append({} if self.baseline is None else lapsed_rates(self.baseline, lapsed))
+        return reduce(larger, may)
+
+    def _perhaps_heard(self, sent: Sent) -> tuple[Lease, ...]:
+        """A pod that did not answer may have heard, or not: then it goes on with what it had."""
+        now = self.clock.elapsed()
+        alive = (lease for lease in sent.leases if lease.until > now)
+        return (*alive, Lease(sent.rates, Seconds(now + LEASE_TTL)))
 
     def _stamp(self) -> Stamp:
         return Stamp(epoch=self.epoch, revision=Revision(self.revision + 1), at=self.clock.now())

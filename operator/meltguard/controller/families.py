@@ -47,6 +47,16 @@ FAMILIES: Final = (
     Family(name="rollout_held", text="1 while updates of the service wait.", labels=SERVICE),
     Family(name="update_trial", text="1 for the stage of an update's trial.", labels=(*SERVICE, "stage")),
     Family(
+        name="update_cost_ratio",
+        text="GPU time for an image of an update against before: least, mean, most; NaN while unknown.",
+        labels=(*SERVICE, "bound"),
+    ),
+    Family(
+        name="revision_images_per_gpu_second",
+        text="What a busy GPU makes, by revision of the pods, while an update is tried.",
+        labels=(*SERVICE, "revision"),
+    ),
+    Family(
         name="pod_start_seconds",
         text="Learned: from a serving pod's start until its agent answers; NaN while none was seen.",
         labels=SERVICE,

@@ -24,8 +24,8 @@ from meltguard.api.signed import SigningKey
 from meltguard.api.to_core import PolicyObject, PoolObject, read_policy, read_pool
 from meltguard.clock import SystemClock
 from meltguard.controller.leavers import WITHDRAWN
-from meltguard.controller.observe import workload_ref
 from meltguard.controller.resources import FINALIZER, POLICIES, POOLS
+from meltguard.controller.workloads import workload_ref
 from meltguard.core.fleet import EPOCH_ANNOTATION, MoveStep, NodeView
 from meltguard.core.granting import Stamp, released
 from meltguard.core.move_actions import Enter, Evict, Intent, Notify, Release, Scene, Wait, Wanted, Withdraw

@@ -21,7 +21,8 @@ def marks_of(decision: Decision, seen: Snapshot, enforcement: Enforcement) -> tu
     blocked = None if refused is None else (refused.rule, refused.reason)
     slowed = tuple((one.name, one.share) for one in decision.features)
     held = decision.rollouts
-    updates = None if held is None else (held.state, held.trial.stage if held.trial is not None else None)
+    trial = held.trial if held is not None else None
+    updates = None if held is None else (held.state, (trial.stage, trial.pods) if trial is not None else None)
     words = tuple(one.sets for one in decision.overrides)
     return (decision.level, loans, limits, acknowledged, unknown, blocked, slowed, updates, words)
 

@@ -15,7 +15,7 @@ from meltguard.core.arbiter import Wish, arbitrate
 from meltguard.core.decision import Borrow
 from meltguard.core.draining import untold
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
-from meltguard.core.loan_words import home_words, lent_words, recalled_words
+from meltguard.core.loan_words import borrowed_words, home_words, lent_words, recalled_words
 from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Notify, Release, Scene, Wait, Wanted, Withdraw
 from meltguard.core.moves import next_action, put_back
 from meltguard.core.node_shape import is_home
@@ -274,7 +274,7 @@ class Mover:
             return []
         await self.moves.enter(ready.node, ready.claim, self.epoch)
         await self._entered(ready.node, ready.claim)
-        await self.events.say(policy_ref(policy), Reason.NODE_BORROWED, _borrowed(borrow, policy))
+        await self.events.say(policy_ref(policy), Reason.NODE_BORROWED, borrowed_words(ready.node.name, ready.claim))
         return [replace(ready.node, claim=ready.claim)]
 
 
@@ -282,10 +282,3 @@ def _drain_begun(node: NodeView, claim: Claim) -> str:
     pods = ", ".join(f"{pod.namespace}/{pod.name}" for pod in node.movable_pods[:5])
     notice = claim.drain.eviction.notice if claim.drain else 0.0
     return f"the pods of {node.name} are told to save their work, {notice:.0f} s before their eviction: {pods}"
-
-
-def _borrowed(borrow: Borrow, policy: Policy) -> str:
-    said = f"{borrow.node} is borrowed from {borrow.home} for {policy.key}"
-    if not borrow.victims:
-        return said
-    return f"{said}; it breaks off {', '.join(borrow.victims[:3])}, {borrow.work_lost:.1f} GPU-hours of unsaved work"

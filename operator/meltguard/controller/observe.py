@@ -1,30 +1,29 @@
 """Gathers what one pass over a service must know."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from meltguard.adapters.kubernetes_autoscalers import KubernetesAutoscalers
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
-from meltguard.adapters.kubernetes_objects import KubernetesObjects
-from meltguard.adapters.scale_shape import WorkloadRef
+from meltguard.api.bookings import plan_of
 from meltguard.api.to_core import PolicyObject, PoolObject
 from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
 from meltguard.controller.books import lent_by
 from meltguard.controller.lost_claims import LostClaims
-from meltguard.controller.purchases_seen import on_offer, ordered_for, recalls_of
+from meltguard.controller.purchases_seen import no_offer, on_offer, ordered_for, recalls_of
 from meltguard.controller.resources import Resources
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
+from meltguard.controller.workloads import Workloads, workload_ref
 from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
 from meltguard.core.models import model_of
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import GpuClock, Hours, PodRevision, Reading, Snapshot, Workload
+from meltguard.core.seen import NO_PLAN, GpuClock, Hours, PodRevision, Reading, Snapshot
+from meltguard.core.sick import sick_nodes, with_health
 from meltguard.core.units import Instant, NodeName, PoolName, Seconds
-from meltguard.errors import MeltguardError
 from meltguard.ports import Clock, Metrics, Target
 
 TEMPLATE_HASH: Final = "pod-template-hash"
@@ -37,14 +36,16 @@ CLOCKS: Final = Signal(
 )
 """Asked for beside a policy's own signals; it has no scale, for it never presses."""
 
+XIDS: Final = replace(CLOCKS, name="gpu-xid", kind=SignalKind.GPU_XID)
+"""The same."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What is asked for one service, beyond what is mirrored."""
 
     metrics: Metrics
-    objects: KubernetesObjects
-    autoscalers: KubernetesAutoscalers
+    workloads: Workloads
     rollouts: RolloutKeeper
     clock: Clock
     lost: LostClaims
@@ -61,17 +62,26 @@ class Observer:
 
     def serving_pods(self, found: PolicyObject) -> tuple[PodView, ...]:
         """The service's pods that are bound, have an address and are not on their way out."""
-        pods = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
-        return tuple(pod for pod in pods if pod.node and pod.ip and pod.ready and not pod.terminating)
+        return tuple(pod for pod in self._pods(found) if _has_agent(pod) and pod.ready)
+
+    def gpu_kinds(self, found: PolicyObject) -> frozenset[str]:
+        """The resources that the service's pods ask for."""
+        return frozenset().union(*(pod.gpu_kinds for pod in self._pods(found)))
+
+    def _pods(self, found: PolicyObject) -> list[PodView]:
+        every = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
+        return [pod for pod in every if not pod.terminating]
 
     def _with_its_pods(self, seen: Snapshot, found: PolicyObject) -> Snapshot:
         """What the service's own pods say, Ready or not."""
-        every = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
-        pods = [pod for pod in every if not pod.terminating]
+        pods = self._pods(found)
+        labels = {node.name: node.labels for node in self._fleet.view().nodes}
         return replace(
             seen,
             started={pod.uid: pod.started_at for pod in pods if pod.started_at is not None},
-            gpu_kinds=frozenset().union(*(pod.gpu_kinds for pod in pods)),
+            gpu_kinds=self.gpu_kinds(found),
+            models={pod.uid: model_of(labels[pod.node], pod.gpu_kinds) for pod in pods if pod.node in labels},
+            priority=max((pod.priority for pod in pods), default=0),
             revisions={
                 pod.uid: PodRevision(revision=pod.labels[TEMPLATE_HASH], replica_set=pod.owner_name, ready=pod.ready)
                 for pod in pods
@@ -90,42 +100,53 @@ class Observer:
         """
         policy = found.policy
         view = self._fleet.view()
-        pods = self.serving_pods(found)
-        book.follow([(_target(pod, found.service.agent_port), pod.node) for pod in pods])
+        pods, unready, nodes = self._follow(found, book)
         every = self._outside.lost.counted(view.nodes)
         loans = loans_of(policy.uid, every)
         found_pools = [one for one in self._resources.pools() if not one.deleting]
         now = self._outside.clock.now()
-        nodes = frozenset(pod.node for pod in pods)
-        readings, clocks, workload, rollout = await asyncio.gather(
-            self._readings(found, nodes),
-            self._clocks(found, nodes),
-            self._workload(found, needed=bool(loans) or found.status.replicas_found is not None),
-            self._rollout(found),
+        readings, clocks, sick, rollout = await asyncio.gather(
+            self._readings(found, nodes), self._clocks(found, nodes), self._sick(found), self._rollout(found)
         )
+        follows = bool(loans) or found.status.replicas_found is not None
         seen = Snapshot(
-            ready_pods=len(pods),
+            ready_pods=pods,
             loads=book.loads(),
+            unready_pods=unready,
+            unready=book.unready_loads(),
             readings=readings,
             clocks=clocks,
-            pools=assign([one.pool for one in found_pools], every),
+            pools=assign([one.pool for one in found_pools], with_health(every, sick)),
             loans=loans,
             namespace_labels=self._resources.namespace_labels(policy.namespace),
-            workload=workload,
+            workload=await self._outside.workloads.lately(found) if follows else None,
             fleet_age=view.age,
             guards=view.guards,
             pending=tuple(pod for pod in view.pending if pod.gpus > 0 and not pod.finished and not pod.terminating),
             recalls=recalls_of(found_pools, now),
             on_order=ordered_for(policy.uid, found_pools),
             on_offer=on_offer(found_pools),
+            no_offer=no_offer(found_pools, now),
             lent_lately=lent_by(found_pools, now),
-            models={node.name: model_of(node.labels) for node in every if node.name in nodes},
-            priority=max((pod.priority for pod in pods), default=0),
             hours=self._hours(found_pools, now),
+            plan=plan_of(policy.capacity.calendar, self._timetable, now) if policy.capacity else NO_PLAN,
             rollout=rollout.view,
             rollout_problem=rollout.problem,
         )
         return self._with_its_pods(seen, found), rollout
+
+    def _follow(self, found: PolicyObject, book: AgentBook) -> tuple[int, int, frozenset[NodeName]]:
+        """How many pods are Ready, how many run without being so, and the nodes on which they work.
+
+        A pod with more work than it can do may fail its readiness: its users are heard all the same.
+        """
+        port, ready = found.service.agent_port, self.serving_pods(found)
+        unready = [pod for pod in self._pods(found) if _has_agent(pod) and not pod.ready]
+        book.follow(
+            [(_target(pod, port), pod.node) for pod in ready], [(_target(pod, port), pod.node) for pod in unready]
+        )
+        at_work = frozenset(load.node for load in book.unready_loads() if load.at_work)
+        return len(ready), len(unready), at_work | {pod.node for pod in ready}
 
     def _hours(self, pools: Iterable[PoolObject], now: Instant) -> dict[PoolName, Hours]:
         """When each lender lends."""
@@ -143,22 +164,17 @@ class Observer:
         return tuple(reading_of(signal, answer, nodes) for signal, answer in zip(signals, answers, strict=True))
 
     async def _clocks(self, found: PolicyObject, nodes: frozenset[NodeName]) -> tuple[GpuClock, ...]:
-        """Asked where the policy knows its GPUs' temperature: the same exporter tells both."""
-        if all(signal.kind is not SignalKind.GPU_TEMPERATURE for signal in found.policy.signals):
+        if not _looks_at_gpus(found):
             return ()
         answer = await self._outside.metrics.read(found.service.metric_source, CLOCKS)
         return () if answer.problem else clocks_of(answer.samples, nodes, found.policy.stale_after)
 
-    async def _workload(self, found: PolicyObject, *, needed: bool) -> Workload | None:
-        reference = workload_ref(found)
-        if reference is None or not needed:
-            return None
-        try:
-            scale = await self._outside.objects.read_scale(reference)
-            scaled_by = await self._outside.autoscalers.of(reference)
-        except MeltguardError:
-            return None  # unknown replicas, or writers, are never fought
-        return Workload(replicas=scale.wanted, scaled_by=scaled_by) if scale else None
+    async def _sick(self, found: PolicyObject) -> Mapping[NodeName, str]:
+        """Of all nodes that the source knows: what is not lent is another team's."""
+        if found.policy.capacity is None or not _looks_at_gpus(found):
+            return {}
+        answer = await self._outside.metrics.read(found.service.metric_source, XIDS)
+        return {} if answer.problem else sick_nodes(answer.samples, found.policy.stale_after)
 
     async def _rollout(self, found: PolicyObject) -> SeenRollout:
         if found.policy.hold_at is None:
@@ -166,12 +182,15 @@ class Observer:
         return await self._outside.rollouts.look(workload_ref(found))
 
 
-def workload_ref(found: PolicyObject) -> WorkloadRef | None:
-    """The workload whose replicas follow the capacity."""
-    name = found.service.workload
-    if name is None:
-        return None
-    return WorkloadRef(api_version=name.api_version, kind=name.kind, name=name.name, namespace=found.policy.namespace)
+def _looks_at_gpus(found: PolicyObject) -> bool:
+    """Clocks and errors are asked for where the policy looks at its GPUs: the same exporter tells all of them."""
+    kinds = {signal.kind for signal in found.policy.signals}
+    return SignalKind.GPU_TEMPERATURE in kinds or SignalKind.GPU_UTILIZATION in kinds
+
+
+def _has_agent(pod: PodView) -> bool:
+    """Whether it is bound, has an address and runs."""
+    return bool(pod.node and pod.ip and pod.running)
 
 
 def _target(pod: PodView, port: int) -> Target:

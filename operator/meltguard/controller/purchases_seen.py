@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Mapping
 
 from meltguard.api.pool_status import PoolStatus
+from meltguard.api.provider_status import ProviderStatus
+from meltguard.api.quantities import parse_instant
 from meltguard.api.to_core import PoolObject
 from meltguard.core.purchases import COMING, Stage
-from meltguard.core.seen import RecallOrder
+from meltguard.core.seen import NoOffer, RecallOrder
 from meltguard.core.units import Gpus, Instant, PoolName
+from meltguard.errors import InvalidInput
 
 
 def ordered_for(policy_uid: str, pools: Iterable[PoolObject]) -> Gpus:
@@ -22,6 +25,25 @@ def ordered_for(policy_uid: str, pools: Iterable[PoolObject]) -> Gpus:
 def on_offer(pools: Iterable[PoolObject]) -> Mapping[PoolName, int]:
     """Nodes that each provider would sell now, as last written."""
     return {one.pool.name: one.status.provider.available for one in pools if one.status.provider is not None}
+
+
+def no_offer(pools: Iterable[PoolObject], now: Instant) -> Mapping[PoolName, NoOffer]:
+    """The providers that would sell nothing now, as last written."""
+    found: dict[PoolName, NoOffer] = {}
+    for one in pools:
+        provider = one.status.provider
+        if provider is not None and provider.available == 0:
+            until = _rests_until(provider, now)
+            found[one.pool.name] = NoOffer(why=provider.why or "nothing is on offer", until=until)
+    return found
+
+
+def _rests_until(provider: ProviderStatus, now: Instant) -> Instant | None:
+    try:
+        until = None if provider.rest_until is None else parse_instant(provider.rest_until)
+    except InvalidInput:
+        return None  # who orders says so in the pool's conditions
+    return until if until is not None and until > now else None
 
 
 def recalls_of(pools: Iterable[PoolObject], now: Instant) -> Mapping[PoolName, RecallOrder]:

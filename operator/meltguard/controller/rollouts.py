@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts, ReadRollout
+from meltguard.adapters.recent import Recent
 from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.api.to_core import PolicyObject
 from meltguard.controller.resources import CustomResources
 from meltguard.core.rollout import letting_go
-from meltguard.core.rollout_state import Rollouts, RolloutWrite
+from meltguard.core.rollout_state import Resize, Rollouts, RolloutWrite
 from meltguard.core.seen import RolloutMark, RolloutView
 from meltguard.core.units import Instant, Seconds
 from meltguard.errors import Conflict, InvalidInput, Unavailable
@@ -40,13 +41,14 @@ class RolloutKeeper:
 
     rollouts: KubernetesRollouts
     objects: KubernetesObjects
+    recent: Recent[WorkloadRef, ReadRollout]
 
     async def look(self, workload: WorkloadRef | None) -> SeenRollout:
-        """A workload's rollout; never raises for what the outside does."""
+        """A workload's rollout, as read lately; never raises for what the outside does."""
         if workload is None:
             return SeenRollout(read=None, problem="spec.service.workloadRef names no workload; name the Deployment")
         try:
-            return SeenRollout(read=await self.rollouts.read(workload))
+            return SeenRollout(read=await self.recent.of(workload))
         except (InvalidInput, Unavailable) as exc:
             return SeenRollout(read=None, problem=str(exc))
 
@@ -57,9 +59,12 @@ class RolloutKeeper:
             return True
         since = before.since if before is not None else at
         mark = RolloutMark(policy=found.policy.key, policy_uid=found.policy.uid, since=since, trial=wanted.trial)
+        self.recent.forget(read.workload)
         try:
-            if write is RolloutWrite.TAKE_BACK:
-                await self._take_back(read.workload, wanted.replica_set)
+            if await self.rollouts.read(read.workload) != read:
+                return False
+            if wanted.resize is not None:
+                await self._resize(read.workload, write, wanted.resize)
             else:
                 await self.rollouts.write(read, write, mark)
         except (Conflict, Missing, Unavailable, InvalidInput) as exc:  # limits and status go on without it
@@ -67,15 +72,25 @@ class RolloutKeeper:
             return False
         return True
 
-    async def _take_back(self, workload: WorkloadRef, replica_set: str) -> None:
-        """No pod of this ReplicaSet any more; its Deployment, which is held, puts others in their place."""
-        named = WorkloadRef(api_version="apps/v1", kind="ReplicaSet", name=replica_set, namespace=workload.namespace)
-        read = await self.objects.read_scale(named)
-        if read is not None and read.wanted > 0:
-            await self.objects.set_replicas(named, 0, read)
+    async def _resize(self, workload: WorkloadRef, write: RolloutWrite, wanted: Resize) -> None:
+        """Pods of a refused update go, through the ReplicaSets; their Deployment, which is held, keeps the sum.
+
+        One step may be seen twice: a refused ReplicaSet never grows by us, and the other never shrinks.
+        """
+        name = WorkloadRef(
+            api_version="apps/v1", kind="ReplicaSet", name=wanted.replica_set, namespace=workload.namespace
+        )
+        read = await self.objects.read_scale(name)
+        if read is None:
+            return
+        due = read.wanted < wanted.pods if write is RolloutWrite.PUT_BACK else read.wanted > wanted.pods
+        if due:
+            await self.objects.set_replicas(name, wanted.pods, read)
 
     async def let_go(self, found: PolicyObject, workload: WorkloadRef | None) -> None:
         """Resume what this policy holds: it is being deleted. Raises Unavailable and Conflict: to be tried again."""
+        if workload is not None:
+            self.recent.forget(workload)
         seen = await self.look(workload)
         if seen.read is not None and _is_of(seen.read, found.policy.uid):
             await self._resume(seen.read)

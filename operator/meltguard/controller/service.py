@@ -19,23 +19,24 @@ from meltguard.controller.enforcer import Enforcement, Enforcer
 from meltguard.controller.events import EventLog, Reason, policy_ref
 from meltguard.controller.marks import marks_of
 from meltguard.controller.mover import Board
-from meltguard.controller.observe import Observer, workload_ref
+from meltguard.controller.observe import Observer
 from meltguard.controller.resources import POLICIES
 from meltguard.controller.rollouts import RolloutKeeper, SeenRollout
-from meltguard.controller.status import policy_status
+from meltguard.controller.status import policy_status, status_patch
 from meltguard.controller.telemetry import Telemetry
 from meltguard.controller.telling import Said, changes, loan_changes
 from meltguard.controller.trials import TrialBook
 from meltguard.controller.troubles import TroubleBook
+from meltguard.controller.workloads import Workloads, workload_ref
 from meltguard.core.arbiter import Wish
 from meltguard.core.decide import decide
-from meltguard.core.decision import Decision, SetReplicas
+from meltguard.core.decision import Decision
 from meltguard.core.fleet import Claim
 from meltguard.core.policy import Level, Mode, TierState
-from meltguard.core.replicas import replicas
-from meltguard.core.seen import Memory, Snapshot, Workload
+from meltguard.core.replicas import OnLoan, replicas
+from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import Epoch, Instant, NodeName, Seconds
-from meltguard.errors import Conflict, InvalidInput
+from meltguard.errors import InvalidInput
 from meltguard.ports import Clock, LimitSink
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Means:
     key: SigningKey
     epoch: Epoch
     rollouts: RolloutKeeper
+    workloads: Workloads
 
 
 class ServiceLoop:
@@ -99,11 +101,12 @@ class ServiceLoop:
         now = means.clock.now()
         heat = {} if self._before is None else self._before.heat
         counted = self._trials.counted(seen, heat)
-        seen = replace(seen, peers=means.board.others(found.policy.uid, now), trial=counted)
+        others = means.board.others(found.policy.uid, now)
+        seen = replace(seen, peers=others, trial=counted, tightened=self._enforcer.tightened)
         memory = replace(self._memory, rested=dict(means.board.rested))
-        decision = self._paused(decide(found.policy, memory, seen, now))
+        decision = decide(found.policy, memory, seen, now)
         self._memory = decision.memory
-        calm = decision.level is Level.NORMAL and not _limited(decision)
+        calm = decision.level is Level.NORMAL and all(limit.state is TierState.OPEN for limit in decision.limits)
         self._book.calm = calm and found.policy.wait_target >= LONG_POLL_WORTH
         means.board.intents[found.policy.uid] = decision.intents
         means.board.wants.pop(found.policy.uid, None)
@@ -114,7 +117,9 @@ class ServiceLoop:
             wish = Wish(policy=found.policy, plan=decision.borrow, shortage=decision.shortage)
             means.board.wanted[found.policy.uid] = wish
         enforcement = (
-            self._enforcer.waiting() if decision.learning else await self._enforcer.enforce(found.policy, decision)
+            self._enforcer.waiting()
+            if decision.learning
+            else await self._enforcer.enforce(found.policy, decision, self._baseline.grant)
         )
         means.telemetry.decided(found.policy, decision, seen, enforcement)
         await self._apply(decision, seen)
@@ -125,13 +130,6 @@ class ServiceLoop:
         self._before = decision
         service = (found.policy.namespace, found.policy.name)
         means.telemetry.pass_seconds.labels(*service).observe(means.clock.elapsed() - started)
-
-    def _paused(self, decision: Decision) -> Decision:
-        """A paused policy renews the limits that held when it was paused."""
-        if self.found.policy.mode is not Mode.PAUSED or self._before is None:
-            return decision
-        held = replace(decision.memory, limits=self._before.memory.limits)
-        return replace(decision, limits=self._before.limits, features=self._before.features, memory=held)
 
     def vanish(self) -> None:
         """The policy is not there any more: let go of everything that was done for it."""
@@ -162,37 +160,26 @@ class ServiceLoop:
 
     async def _take_pods_back(self) -> None:
         """The workload has as many pods as before the first loan once the last node is home."""
-        loans, reference = self._means.observer.loans(self.found), workload_ref(self.found)
+        loans = self._means.observer.loans(self.found)
         try:
-            scale = None if reference is None else await self._means.objects.read_scale(reference)
+            workload = await self._means.workloads.now(self.found)
         except InvalidInput:
-            scale = None
-        if scale is None:
+            workload = None
+        if workload is None:
             self.settled = True  # there is no workload that could have more pods than before
             return
-        workload = Workload(replicas=scale.wanted)
-        pods = replicas(replace(self.found.policy, mode=Mode.ENFORCE), self._memory, loans, workload)
+        no_limits = frozenset(node.name for node in loans)
+        on_loan = OnLoan(nodes=loans, asked=self._means.observer.gpu_kinds(self.found), tightened=no_limits)
+        pods = replicas(replace(self.found.policy, mode=Mode.ENFORCE), self._memory, on_loan, workload)
         self._memory = pods.remembered(self._memory)
         # Another writer's number is left alone: nobody waits for it either.
         self.settled = pods.found is None or (not loans and pods.change is None)
-        await self._scale(pods.change, workload)
+        await self._means.workloads.write(self.found, pods.change, workload)
 
     async def _apply(self, decision: Decision, seen: Snapshot) -> None:
         if self.found.policy.mode is not Mode.SHADOW and not decision.learning:
             await self._baseline.keep(self.found, decision, seen)
-        await self._scale(decision.replicas, seen.workload)
-
-    async def _scale(self, change: SetReplicas | None, seen: Workload | None) -> None:
-        reference = workload_ref(self.found)
-        if change is None or reference is None:
-            return
-        read = await self._means.objects.read_scale(reference)
-        if read is None or seen is None or read.wanted != seen.replicas:
-            return  # someone wrote it since: decided anew at the next pass
-        try:
-            await self._means.objects.set_replicas(reference, change.replicas, read)
-        except Conflict as exc:
-            log.info("replicas not set", extra={"policy": self.found.policy.key, "why": str(exc)})
+        await self._means.workloads.write(self.found, decision.replicas, seen.workload)
 
     async def _hold_updates(self, decision: Decision, rollout: SeenRollout) -> None:
         wanted = decision.rollouts
@@ -221,7 +208,7 @@ class ServiceLoop:
     def _loan_changes(self, seen: Snapshot) -> tuple[Said, ...]:
         now = {node.name: node.claim for node in seen.loans if node.claim is not None}
         before, self._claims = self._claims, now
-        return () if before is None else tuple(loan_changes(before, now))
+        return () if before is None else tuple(loan_changes(before, now, self._means.board.rested))
 
     def _remember(self, at: Instant, told: tuple[Said, ...]) -> None:
         """Into the history, the newest first, and counted."""
@@ -251,23 +238,12 @@ class ServiceLoop:
         )
         status = policy_status(this, self._status, self._means.epoch, self._changed)
         self._means.telemetry.conditioned(policy, status.conditions)
-        body = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        cleared = {key: None for key in _optional_keys() if key not in body}
         path = f"{POLICIES.replace('/imageservicepolicies', '')}/namespaces/{policy.namespace}/imageservicepolicies"
         try:
-            await self._means.objects.patch_status(f"{path}/{policy.name}", {**cleared, **body})
+            await self._means.objects.patch_status(f"{path}/{policy.name}", status_patch(status))
         except (Missing, InvalidInput) as exc:
             log.warning("status not written", extra={"policy": policy.key, "why": str(exc)})
             return
         self._status = status
         self._written = (now, marks)
         await self._say(decision.at, self._troubles.news(status.conditions, decision.at))
-
-
-def _limited(decision: Decision) -> bool:
-    return any(limit.state is not TierState.OPEN for limit in decision.limits)
-
-
-def _optional_keys() -> tuple[str, ...]:
-    """Keys of the status that a pass may leave out: a merge patch must clear them."""
-    return ("replicasFound", "decision", "memory", "laggards", "overrides", "loans", "features", "rollouts")

@@ -12,11 +12,13 @@ from meltguard.controller.events import Reason
 from meltguard.controller.families import Samples
 from meltguard.controller.telling import CHANGES
 from meltguard.controller.troubles import TOLD
+from meltguard.core.comparison import Compared
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import MoveStep
 from meltguard.core.policy import Mode, Policy, TierState
 from meltguard.core.rollout_state import RolloutState
 from meltguard.core.seen import Snapshot, TrialStage
+from meltguard.core.trial import FEWEST
 
 UNKNOWN = float("nan")
 OPEN = float("inf")
@@ -63,6 +65,16 @@ def _updates(to: Samples, this: Pass, service: tuple[str, str]) -> None:
     trial = rollouts.trial if rollouts is not None else None
     to.one_of("update_trial", service, "" if trial is None else trial.stage.value, [one.value for one in TrialStage])
     to.add("pod_start_seconds", service, UNKNOWN if usual is None else usual)
+    found = rollouts.figures if rollouts is not None else None
+    _costs(to, found or Compared(), service)
+
+
+def _costs(to: Samples, found: Compared, service: tuple[str, str]) -> None:
+    told = found.whole.count >= FEWEST
+    for bound, change in zip(("least", "mean", "most"), found.whole.change, strict=True):
+        to.add("update_cost_ratio", (*service, bound), 1.0 + change if told else UNKNOWN)
+    for revision, spent in found.spent:
+        to.add("revision_images_per_gpu_second", (*service, revision), UNKNOWN if spent.rate is None else spent.rate)
 
 
 def _tiers(to: Samples, this: Pass, service: tuple[str, str]) -> None:
@@ -70,7 +82,8 @@ def _tiers(to: Samples, this: Pass, service: tuple[str, str]) -> None:
         to.add("tier_priority", (*service, one.name), one.priority)
     for limit in this.decision.limits:
         tier = (*service, limit.tier)
-        loads = [load.tiers[limit.tier] for load in this.seen.loads if limit.tier in load.tiers]
+        every = (*this.seen.loads, *this.seen.overloaded)
+        loads = [load.tiers[limit.tier] for load in every if limit.tier in load.tiers]
         to.add("demand_units_per_second", tier, limit.demand)
         to.add("limit_units_per_second", tier, OPEN if limit.rate is None else limit.rate)
         to.add("admitted_units_per_second", tier, sum(load.admitted for load in loads))

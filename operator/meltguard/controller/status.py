@@ -1,5 +1,7 @@
 """From a pass to the policy's status."""
 
+from typing import Final
+
 from meltguard.api.conditions import with_conditions
 from meltguard.api.levels import LevelName
 from meltguard.api.memory import write_memory
@@ -14,17 +16,18 @@ from meltguard.api.policy_status import (
     RolloutStatus,
     RuleOutcome,
     SignalStatus,
-    TrialStatus,
 )
 from meltguard.clock import rfc3339
 from meltguard.controller.conditions import Pass, conditions
+from meltguard.controller.trial_status import trial_status
 from meltguard.core.decision import FeatureShare, SignalPressure, TierLimit
-from meltguard.core.explain import per_minute, signal_text
+from meltguard.core.explain import signal_text
 from meltguard.core.fleet import NodeView
+from meltguard.core.next_move import next_move
 from meltguard.core.policy import Override
 from meltguard.core.rollout_state import Rollouts
-from meltguard.core.trial import FEWEST
 from meltguard.core.units import Epoch, Instant
+from meltguard.core.wording import per_minute
 
 
 def policy_status(this: Pass, before: PolicyStatus, epoch: Epoch, last_change: Instant) -> PolicyStatus:
@@ -37,6 +40,7 @@ def policy_status(this: Pass, before: PolicyStatus, epoch: Epoch, last_change: I
         mode=this.policy.mode,
         level=LevelName(decision.level.label),
         level_since=rfc3339(decision.level_since),
+        level_lifts_when=decision.level_lifts or None,
         pressure="unknown" if decision.pressure is None else f"{decision.pressure:.2f}",
         why=decision.why,
         last_change=rfc3339(last_change),
@@ -61,6 +65,28 @@ def policy_status(this: Pass, before: PolicyStatus, epoch: Epoch, last_change: I
     )
 
 
+OPTIONAL: Final = (
+    "replicasFound",
+    "levelLiftsWhen",
+    "decision",
+    "memory",
+    "laggards",
+    "overrides",
+    "loans",
+    "features",
+    "rollouts",
+)
+"""Keys that a pass may leave out: a merge patch must clear them."""
+
+
+def status_patch(status: PolicyStatus) -> dict[str, object]:
+    """What a merge patch is told: what is not said any more is cleared, also inside the parts that are no lists."""
+    body: dict[str, object] = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    parts = {"decision": status.decision, "rollouts": status.rollouts}
+    whole = {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items() if part is not None}
+    return {**dict.fromkeys(OPTIONAL), **body, **whole}
+
+
 def _signal(signal: SignalPressure) -> SignalStatus:
     known = signal.pressure is not None
     return SignalStatus(
@@ -82,6 +108,7 @@ def _limit(limit: TierLimit, message: str) -> LimitStatus:
         since=None if limit.since is None else rfc3339(limit.since),
         cause=limit.cause if limited else None,
         lifts_when=limit.lifts_when if limited else None,
+        until=None if limit.until is None else rfc3339(limit.until),
         message=message if limited and message else None,
     )
 
@@ -93,6 +120,7 @@ def _feature(one: FeatureShare) -> FeatureStatus:
         since=None if one.since is None else rfc3339(one.since),
         cause=one.cause or None,
         lifts_when=one.lifts_when or None,
+        until=None if one.until is None else rfc3339(one.until),
     )
 
 
@@ -102,19 +130,8 @@ def _rollouts(held: Rollouts) -> RolloutStatus:
         since=None if held.since is None else rfc3339(held.since),
         cause=held.cause or None,
         lifts_when=held.lifts_when or None,
-        trial=_trial(held),
+        trial=trial_status(held),
     )
-
-
-def _trial(held: Rollouts) -> TrialStatus | None:
-    if held.trial is None:
-        return None
-    counted, told = held.counted, {}
-    if counted is not None and counted.count >= FEWEST:
-        least, _, most = counted.change
-        told = {"least": f"{100.0 * least:+.0f}%", "most": f"{100.0 * most:+.0f}%"}
-    samples = counted.count if counted is not None else None
-    return TrialStatus(stage=held.trial.stage, since=rfc3339(held.trial.since), samples=samples, **told)
 
 
 def _loan(node: NodeView, waits_for: str | None) -> LoanStatus:
@@ -127,7 +144,8 @@ def _loan(node: NodeView, waits_for: str | None) -> LoanStatus:
         step=claim.step,
         since=rfc3339(claim.since),
         promised_return=rfc3339(claim.due),
-        why=claim.why or waits_for,
+        why=claim.why or claim.cause or None,
+        waits_for=waits_for,
     )
 
 
@@ -137,7 +155,7 @@ def _override(one: Override) -> ActiveOverride:
 
 def _decision(this: Pass) -> DecisionStatus:
     decision = this.decision
-    refused = next((outcome.text for outcome in decision.rules if not outcome.holds), None)
+    move = next_move(decision.rules)
     return DecisionStatus(
         at=rfc3339(decision.at),
         ready_pods=this.seen.ready_pods,
@@ -147,5 +165,6 @@ def _decision(this: Pass) -> DecisionStatus:
         budget=None if decision.budget is None else per_minute(decision.budget),
         rules=tuple(RuleOutcome(rule=one.rule, holds=one.holds, text=one.text) for one in decision.rules),
         next_change=decision.next_change,
-        unblocked_by=refused,
+        unblocked_by=move.waits_for or None,
+        possible_from=None if move.at is None else rfc3339(move.at),
     )

@@ -5,12 +5,12 @@ from typing import Final
 
 from meltguard.controller.events import Reason
 from meltguard.core.decision import Decision
-from meltguard.core.explain import per_minute
 from meltguard.core.fleet import Claim, MoveStep
-from meltguard.core.loan_words import claimed_words, lent_words, over_words, recalled_words
+from meltguard.core.loan_words import borrowed_words, gone_words, home_words, lent_words, recalled_words
 from meltguard.core.policy import TierState
 from meltguard.core.rollout_state import RolloutState
-from meltguard.core.units import NodeName
+from meltguard.core.units import Instant, NodeName
+from meltguard.core.wording import per_minute, when
 
 Said = tuple[Reason, str]
 
@@ -29,6 +29,7 @@ CHANGES: Final = (
     Reason.NODE_BORROWED,
     Reason.NODE_LENT,
     Reason.NODE_RECALLED,
+    Reason.NODE_RETURNED,
     Reason.LOAN_ENDED,
 )
 """What a decision can change; each is told below, and nothing else is."""
@@ -37,28 +38,41 @@ CHANGES: Final = (
 def changes(before: Decision | None, now: Decision) -> Iterator[Said]:
     """Level, features, updates, tiers and overrides: what is not as it was; with its cause, and when it lifts."""
     if before is not None and before.level is not now.level:
-        yield Reason.LEVEL_CHANGED, f"{before.level.label} to {now.level.label}: {now.why}"
+        lifts = f"; it lifts when {now.level_lifts}" if now.level_lifts else ""
+        yield Reason.LEVEL_CHANGED, f"{before.level.label} to {now.level.label}: {now.why}{lifts}"
     yield from _overrides(before, now)
     yield from _features(before, now)
     yield from _updates(before, now)
     yield from _tiers(before, now)
 
 
-def loan_changes(before: Mapping[NodeName, Claim], now: Mapping[NodeName, Claim]) -> Iterator[Said]:
-    """What became of the policy's loans between two passes; the mover tells the nodes' own Events."""
+def loan_changes(
+    before: Mapping[NodeName, Claim], now: Mapping[NodeName, Claim], came_home: Mapping[str, Instant]
+) -> Iterator[Said]:
+    """What became of the policy's loans between two passes; the mover tells the nodes' own Events, in the same words.
+
+    `came_home` is when nodes last did.
+    """
     for node, claim in now.items():
-        earlier = before.get(node)
-        if earlier is None or earlier.move_id != claim.move_id:
-            yield Reason.NODE_BORROWED, claimed_words(node, claim)
-        if earlier is not None and earlier.step is claim.step:
-            continue
-        if claim.step is MoveStep.LENT:
-            yield Reason.NODE_LENT, lent_words(node, claim)
-        elif claim.step is MoveStep.RECALLED:
-            yield Reason.NODE_RECALLED, recalled_words(node, claim)
+        yield from _step(node, before.get(node), claim)
     for node, claim in before.items():
-        if node not in now:
-            yield Reason.LOAN_ENDED, over_words(node, claim.home)
+        if node in now:
+            continue
+        if came_home.get(node, claim.since) > claim.since:
+            yield Reason.NODE_RETURNED, home_words(node, claim.home)
+        else:
+            yield Reason.LOAN_ENDED, gone_words(node, claim.home)
+
+
+def _step(node: NodeName, before: Claim | None, claim: Claim) -> Iterator[Said]:
+    if before is None or before.move_id != claim.move_id:
+        yield Reason.NODE_BORROWED, borrowed_words(node, claim)
+    if before is not None and before.step is claim.step:
+        return
+    if claim.step is MoveStep.LENT:
+        yield Reason.NODE_LENT, lent_words(node, claim)
+    elif claim.step is MoveStep.RECALLED:
+        yield Reason.NODE_RECALLED, recalled_words(node, claim)
 
 
 _WAITING: Final = frozenset({RolloutState.HELD, RolloutState.TRYING, RolloutState.PROMOTED})
@@ -69,7 +83,7 @@ def _overrides(before: Decision | None, now: Decision) -> Iterator[Said]:
         return  # who set them was told before this process began
     for one in now.overrides:
         if one not in before.overrides:
-            yield Reason.OVERRIDE_BEGUN, f"{one.sets}; {one.said}"
+            yield Reason.OVERRIDE_BEGUN, f"{one.sets} until {when(one.until)}; {one.said}"
     for one in before.overrides:
         if one not in now.overrides:
             why = "its time is over" if one.until <= now.at else "it was taken away"

@@ -12,6 +12,7 @@ from meltguard.adapters.kubernetes_objects import KubernetesObjects
 from meltguard.adapters.kubernetes_providers import KubernetesProviders
 from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts
 from meltguard.adapters.prometheus import PrometheusMetrics
+from meltguard.adapters.recent import Recent
 from meltguard.clock import SystemClock
 from meltguard.controller.buyer import Buyer
 from meltguard.controller.claimer import Claimer
@@ -30,6 +31,7 @@ from meltguard.controller.service import Means
 from meltguard.controller.settings import OperatorSettings
 from meltguard.controller.supervisor import Supervisor
 from meltguard.controller.telemetry import Telemetry
+from meltguard.controller.workloads import Workloads
 from meltguard.core.units import Epoch, Seconds
 
 FLEET_DEAD = Seconds(180.0)
@@ -74,6 +76,7 @@ class Term:
     board: Board
     lost: LostClaims
     rollouts: RolloutKeeper
+    workloads: Workloads
 
 
 def build_loops(
@@ -91,11 +94,13 @@ def build_loops(
         events=EventLog(objects=objects, clock=process.clock, count=process.telemetry.posted),
         board=Board(),
         lost=lost,
-        rollouts=RolloutKeeper(rollouts=KubernetesRollouts(api), objects=objects),
+        rollouts=_keeper(api, objects, process.clock),
+        workloads=Workloads(objects, KubernetesAutoscalers(api, process.clock), process.clock),
     )
     means = Means(
         observer=_observer(term, metrics),
         rollouts=term.rollouts,
+        workloads=term.workloads,
         objects=objects,
         sink=sink,
         events=term.events,
@@ -117,11 +122,15 @@ def build_loops(
     )
 
 
+def _keeper(api: KubernetesApi, objects: KubernetesObjects, clock: SystemClock) -> RolloutKeeper:
+    rollouts = KubernetesRollouts(api)
+    return RolloutKeeper(rollouts=rollouts, objects=objects, recent=Recent(read=rollouts.read, clock=clock))
+
+
 def _observer(term: Term, metrics: PrometheusMetrics) -> Observer:
     outside = Surroundings(
         metrics=metrics,
-        objects=term.objects,
-        autoscalers=KubernetesAutoscalers(term.api),
+        workloads=term.workloads,
         rollouts=term.rollouts,
         clock=term.process.clock,
         lost=term.lost,

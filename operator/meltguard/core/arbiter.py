@@ -4,6 +4,7 @@ The next node goes to the priority whose missing GPUs, times that priority, are 
 the one that has least for its weight. Who loses a node plans anew without it, in the same pass.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from meltguard.core.policy import Policy
 from meltguard.core.pools import PoolView
 from meltguard.core.sharing import first
 from meltguard.core.units import Gpus, NodeName, PoolName
+from meltguard.core.victims import ROUNDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +67,11 @@ def arbitrate(wishes: Iterable[Wish]) -> tuple[Award, ...]:
     while takers := [taker for taker in takers if taker.plan]:
         winner = first(takers)
         borrow, winner.plan = winner.plan[0], winner.plan[1:]
-        gpus = _gpus(winner.wish, borrow.node)
-        winner.held, winner.missing = Gpus(winner.held + gpus), Gpus(max(0, winner.missing - gpus))
+        gpus, worth = _gained(winner.wish, borrow.node)
+        winner.held, winner.missing = (
+            Gpus(winner.held + gpus),
+            Gpus(max(0, math.ceil(winner.missing - worth - ROUNDING))),
+        )
         awards.append(Award(policy=winner.wish.policy, borrow=borrow))
         for taker in takers:
             if taker is not winner and _is_void(taker, awards):
@@ -80,15 +85,17 @@ def _wish_name(wish: Wish) -> tuple[str, str]:
 
 def _taker(wish: Wish) -> _Taker:
     short = wish.shortage
-    held = Gpus(sum(node.gpus for node in short.seen.loans)) if short else Gpus(0)
+    held = short.taker.held if short else Gpus(0)
     return _Taker(wish=wish, plan=wish.plan, held=held, missing=short.missing if short else Gpus(len(wish.plan)))
 
 
-def _gpus(wish: Wish, name: NodeName) -> Gpus:
-    if wish.shortage is None:
-        return Gpus(1)
-    members = (node for pool in wish.shortage.seen.pools.values() for node in pool.members)
-    return next((node.gpus for node in members if node.name == name), Gpus(0))
+def _gained(wish: Wish, name: NodeName) -> tuple[Gpus, float]:
+    """GPUs that the node adds to what is held, and how many of the missing ones it stands for."""
+    short = wish.shortage
+    if short is None:
+        return Gpus(1), 1.0
+    members = (node for pool in short.seen.pools.values() for node in pool.members if node.name == name)
+    return next(((short.seen.gpus_of(node), short.worth(node)) for node in members), (Gpus(0), 0.0))
 
 
 def _is_void(taker: _Taker, awards: Sequence[Award]) -> bool:

@@ -1,12 +1,13 @@
 """Borrow first or buy first: what is claimed of lenders, and what providers are asked for. Never both for one GPU."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from meltguard.core.calendar_rules import planned_ahead, rules_of
 from meltguard.core.decision import Borrow, Outcome, Shortage
 from meltguard.core.loan_rules import (
-    LOAN_RULES,
     lender_has_rested,
     lender_has_room,
     lends_to_namespace,
@@ -21,6 +22,7 @@ from meltguard.core.policy import Mode, Source
 from meltguard.core.pools import PoolView
 from meltguard.core.providers import Want
 from meltguard.core.units import Gpus
+from meltguard.core.victims import ROUNDING
 
 SELLER_RULES: Final[tuple[Callable[[Shortage, PoolView], Outcome], ...]] = (
     pool_lends,  # what is bought joins this pool, and is lent from it
@@ -42,7 +44,14 @@ class CapacityChoice:
 
 
 def choose_capacity(short: Shortage) -> CapacityChoice:
-    """Cover the shortage in the policy's order; what is bought already is used before anybody is asked."""
+    """Cover the shortage; where the demand gets nothing now, what the calendar asks for, one node at a time."""
+    choice = _chosen(short)
+    planned = None if choice.taken or choice.want else planned_ahead(short)
+    return choice if planned is None else _chosen(planned)
+
+
+def _chosen(short: Shortage) -> CapacityChoice:
+    """In the policy's order; what is bought already is used before anybody is asked."""
     order = short.capacity.order
     if Source.BUY not in order:
         return _loans(short)
@@ -55,9 +64,19 @@ def choose_capacity(short: Shortage) -> CapacityChoice:
     want = _want(short, choice, sellers)
     if want is None:
         return choice
-    names = ", ".join(sorted(want.pools))
-    told = Outcome(rule="providers are asked", holds=True, text=f"{want.missing} GPUs more are asked of {names}")
-    return replace(choice, want=want, rules=(*choice.rules, told))
+    return replace(choice, want=want, rules=(*choice.rules, _asked(short, want)))
+
+
+def _asked(short: Shortage, want: Want) -> Outcome:
+    """That providers are asked; where none of them can deliver now, why not, and from when on one may be able to."""
+    asked = f"{want.missing} GPUs more are asked of {', '.join(sorted(want.pools))}"
+    refused = {name: short.seen.no_offer[name] for name in sorted(want.pools) if name in short.seen.no_offer}
+    if len(refused) < len(want.pools):
+        return Outcome(rule="providers are asked", holds=True, text=asked)
+    text = "; ".join(f"{name}: {one.why}" for name, one in refused.items())
+    until = min((one.until for one in refused.values() if one.until is not None), default=None)
+    rule = "a provider delivers"
+    return Outcome(rule=rule, holds=False, text=text, reason="NothingOnOffer", until=until, way=rule)
 
 
 def _loans(short: Shortage) -> CapacityChoice:
@@ -79,9 +98,10 @@ def _without_lenders(short: Shortage) -> Shortage:
 
 
 def _left(short: Shortage, taken: Iterable[Borrow]) -> Gpus:
+    """GPUs such as serve today; nobody knows what a node does that is still to be bought."""
     names = {borrow.node for borrow in taken}
     members = (node for pool in short.seen.pools.values() for node in pool.members)
-    return Gpus(max(0, short.missing - sum(node.gpus for node in members if node.name in names)))
+    return _whole(short.missing - sum(short.worth(node) for node in members if node.name in names))
 
 
 def _offered(short: Shortage, sellers: Iterable[PoolView]) -> Gpus:
@@ -93,12 +113,12 @@ def _offered(short: Shortage, sellers: Iterable[PoolView]) -> Gpus:
 def _want(short: Shortage, choice: CapacityChoice, sellers: tuple[PoolView, ...]) -> Want | None:
     if not sellers or short.policy.mode is not Mode.ENFORCE:
         return None
-    if not all(rule.holds for rule in choice.rules[: len(LOAN_RULES)]):
+    if not all(rule.holds for rule in choice.rules[: len(rules_of(short))]):
         return None
     sizes = {pool.pool.name: pool.pool.scaling.gpus_per_node for pool in sellers if pool.pool.scaling}
     coming = -(-short.seen.on_order // min(sizes.values()))
     most = short.capacity.max_loans - len(short.seen.loans) - len(choice.taken) - coming
-    missing = Gpus(_left(short, choice.taken) - _about_to_rest_no_more(short, sellers))
+    missing = _whole(_left(short, choice.taken) - _about_to_rest_no_more(short, sellers))
     if missing <= 0 or most <= 0:
         return None
     return Want(
@@ -113,7 +133,7 @@ def _want(short: Shortage, choice: CapacityChoice, sellers: tuple[PoolView, ...]
     )
 
 
-def _about_to_rest_no_more(short: Shortage, sellers: Iterable[PoolView]) -> Gpus:
+def _about_to_rest_no_more(short: Shortage, sellers: Iterable[PoolView]) -> float:
     """Paid nodes that came home a moment ago: they can be borrowed again before any new one is here."""
     resting_nodes = (
         node
@@ -122,4 +142,8 @@ def _about_to_rest_no_more(short: Shortage, sellers: Iterable[PoolView]) -> Gpus
         for node in pool.members
         if not unfit(node) and resting(short, node)
     )
-    return Gpus(sum(node.gpus for node in resting_nodes))
+    return sum(short.worth(node) for node in resting_nodes)
+
+
+def _whole(gpus: float) -> Gpus:
+    return Gpus(max(0, math.ceil(gpus - ROUNDING)))

@@ -4,41 +4,27 @@ from dataclasses import dataclass, replace
 
 from meltguard.core import limits as law
 from meltguard.core.adoption import adopted, is_learning
-from meltguard.core.buying import choose_capacity
-from meltguard.core.decision import Borrow, Decision, FeatureShare, Outcome, Shortage, SignalPressure, TierLimit
+from meltguard.core.borrowing import LoanChoice, Pressed, borrow
+from meltguard.core.decision import Decision, FeatureShare, SignalPressure, TierLimit
 from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
-from meltguard.core.level import LevelState, Pressing, next_level
-from meltguard.core.loading import late_nodes, loading_after
-from meltguard.core.loans import arriving_gpus, missing_gpus, waits_for
+from meltguard.core.level import LevelNow, LevelState, Pressing, level_now, next_level
+from meltguard.core.loading import loading_after
 from meltguard.core.measure import Measured, all_signals, measure
-from meltguard.core.plausible import are_used, confirming, usual_after
-from meltguard.core.policy import Level, Policy, TierState
+from meltguard.core.overrides import active_overrides
+from meltguard.core.plausible import are_used, confirming
+from meltguard.core.policy import Level, Mode, Policy, TierState
 from meltguard.core.pressure import DEMAND_SIGNAL, assess, highest, predicted_wait
-from meltguard.core.providers import Want
-from meltguard.core.replicas import replicas
+from meltguard.core.replicas import OnLoan, replicas
 from meltguard.core.rest import noted
-from meltguard.core.returns import Ebb, Returns, breach_since, returns, spare_since
+from meltguard.core.returns import Ebb, Returns, breach_since, going_home, returns, spare_since
 from meltguard.core.rollout import rollouts
 from meltguard.core.seen import Memory, Snapshot
-from meltguard.core.tiers import Law, Limited, active_overrides, limit_tiers
-from meltguard.core.units import Gpus, Instant, PoolName, Pressure, Seconds, UnitsPerSecond
+from meltguard.core.tiers import Law, Limited, limit_tiers
+from meltguard.core.units import Gpus, Instant, NodeName, Pressure, Seconds, UnitsPerSecond
 
 LONGEST_SPAN = Seconds(10.0)
 """A longer pause between two decisions counts as this much: after it nothing may jump."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoanChoice:
-    """What to claim, every rule's answer, and since when GPUs are missing."""
-
-    taken: tuple[Borrow, ...]
-    rules: tuple[Outcome, ...]
-    short_since: Instant | None
-    usual: UnitsPerSecond | None = None  # demand
-    shortage: Shortage | None = None
-    want: Want | None = None
-    waits_for: frozenset[PoolName] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,57 +34,72 @@ class Parts:
     signals: tuple[SignalPressure, ...]
     top: SignalPressure | None  # the driving signal that presses most
     measured: Measured
-    level: LevelState
+    level: LevelNow
     spendable: UnitsPerSecond | None
     tiers: tuple[TierLimit, ...]
     features: tuple[FeatureShare, ...]
     loans: LoanChoice
     ebb: Ebb
     spare: Instant | None
-    learning: bool
+    leaving: frozenset[NodeName]  # on their way home
+    memory: Memory  # with what this pass made of limits, trim and features
 
 
 def decide(policy: Policy, memory: Memory, seen: Snapshot, now: Instant) -> Decision:
-    """One pass over one service: level, limits, loans, returns, and the words for all of them. Pure."""
+    """One pass over one service: level, limits, loans, returns, and the words for all of them. Pure.
+
+    Who goes home is decided on what serves now; limits, and what is borrowed, on what stays then.
+    """
     learning = is_learning(memory, seen, now)
     memory = memory if learning else adopted(policy, memory, seen, now)
+    parts = _parts(policy, memory, seen, (going_home(seen), now))
+    ways = returns(parts.ebb, parts.spare)
+    leaving = parts.leaving | ways.homeward
+    if leaving != parts.leaving:
+        parts = replace(_parts(policy, memory, seen, (leaving, now)), ebb=parts.ebb, spare=parts.spare)
+    return _concluded(parts, ways, learning=learning)
+
+
+def _parts(policy: Policy, memory: Memory, seen: Snapshot, given: tuple[frozenset[NodeName], Instant]) -> Parts:
+    """What follows where these nodes do not count any more; `given` is (nodes on their way home, now)."""
+    leaving, now = given
     span = _span(memory, now)
     platform = assess(policy, seen.readings)
-    measured = measure(policy, memory, seen, (platform, span))
+    measured = measure(policy, memory, seen, (platform, span, leaving))
     signals = all_signals(policy, platform, measured)
-    top = highest(signals)
     acute = highest([signal for signal in signals if signal.name != DEMAND_SIGNAL])
-    pressing = Pressing(most=_pressure(top), acute=_pressure(acute))
+    pressing = Pressing(most=_pressure(highest(signals)), acute=_pressure(acute))
     level = _level(policy, memory, pressing, now)
     spendable = _budget(measured, memory.trim, policy)
-    limited = limit_tiers(policy, level.level, _law(measured, spendable, (span, now), level.level), memory.limits)
-    tiers, trim = limited.limits, _trim(policy, memory, (measured, limited), span)
-    features, slowed = feature_shares(policy, level.level, memory.slowed, now)
-    loans = _borrow(policy, memory, seen, (signals, measured, top, (now, span)))
-    missing = loans.shortage.missing if loans.shortage else Gpus(0)
-    ebb = _ebb(policy, memory, seen, (measured, level.level, tiers, (missing, now)))
-    parts = Parts(
+    limited = limit_tiers(policy, level, _law(measured, spendable, span, now), memory.limits)
+    pressed = Pressed(signals=signals, measured=measured, leaving=leaving, now=now, span=span)
+    loans = borrow(policy, memory, seen, pressed)
+    features, slowed = feature_shares(policy, level, memory.slowed, now)
+    ebb = _ebb(policy, memory, seen, (measured, level.level, limited.limits, (loans.missing, now)))
+    return Parts(
         signals=signals,
-        top=top,
+        top=highest(signals),
         measured=measured,
         level=level,
         spendable=spendable,
-        tiers=tiers,
+        tiers=limited.limits,
         features=features,
         loans=loans,
         ebb=ebb,
         spare=spare_since(ebb),
-        learning=learning,
+        leaving=leaving,
+        memory=replace(
+            memory, trim=_trim(policy, memory, (measured, limited), span), limits=limited.held, slowed=slowed
+        ),
     )
-    held = memory.limits if learning else limited.held
-    return _concluded(parts, replace(memory, trim=trim, limits=held, slowed=slowed), now)
 
 
-def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
-    policy, seen, level, top = parts.ebb.policy, parts.ebb.seen, parts.level, parts.top
-    pods = replicas(policy, memory, seen.loans, seen.workload)
-    ways = returns(parts.ebb, parts.spare)
-    updates = rollouts(policy, level.level, seen, now)
+def _concluded(parts: Parts, ways: Returns, *, learning: bool) -> Decision:
+    policy, seen, level, top, now = parts.ebb.policy, parts.ebb.seen, parts.level, parts.top, parts.ebb.now
+    memory = replace(parts.memory, limits=parts.ebb.memory.limits) if learning else parts.memory
+    on_loan = OnLoan(nodes=seen.loans, asked=seen.gpu_kinds, tightened=seen.tightened, now=now)
+    pods = replicas(policy, memory, on_loan, seen.workload)
+    updates = rollouts(policy, level, seen, now)
     words = active_overrides(policy, now)
     measures = Measures(features=parts.features, rollouts=updates, tiers=parts.tiers, overrides=words)
     remembered = pods.remembered(_left(parts, memory, ways, now))
@@ -118,14 +119,16 @@ def _concluded(parts: Parts, memory: Memory, now: Instant) -> Decision:
         intents=ways.intents,
         replicas=pods.change,
         rules=parts.loans.rules,
-        why=LEARNING if parts.learning else one_line(policy, (level.level, top), measures, seen),
-        next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare), now),
-        memory=replace(remembered, decided_at=None) if parts.learning else remembered,
+        why=LEARNING if learning else one_line(policy, (level, top), measures, seen),
+        next_change=next_change(policy, level, parts.tiers, (parts.loans.rules, parts.spare, seen.plan), now),
+        memory=replace(remembered, decided_at=None) if learning else remembered,
+        level_lifts=level.lifts_when,
         shortage=parts.loans.shortage,
         want=parts.loans.want,
         waits_for=parts.loans.waits_for,
         heat=parts.measured.heat_by_pod,
-        learning=parts.learning,
+        leaving=parts.leaving,
+        learning=learning,
     )
 
 
@@ -146,13 +149,15 @@ def _left(parts: Parts, memory: Memory, ways: Returns, now: Instant) -> Memory:
     )
 
 
-def _remembered(memory: Memory, measured: Measured, level: LevelState, now: Instant) -> Memory:
+def _remembered(memory: Memory, measured: Measured, level: LevelNow, now: Instant) -> Memory:
+    law = level.law
     return replace(
         memory,
-        level=level.level,
-        level_since=level.since,
-        risen=level.risen,
-        calm_since=level.calm_since,
+        level=law.level,
+        level_since=law.since,
+        in_force=None if (level.level, level.since) == (law.level, law.since) else (level.level, level.since),
+        risen=law.risen,
+        calm_since=law.calm_since,
         decided_at=now,
         agents_at=now if measured.answers else memory.agents_at,
         units_per_gpu=measured.pace.rate,
@@ -173,40 +178,39 @@ def _pressure(signal: SignalPressure | None) -> Pressure | None:
     return signal.pressure if signal is not None else None
 
 
-def _level(policy: Policy, memory: Memory, pressing: Pressing, now: Instant) -> LevelState:
-    state = LevelState(
-        level=memory.level,
-        since=memory.level_since if memory.level_since > 0 else now,
-        risen=memory.risen,
-        calm_since=memory.calm_since,
-    )
-    after = next_level(state, pressing, policy.dwell, now)
-    forced = [override.level for override in active_overrides(policy, now) if override.level is not None]
-    if not forced:
-        return after
-    since = after.since if after.level == max(forced) == memory.level else now
-    return LevelState(level=max(forced), since=since, risen=after.risen, calm_since=None)
+def _level(policy: Policy, memory: Memory, pressing: Pressing, now: Instant) -> LevelNow:
+    """The level in force. The law's goes on below a person's, so that it holds at once when that ends."""
+    law_since = memory.level_since if memory.level_since > 0 else now
+    law = LevelState(level=memory.level, since=law_since, risen=memory.risen, calm_since=memory.calm_since)
+    if policy.mode is Mode.PAUSED:
+        law = replace(law, risen=law.level, calm_since=None)
+    else:
+        law = next_level(law, pressing, policy.dwell, now)
+    forcing = [override for override in active_overrides(policy, now) if override.level is not None]
+    forced = max(forcing, key=lambda override: override.level or Level.NORMAL, default=None)
+    found = level_now(policy, law, pressing, forced)
+    was, since = memory.in_force or (memory.level, law_since)
+    return replace(found, since=since if found.level is was else now)
 
 
 def _trim(policy: Policy, memory: Memory, found: tuple[Measured, Limited], span: Seconds) -> float:
     measured, limited = found
-    wait = predicted_wait(measured.backlog, measured.capacity)
-    if wait is None or not measured.answers:
+    wait = predicted_wait(measured.backlog, measured.power.works)
+    if wait is None or not measured.answers or policy.mode is Mode.PAUSED:
         return memory.trim
     count = law.steps(span, policy.wait_target)
-    if all(held.rate is None for held in limited.held.values()):
+    if not limited.is_lawful:
         return law.forgotten(memory.trim, count)
-    return law.trimmed(memory.trim, (wait, policy.wait_target), (limited.keeps_out, measured.load.busy), count)
+    return law.trimmed(memory.trim, (wait, policy.wait_target), (limited.keeps_out, measured.power.busy), count)
 
 
 def _budget(measured: Measured, trim: float, policy: Policy) -> UnitsPerSecond | None:
-    if measured.capacity is None or not measured.answers:
+    if not measured.capacity:  # where nothing stays, what was promised holds: it is never nothing
         return None
     return law.budget(measured.capacity, trim, measured.backlog, policy.wait_target)
 
 
-def _law(measured: Measured, spendable: UnitsPerSecond | None, when: tuple[Seconds, Instant], level: Level) -> Law:
-    span, now = when
+def _law(measured: Measured, spendable: UnitsPerSecond | None, span: Seconds, now: Instant) -> Law:
     return Law(
         budget=spendable,
         capacity=measured.capacity,
@@ -215,46 +219,9 @@ def _law(measured: Measured, spendable: UnitsPerSecond | None, when: tuple[Secon
         demand=measured.demand,
         span=span,
         now=now,
-        pressed=level is not Level.NORMAL,
-    )
-
-
-def _borrow(
-    policy: Policy,
-    memory: Memory,
-    seen: Snapshot,
-    context: tuple[tuple[SignalPressure, ...], Measured, SignalPressure | None, tuple[Instant, Seconds]],
-) -> LoanChoice:
-    signals, measured, top, (now, span) = context
-    if policy.capacity is None:
-        return LoanChoice(taken=(), rules=(), short_since=None)
-    serving = frozenset(load.node for load in seen.loads)
-    late = late_nodes(seen.loans, memory.loading, serving, now)
-    have = Gpus(measured.load.gpus + arriving_gpus(seen, serving | late) + seen.on_order)
-    total = UnitsPerSecond(sum(measured.demand.values()))
-    missing = missing_gpus(total, measured.per_gpu, have) if measured.answers else Gpus(0)
-    short_since = (memory.short_since if memory.short_since is not None else now) if missing else None
-    short = Shortage(
-        policy=policy,
-        capacity=policy.capacity,
-        seen=seen,
-        memory=memory,
-        signals=signals,
-        pressure=top.pressure if top else None,
-        demand=total,
-        busy=measured.load.busy,
-        missing=missing,
-        now=now,
-    )
-    choice = choose_capacity(short)
-    return LoanChoice(
-        taken=choice.taken,
-        rules=choice.rules,
-        short_since=short_since,
-        usual=usual_after(short, span) if measured.answers else memory.usual,
-        shortage=choice.shortage,
-        want=choice.want,
-        waits_for=waits_for(choice.shortage, choice.taken),
+        works=measured.power.works,
+        busy=measured.power.busy,
+        leaves=measured.power.leaves,
     )
 
 
@@ -272,8 +239,9 @@ def _ebb(
         level=level,
         limited=any(limit.state is not TierState.OPEN for limit in tiers),
         demand=UnitsPerSecond(sum(measured.demand.values())) if measured.answers else None,
-        per_gpu=measured.per_gpu,
-        gpus=measured.load.gpus,
+        capacity=measured.capacity,
+        by_node=measured.power.by_node,
+        rates=measured.rates,
         missing=missing,
         now=now,
         breach_since=breach_since(seen, memory, now),

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from meltguard.core.fleet import NodeView
+from meltguard.core.models import Rates, worth_of
 from meltguard.core.move_actions import Intent
 from meltguard.core.policy import Capacity, Level, Override, Policy, TierState
 from meltguard.core.providers import Want
@@ -52,6 +54,7 @@ class TierLimit:
     since: Instant | None
     cause: str  # "" where nothing limits the tier
     lifts_when: str
+    until: Instant | None = None  # it ends then, if not before; None: nobody knows when
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,7 @@ class FeatureShare:
     since: Instant | None  # when fewer than usual began to have it; None while all who should have it do
     cause: str  # "" where nothing slows it
     lifts_when: str
+    until: Instant | None = None  # as of a tier's limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,8 @@ class Outcome:
     holds: bool
     text: str
     reason: str = ""  # in CamelCase, where a rule knows several
+    until: Instant | None = None  # where it does not hold: from when on it may by itself; None: no clock tells
+    way: str = ""  # where it closes only one of several ways to a node: which
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +91,7 @@ class Borrow:
     work_lost: GpuHours = NO_WORK  # unsaved work that its evictions would cost, beyond what is broken off already
     victims: tuple[str, ...] = ()  # the work that they would break off: a gang's name, or `Pod namespace/name`
     gang_elsewhere: tuple[str, ...] = ()  # `namespace/name on node`: pods of that work that stop with it
+    cause: str = ""  # what the service lacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +106,20 @@ class Shortage:
     pressure: Pressure | None
     demand: UnitsPerSecond  # that is offered, averaged
     busy: Share  # of the time, of the GPUs that answered
-    missing: Gpus  # beyond the GPUs that serve and those on their way
+    missing: Gpus  # such as serve today, beyond those and what is on its way
     now: Instant
+    usual: tuple[Rates, UnitsPerSecond] | None = None  # (what each model does, what a GPU does that serves today)
+    planned: bool = False  # the calendar asks for it, whatever the demand
+
+    def worth(self, node: NodeView) -> float:
+        """How many of the missing GPUs a node stands for: by what its model does, where that is known."""
+        return worth_of(node, self.seen.gpu_kinds, self.usual)
 
     @property
     def taker(self) -> Peer:
         """This service among the others that want nodes."""
-        return a_peer(self.policy.key, self.capacity, sum(node.gpus for node in self.seen.loans), self.missing)
+        held = sum(self.seen.gpus_of(node) for node in self.seen.loans)
+        return a_peer(self.policy.key, self.capacity, held, self.missing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,10 +151,12 @@ class Decision:
     why: str  # one line
     next_change: str  # what is earliest to change, or what would unblock it
     memory: Memory
+    level_lifts: str = ""  # what must come about for a milder level; "" where there is none
     heat: Mapping[PodUid, Share] = field(default_factory=dict)  # what it leaves of each pod's GPUs; 1 is cool
     waits_for: frozenset[PoolName] = frozenset()  # lenders that are borrowed from, or would be, had they room
     shortage: Shortage | None = None  # what `borrow` was planned from; None: nothing is ever borrowed
     want: Want | None = None  # what providers are asked for
+    leaving: frozenset[NodeName] = frozenset()  # on their way home: no limit counts on them any more
     learning: bool = False  # nothing of this may be issued yet: what the pods hold is not known
 
     @property

@@ -5,15 +5,17 @@ from typing import Final
 
 from meltguard.core.decision import FeatureShare, Outcome, SignalPressure, TierLimit
 from meltguard.core.fleet import HOMEWARD, MoveStep
-from meltguard.core.level import ENTER, LEAVE, LevelState
+from meltguard.core.level import ENTER, LevelNow, pressure_to_leave
+from meltguard.core.next_move import next_move
 from meltguard.core.policy import Level, Mode, Override, Policy, TierState
 from meltguard.core.rollout_state import Rollouts, RolloutState
-from meltguard.core.seen import Snapshot
+from meltguard.core.seen import Plan, Snapshot
 from meltguard.core.units import Instant
+from meltguard.core.wording import per_minute, when
 
 UPDATES: Final = {
     RolloutState.HELD: "updates held",
-    RolloutState.TRYING: "an update is tried on one pod",
+    RolloutState.TRYING: "an update is tried",
     RolloutState.PROMOTED: "an update that costs less goes on",
 }
 
@@ -30,7 +32,7 @@ class Measures:
     overrides: tuple[Override, ...] = ()
 
 
-def one_line(policy: Policy, level: tuple[Level, SignalPressure | None], measures: Measures, seen: Snapshot) -> str:
+def one_line(policy: Policy, level: tuple[LevelNow, SignalPressure | None], measures: Measures, seen: Snapshot) -> str:
     """Ok? Doing what? Why? For `kubectl get isp`."""
     tiers = measures.tiers
     parts = [_level_part(*level)]
@@ -39,6 +41,8 @@ def one_line(policy: Policy, level: tuple[Level, SignalPressure | None], measure
         parts.append(UPDATES[measures.rollouts.state])
     parts += [_tier_part(limit) for limit in tiers if limit.state is not TierState.OPEN]
     parts += [f"override {one.sets}" + (f" by {one.by}" if one.by else "") for one in measures.overrides]
+    if seen.plan.least:
+        parts.append(seen.plan.why)
     loans = _loan_part(seen)
     if loans:
         parts.append(loans)
@@ -55,11 +59,16 @@ def signal_text(signal: SignalPressure) -> str:
     return f"{signal.name} {shown} {signal.unit}".strip()
 
 
-def _level_part(level: Level, top: SignalPressure | None) -> str:
+def _level_part(now: LevelNow, top: SignalPressure | None) -> str:
+    level, pressure = now.level, now.pressing.on(now.level)
+    if now.forced is not None:
+        return f"{level.label} by override" + ("" if top is None else f": {signal_text(top)}")
     if top is None or top.pressure is None:
         return f"{level.label} is held: no driving signal is known"
     if level is Level.NORMAL:
         return f"calm: {signal_text(top)}" if top.pressure < 1.0 else f"rising: {signal_text(top)}"
+    if pressure is not None and pressure < ENTER[level]:
+        return f"{level.label} until {pressure_to_leave(level)} lasts: {signal_text(top)}"
     return f"{level.label}: {signal_text(top)}"
 
 
@@ -67,18 +76,6 @@ def _tier_part(limit: TierLimit) -> str:
     if limit.state is TierState.SUSPEND:
         return f"{limit.tier} suspended"
     return f"{limit.tier} {limit.state.value.lower()}ed to {per_minute(limit.rate)}"
-
-
-def per_minute(rate: float | None) -> str:
-    """A rate as people write it in a policy.
-
-    >>> per_minute(0.5)
-    '30/m'
-    """
-    if rate is None:
-        return "none"
-    minute = rate * 60.0
-    return f"{minute:.0f}/m" if minute >= 10 else f"{minute:.1f}/m"  # noqa: PLR2004 - two digits suffice
 
 
 def _loan_part(seen: Snapshot) -> str:
@@ -93,25 +90,33 @@ def _loan_part(seen: Snapshot) -> str:
 
 def next_change(
     policy: Policy,
-    level: LevelState,
+    level: LevelNow,
     tiers: tuple[TierLimit, ...],
-    capacity: tuple[tuple[Outcome, ...], Instant | None],
+    capacity: tuple[tuple[Outcome, ...], Instant | None, Plan],
     now: Instant,
 ) -> str:
     """What is earliest to change, or what would unblock it."""
-    rules, spare = capacity
-    said: list[str] = []
-    if level.level is not Level.NORMAL:
-        below = LEAVE * ENTER[level.level]
-        left = policy.dwell if level.calm_since is None else max(0.0, policy.dwell - (now - level.calm_since))
-        below_text = f"pressure stays below {below:.2f} for {left:.0f} s more"
-        said.append(f"{level.level.label} steps down once {below_text}")
-    if any(limit.state is not TierState.OPEN for limit in tiers):
-        said.append("limits lift as demand falls below capacity")
-    refused = [outcome for outcome in rules if not outcome.holds]
-    if refused and level.level is not Level.NORMAL:
-        said.append(f"no loan now: {refused[0].text}")
+    rules, spare, plan = capacity
+    said = [_next_level(policy, level, now)]
+    said += [f"the limit of {one.tier} lifts when {one.lifts_when}" for one in tiers if one.cause][:1]
+    waits_for = next_move(rules).waits_for
+    if waits_for and level.level is not Level.NORMAL:
+        said.append(f"no loan now: {waits_for}")
+    if plan.why and not plan.least:
+        said.append(plan.why)
     if spare is not None and policy.capacity is not None:
         left = max(0.0, policy.capacity.return_after - (now - spare))
         said.append(f"a node goes home in {left:.0f} s if it stays calm")
-    return "; ".join(said) or "nothing is due"
+    return "; ".join(filter(None, said)) or "nothing is due"
+
+
+def _next_level(policy: Policy, level: LevelNow, now: Instant) -> str:
+    if level.forced is not None:
+        return f"level {level.level.label} ends with its override at {when(level.forced.until)}"
+    if level.level is Level.NORMAL:
+        return ""
+    if level.paused:
+        return f"level {level.level.label} stays until the policy is resumed"
+    calm_since = level.law.calm_since
+    left = policy.dwell if calm_since is None else max(0.0, policy.dwell - (now - calm_since))
+    return f"{level.level.label} steps down once {pressure_to_leave(level.level)} lasts for {left:.0f} s more"

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from meltguard.core.decision import FeatureShare
+from meltguard.core.level import LevelNow
 from meltguard.core.policy import Feature, Level, Policy
 from meltguard.core.seen import Slowed
 from meltguard.core.units import Instant, Percent
@@ -18,7 +19,7 @@ LONGEST_KNOWN: Final = 256  # of a user's name, so that what is kept stays small
 
 
 def feature_shares(
-    policy: Policy, level: Level, before: Mapping[str, Slowed], now: Instant
+    policy: Policy, level: LevelNow, before: Mapping[str, Slowed], now: Instant
 ) -> tuple[tuple[FeatureShare, ...], dict[str, Slowed]]:
     """Each feature's share of users at a level with its reason, and what to remember of it."""
     shares = tuple(_share_now(feature, level, before.get(feature.name), now) for feature in policy.features)
@@ -60,16 +61,19 @@ def _place(feature: str, user: str) -> int:
 _known_place: Final = lru_cache(maxsize=MOST_KNOWN)(_place)
 
 
-def _share_now(feature: Feature, level: Level, before: Slowed | None, now: Instant) -> FeatureShare:
+def _share_now(feature: Feature, now_level: LevelNow, before: Slowed | None, now: Instant) -> FeatureShare:
+    level = now_level.level
     share, usual = share_at(feature, level), share_at(feature, Level.NORMAL)
     if share >= usual:
         return FeatureShare(name=feature.name, share=share, since=None, cause="", lifts_when="")
     since = before.since if before is not None and before.share == share else now
     wider = next(at for at in reversed(Level) if at < level and share_at(feature, at) > share)
+    then = "" if now_level.forced else f"; {share_at(feature, wider)}% of users then"
     return FeatureShare(
         name=feature.name,
         share=share,
         since=since,
-        cause=f"level {level.label} leaves feature {feature.name} to {share}% of users instead of {usual}%",
-        lifts_when=f"the level falls to {wider.label}: {share_at(feature, wider)}% of users then",
+        cause=f"{now_level.named} leaves feature {feature.name} to {share}% of users instead of {usual}%",
+        lifts_when=f"{now_level.falls_below(Level(wider + 1))}{then}",
+        until=now_level.until,
     )

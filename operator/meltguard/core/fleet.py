@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from meltguard.core.policy import Eviction, Taint
 from meltguard.core.service import Selector
@@ -52,6 +53,10 @@ HOMEWARD = frozenset({MoveStep.RECALLED, MoveStep.RESTORED, MoveStep.HOME})
 """A node at one of these steps gets home, whatever is wanted of it now."""
 
 
+LEAVE_TIME: Final = Seconds(120.0)
+"""How long serving pods may take to leave a recalled node by themselves (finish their images); then evicted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prior:
     """What the node looked like before its claim, for an exact way back."""
@@ -99,6 +104,7 @@ class Claim:
     change: Change
     drain: Drain | None = None  # None: its pool lends idle nodes only
     lent_at: Instant | None = None  # when it opened for the borrower
+    cause: str = ""  # why it was borrowed
     why: str = ""  # why it was recalled; empty until then
 
 
@@ -170,7 +176,25 @@ class NodeView:
     pods: tuple[PodView, ...]
     created: Instant = Instant(0.0)
     deleting: bool = False  # someone deleted it, and a finalizer holds it
-    gpu_kinds: frozenset[str] = frozenset()  # the resources that `gpus` counts
+    by_kind: Mapping[str, Gpus] = field(default_factory=dict)  # `gpus` by resource, such as nvidia.com/gpu
+    sick: str = ""  # what ails a GPU of it, by a metric: it may be wrong, so nothing is moved for it
+
+    @property
+    def gpu_kinds(self) -> frozenset[str]:
+        """The resources that `gpus` counts."""
+        return frozenset(self.by_kind)
+
+    def gpus_for(self, asked: frozenset[str]) -> Gpus:
+        """What pods that ask for these resources can be given; what nobody knows to be asked for counts whole."""
+        if not asked or not self.by_kind:
+            return self.gpus
+        return Gpus(sum(count for kind, count in self.by_kind.items() if kind in asked))
+
+    def pods_for(self, asked: frozenset[str], each: Gpus) -> int:
+        """How many pods of `each` GPUs fit: a pod has all of its own of one resource."""
+        if not asked or not self.by_kind:
+            return self.gpus // each
+        return sum(count // each for kind, count in self.by_kind.items() if kind in asked)
 
     @property
     def managed(self) -> bool:

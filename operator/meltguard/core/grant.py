@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from meltguard.core.decision import FeatureShare
 from meltguard.core.policy import Level, Quota, TierState
 from meltguard.core.units import Epoch, Instant, Percent, PodUid, Revision, Seconds, Share, TierName, UnitsPerSecond
 
@@ -36,6 +37,8 @@ class TierGrant:
     why: str
     since: Instant | None
     safe_rate: UnitsPerSecond | None
+    lifts_when: str = ""
+    until: Instant | None = None  # it ends then, if not before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,4 +59,6 @@ class Grant:
     pods: int
     tiers: tuple[TierGrant, ...]
     features: Mapping[str, Percent]
+    slowed: tuple[FeatureShare, ...] = ()  # the features among them that fewer have than usual, and why
+    lifts_when: str = ""  # what must come about for a milder level
     heat: Share = Share(1.0)  # what heat leaves of the pod's GPUs; whoever divides requests sends it less

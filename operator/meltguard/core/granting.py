@@ -7,6 +7,7 @@ from typing import Final
 
 from meltguard.core.decision import Decision, TierLimit
 from meltguard.core.grant import Grant, GrantKind, TierGrant
+from meltguard.core.lapsed import rate_after
 from meltguard.core.policy import Level, Mode, Policy, Tier, TierState
 from meltguard.core.units import Epoch, Instant, PodUid, Revision, Seconds, Share, TierName, UnitsPerSecond
 
@@ -78,6 +79,8 @@ def grant_for(
         pods=pods,
         tiers=tuple(_lease(tier, by_tier[tier.name], rates.get(tier.name), pace) for tier in policy.tiers),
         features={one.name: one.share for one in decision.features},
+        slowed=tuple(one for one in decision.features if one.cause),
+        lifts_when=decision.level_lifts,
         heat=Share(max(1, round(decision.heat.get(uid, 1.0) * HEAT_STEPS)) / HEAT_STEPS),
     )
 
@@ -100,6 +103,8 @@ def _lease(tier: Tier, limit: TierLimit, rate: UnitsPerSecond | None, pace: Pace
         why=limit.cause,
         since=limit.since,
         safe_rate=None,
+        lifts_when=limit.lifts_when,
+        until=limit.until,
     )
 
 
@@ -128,11 +133,12 @@ def queue_bound(rate: UnitsPerSecond, max_wait: Seconds) -> int:
 def safe_capacity(decision: Decision, pods: int) -> UnitsPerSecond | None:
     """The capacity that a baseline may count on; None where nothing was ever learned.
 
-    While no agent has answered since a restart, what was learned before still holds, for at least one GPU a pod: a
-    baseline without safe rates would let everything in where an agent has no lease.
+    While no agent has answered since a restart, or none of a ready pod, what was learned before still holds, for at
+    least one GPU a pod: a baseline without safe rates would let everything in where an agent has no lease, one of zero
+    nothing.
     """
     learned = decision.memory.units_per_gpu
-    if decision.capacity is not None or learned is None:
+    if decision.capacity or learned is None:
         return decision.capacity
     return UnitsPerSecond(learned * max(1, pods))
 
@@ -181,6 +187,17 @@ def _baseline(policy: Policy, tier: Tier, capacity: UnitsPerSecond | None, pods:
         since=None,
         safe_rate=safe,
     )
+
+
+def lapsed_rates(baseline: Grant, waited: Seconds) -> dict[TierName, UnitsPerSecond]:
+    """What a pod may admit `waited` seconds after its lease ended; a tier that is not there has no rate."""
+    found: dict[TierName, UnitsPerSecond] = {}
+    for tier in baseline.tiers:
+        most = None if tier.max_rate is None else UnitsPerSecond(tier.max_rate / baseline.pods)
+        rate = rate_after(tier.safe_rate, most, waited)
+        if rate is not None:
+            found[tier.name] = rate
+    return found
 
 
 def released(policy: Policy, pod: PodUid, stamp: Stamp) -> Grant:

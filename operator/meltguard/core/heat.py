@@ -35,6 +35,7 @@ class Heat:
 
     share: Share  # of all their work; 1 is cool
     by_pod: Mapping[PodUid, Share]  # of one pod's GPUs, by heat alone: its agent sees a slowed clock in its pace
+    left: Mapping[PodUid, Share]  # of one pod's GPUs, by heat and clocks
     cool: tuple[PodLoad, ...]  # the pods that say what a GPU at full clocks does
 
 
@@ -55,15 +56,17 @@ def heat_of(policy: Policy, platform: tuple[SignalPressure, ...], seen: Snapshot
     readings = {reading.signal: reading for reading in seen.readings}
     known = [(signal, readings[signal.name]) for signal in signals]
     if not known:
-        return Heat(share=before, by_pod={load.pod: before for load in seen.loads}, cool=seen.loads)
+        same = {load.pod: before for load in seen.loads}
+        return Heat(share=before, by_pod=same, left=same, cool=seen.loads)
     slowed = clock_shares(seen)
     heats = {load.pod: _node_share(known, load.node) for load in seen.loads}
-    shares = [(load, min(heats[load.pod], slowed.get(load.node, 1.0))) for load in seen.loads]
+    shares = [(load, Share(min(heats[load.pod], slowed.get(load.node, 1.0)))) for load in seen.loads]
     gpus = sum(load.gpus for load in seen.loads)
     share = sum(load.gpus * part for load, part in shares) / gpus if gpus else _node_share(known, None)
     return Heat(
         share=Share(share),
         by_pod=heats,
+        left={load.pod: part for load, part in shares},
         cool=tuple(load for load, part in shares if part == 1.0),
     )
 

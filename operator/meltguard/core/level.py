@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-from meltguard.core.policy import Level
+from meltguard.core.policy import Level, Mode, Override, Policy
 from meltguard.core.units import Instant, Pressure, Seconds
+from meltguard.core.wording import when
 
 ENTER: Final = {Level.ELEVATED: 1.0, Level.OVERLOADED: 1.2, Level.CRITICAL: 1.5}
 """The pressure at which a level begins."""
@@ -65,3 +66,79 @@ def next_level(state: LevelState, pressing: Pressing, dwell: Seconds, now: Insta
     if now - calm_since < dwell:
         return LevelState(level=state.level, since=state.since, risen=asked, calm_since=calm_since)
     return LevelState(level=Level(state.level - 1), since=now, risen=asked, calm_since=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelNow:
+    """The level in force: the law's, or a person's above it."""
+
+    level: Level
+    since: Instant
+    law: LevelState
+    pressing: Pressing
+    forced: Override | None  # who sets it; None: the law
+    paused: bool
+    dwell: Seconds
+
+    @property
+    def named(self) -> str:
+        """The level as the subject of a sentence: whose word it is, or how much presses."""
+        if self.forced is not None:
+            return f"{self.forced.said} sets level {self.level.label}, which"
+        pressure = self.pressing.on(self.level)
+        return f"level {self.level.label} (pressure {'unknown' if pressure is None else f'{pressure:.2f}'})"
+
+    @property
+    def opens(self) -> bool:
+        """A person says that all is normal: no tier is limited."""
+        return self.forced is not None and self.level is Level.NORMAL
+
+    @property
+    def until(self) -> Instant | None:
+        """When it ends, where that is known."""
+        return None if self.forced is None else self.forced.until
+
+    @property
+    def lifts_when(self) -> str:
+        """What must come about for a milder level; "" where there is none."""
+        if self.forced is not None:
+            return self.falls_below(self.level)
+        if self.level is Level.NORMAL:
+            return ""
+        if self.paused:
+            return "the policy is resumed"
+        milder = Level(self.level - 1).label
+        return f"{pressure_to_leave(self.level)} lasts for {self.dwell:.0f} s: {milder} then"
+
+    def falls_below(self, level: Level) -> str:
+        """What must come about for a level milder than this one."""
+        if self.forced is not None:
+            return f"the override of the level ends at {when(self.forced.until)}"
+        milder = f"the level falls to {Level(max(0, level - 1)).label}"
+        if self.paused:
+            return f"the policy is resumed, and {milder}"
+        return f"{milder}: {pressure_to_leave(level)} for {self.dwell:.0f} s"
+
+
+def pressure_to_leave(level: Level) -> str:
+    """What pressure a level above Normal ends at.
+
+    >>> pressure_to_leave(Level.OVERLOADED)
+    'pressure below 0.84'
+    """
+    aside = " without demand" if level is Level.CRITICAL else ""
+    return f"pressure{aside} below {LEAVE * ENTER[level]:.2f}"
+
+
+def level_now(policy: Policy, law: LevelState, pressing: Pressing, forced: Override | None) -> LevelNow:
+    """The level in force; how long it has been is not known here."""
+    level = law.level if forced is None or forced.level is None else forced.level
+    return LevelNow(
+        level=level,
+        since=law.since,
+        law=law,
+        pressing=pressing,
+        forced=forced,
+        paused=policy.mode is Mode.PAUSED,
+        dwell=policy.dwell,
+    )

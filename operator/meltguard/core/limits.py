@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from meltguard.core.policy import Tier
 from meltguard.core.units import Seconds, Share, TierName, Units, UnitsPerSecond
 
+UNLIMITED = float("inf")
+
 UTILIZATION = Share(0.98)
 """GPUs that are busy for this share of their time are used up."""
 
@@ -39,12 +41,19 @@ SCALE_TARGETS = 1.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fixed:
+    """A rate in which the law has no say: a suspension's, or a person's. None is no limit."""
+
+    rate: UnitsPerSecond | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TierNeed:
-    """What one tier asks for; suspended tiers ask for nothing."""
+    """What one tier asks for."""
 
     tier: Tier
     demand: UnitsPerSecond
-    suspended: bool
+    fixed: Fixed | None = None  # None: its rate is the law's
 
 
 def steps(span: Seconds, wait_target: Seconds) -> float:
@@ -106,14 +115,17 @@ def budget(capacity: UnitsPerSecond, trim: float, backlog: Units, wait_target: S
 def divide(needs: Sequence[TierNeed], available: UnitsPerSecond) -> dict[TierName, UnitsPerSecond | None]:
     """Each tier's limit; None is no limit.
 
-    Floors first, then classes of equal priority from the top, by weighted max-min. Only the class where the budget runs
-    out, and those below, get a limit: nobody is limited while a lower tier has more than its floor.
+    What is fixed is taken off first, for nothing here changes it. Then floors, then classes of equal priority from the
+    top, by weighted max-min. Only the class where the budget runs out, and those below, get a limit: nobody is limited
+    while a lower tier has more than its floor.
     """
-    limits: dict[TierName, UnitsPerSecond | None] = {}
-    floors = {need.tier.name: _floor(need, available) for need in needs}
-    left = available - sum(min(floors[need.tier.name], asked(need)) for need in needs)
-    for priority in sorted({need.tier.priority for need in needs}, reverse=True):
-        group = [need for need in needs if need.tier.priority == priority]
+    limits = {need.tier.name: need.fixed.rate for need in needs if need.fixed is not None}
+    bound = [need for need in needs if need.fixed is None]
+    floors = {need.tier.name: need.tier.floor * available for need in bound}
+    taken = sum(min(floors.get(need.tier.name, UNLIMITED), asked(need)) for need in needs)
+    left = max(0.0, available - taken)
+    for priority in sorted({need.tier.priority for need in bound}, reverse=True):
+        group = [need for need in bound if need.tier.priority == priority]
         wanted = sum(max(0.0, asked(need) - floors[need.tier.name]) for need in group)
         if wanted <= left:
             limits |= {need.tier.name: None for need in group}
@@ -121,19 +133,13 @@ def divide(needs: Sequence[TierNeed], available: UnitsPerSecond) -> dict[TierNam
         else:
             limits |= _shared_out(group, floors, max(0.0, left))
             left = 0.0
-    limits |= {need.tier.name: UnitsPerSecond(0.0) for need in needs if need.suspended}
     return limits
 
 
 def asked(need: TierNeed) -> float:
     """Units a second that the tier may be given at most."""
-    if need.suspended:
-        return 0.0
-    return min(need.demand, need.tier.max_rate) if need.tier.max_rate is not None else need.demand
-
-
-def _floor(need: TierNeed, available: UnitsPerSecond) -> float:
-    return 0.0 if need.suspended else need.tier.floor * available
+    bounds = (need.tier.max_rate, None if need.fixed is None else need.fixed.rate)
+    return min((need.demand, *(bound for bound in bounds if bound is not None)))
 
 
 def _shared_out(

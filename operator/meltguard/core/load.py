@@ -65,6 +65,11 @@ class PodLoad:
     tiers: Mapping[TierName, TierLoad]
 
     @property
+    def at_work(self) -> bool:
+        """Whether it has anything to do with requests: a pod that starts has none, nor one that nobody is sent to."""
+        return self.busy > 0 or self.waiting > 0 or any(tier.offered > 0 for tier in self.tiers.values())
+
+    @property
     def waiting(self) -> Units:
         """Units of all tiers in this pod's queue."""
         return Units(sum(tier.waiting for tier in self.tiers.values()))

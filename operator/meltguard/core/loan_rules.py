@@ -5,7 +5,6 @@ from typing import Final
 
 from meltguard.core.decision import Borrow, Outcome, Shortage
 from meltguard.core.fleet import NodeView
-from meltguard.core.ledger import gpus_of
 from meltguard.core.level import ENTER
 from meltguard.core.loading import WORTH, late_nodes
 from meltguard.core.loan_words import plan_in_words
@@ -15,7 +14,7 @@ from meltguard.core.policy import Level, Mode
 from meltguard.core.pools import PoolView
 from meltguard.core.rest import rest_of
 from meltguard.core.sharing import my_room
-from meltguard.core.units import Gpus, Seconds, Share
+from meltguard.core.units import Gpus, Instant, Seconds, Share
 from meltguard.core.waiting import outranking
 
 COVERAGE: Final = Share(0.8)
@@ -37,9 +36,11 @@ LenderRule = Callable[[Shortage, PoolView], Outcome]
 
 def agents_answer(short: Shortage) -> Outcome:
     """Demand is known only if the serving pods answer."""
-    share = short.seen.coverage
-    holds = share >= COVERAGE and short.seen.ready_pods > 0
-    text = f"{len(short.seen.loads)} of {short.seen.ready_pods} ready pods answer"
+    seen = short.seen
+    text = f"{len(seen.loads)} of {seen.ready_pods} ready pods answer"
+    if not seen.ready_pods and seen.unready_pods:
+        text = f"no pod is Ready; {len(seen.unready)} of {seen.unready_pods} that run answer"
+    holds = seen.coverage >= COVERAGE and seen.answers
     return Outcome(rule="agents answer", holds=holds, text=f"{text}, at least {COVERAGE:.0%} must")
 
 
@@ -80,6 +81,7 @@ def shortage_lasts(short: Shortage) -> Outcome:
         rule="shortage lasts",
         holds=since is not None and lasted >= CONFIRMED_FOR,
         text=f"for {lasted:.0f} s, {CONFIRMED_FOR:.0f} s are asked for",
+        until=Instant((short.now if since is None else since) + CONFIRMED_FOR),
     )
 
 
@@ -98,7 +100,7 @@ def service_has_rested(short: Shortage) -> Outcome:
     surge = short.pressure is not None and short.pressure >= ENTER[Level.OVERLOADED]
     text = f"a node went home for calm; {left:.0f} s more, or pressure {ENTER[Level.OVERLOADED]:.1f}, are asked for"
     said = text if left > 0 else "no node went home lately"
-    return Outcome(rule="service has rested", holds=left <= 0 or surge, text=said)
+    return Outcome(rule="service has rested", holds=left <= 0 or surge, text=said, until=Instant(short.now + left))
 
 
 def loans_serve(short: Shortage) -> Outcome:
@@ -106,7 +108,7 @@ def loans_serve(short: Shortage) -> Outcome:
 
     Where other loans serve, the fault is the node's, and the late one is merely not counted on any more.
     """
-    serving = frozenset(load.node for load in short.seen.loads)
+    serving = short.seen.serving_nodes
     late = sorted(late_nodes(short.seen.loans, short.memory.loading, serving, short.now))
     proven = any(node.name in serving for node in short.seen.loans)
     usual = short.memory.loading.usual
@@ -164,7 +166,8 @@ def no_window_denies(short: Shortage, lender: PoolView) -> Outcome:
     """The lender's hours, in its own time zone."""
     hours = short.seen.hours.get(lender.pool.name)
     text = hours.why if hours else "the pool has no windows"
-    return Outcome(rule="no window denies", holds=hours is None or hours.open, text=text)
+    until = hours.until if hours else None
+    return Outcome(rule="no window denies", holds=hours is None or hours.open, text=text, until=until)
 
 
 def lender_has_room(_: Shortage, lender: PoolView) -> Outcome:
@@ -179,11 +182,12 @@ def lender_has_room(_: Shortage, lender: PoolView) -> Outcome:
 def lender_keeps_its_floor(_: Shortage, lender: PoolView) -> Outcome:
     """A loan never takes the lender below its floor of Ready, schedulable, unclaimed nodes."""
     floor = lender.floor
-    left = len(lender.at_home) - 1
+    left = len(lender.sound) - 1
+    sick = [f"; {node.name} {node.sick}" for node in lender.at_home if node.sick]
     return Outcome(
         rule="lender keeps its floor",
         holds=left >= floor,
-        text=f"pool {lender.pool.name} would keep {max(left, 0)} nodes, its floor is {floor}",
+        text=f"pool {lender.pool.name} would keep {max(left, 0)} nodes, its floor is {floor}{''.join(sick[:3])}",
     )
 
 
@@ -193,9 +197,8 @@ def lender_has_rested(short: Shortage, lender: PoolView) -> Outcome:
     left = 0.0 if recalled is None else rest_of(recalled) - (short.now - recalled.at)
     name = lender.pool.name
     said = f"pool {name} called a node back; it is asked again in {left:.0f} s"
-    return Outcome(
-        rule="lender has rested", holds=left <= 0, text=said if left > 0 else f"pool {name} called nothing back lately"
-    )
+    text = said if left > 0 else f"pool {name} called nothing back lately"
+    return Outcome(rule="lender has rested", holds=left <= 0, text=text, until=Instant(short.now + left))
 
 
 def others_have_their_share(short: Shortage, lender: PoolView) -> Outcome:
@@ -222,12 +225,13 @@ def loan_outlasts_start(short: Shortage, lender: PoolView) -> Outcome:
 def room_of(lender: PoolView) -> int:
     """How many nodes a pool may still lend."""
     lending = lender.pool.lending
-    return min(lending.max_loans - len(lender.lent), len(lender.at_home) - lender.floor) if lending else 0
+    return min(lending.max_loans - len(lender.lent), len(lender.sound) - lender.floor) if lending else 0
 
 
 def room_for(short: Shortage, lender: PoolView) -> int:
     """How many of them this service may take now, as others want some too."""
-    each = Gpus(max(1, gpus_of(lender) // max(1, len(lender.members))))
+    gpus = sum(short.seen.gpus_of(node) for node in lender.members)
+    each = Gpus(max(1, gpus // max(1, len(lender.members))))
     return my_room(short.taker, short.seen.peers, lender.pool.name, (free_now(short, lender), each))
 
 
@@ -263,11 +267,16 @@ BOUNDED: Final = frozenset({lender_has_room, lender_keeps_its_floor, others_have
 """Where only these say no, the service waits its turn at that lender."""
 
 
+def rests_until(short: Shortage, node: NodeView) -> Instant | None:
+    """Until when a node that came home lately stays there; None where it did not."""
+    back = short.memory.rested.get(node.name)
+    return Instant(back + REST) if back is not None and back + REST > short.now else None
+
+
 def resting(short: Shortage, node: NodeView) -> str:
     """Why a node that came home lately stays there for now; "" where it did not."""
-    back = short.memory.rested.get(node.name)
-    left = 0.0 if back is None else REST - (short.now - back)
-    return f"came home lately and rests {left:.0f} s more" if left > 0 else ""
+    until = rests_until(short, node)
+    return "" if until is None else f"came home lately and rests {until - short.now:.0f} s more"
 
 
 def unsuitable(short: Shortage, node: NodeView) -> str:
@@ -275,4 +284,5 @@ def unsuitable(short: Shortage, node: NodeView) -> str:
     wanted, asked = short.policy.gpus_per_pod, short.seen.gpu_kinds
     if asked and node.gpu_kinds and not asked & node.gpu_kinds:
         return f"offers {', '.join(sorted(node.gpu_kinds))}, serving pods ask for {', '.join(sorted(asked))}"
-    return f"has {node.gpus} GPUs, a serving pod needs {wanted}" if node.gpus < wanted else ""
+    fits, gpus = node.pods_for(asked, wanted), short.seen.gpus_of(node)
+    return "" if fits else f"has {gpus} GPUs, a serving pod needs {wanted}"

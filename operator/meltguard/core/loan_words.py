@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from meltguard.core.decision import Borrow
+from meltguard.core.decision import Borrow, Shortage
 from meltguard.core.fleet import Claim
 from meltguard.core.harm import HOUR, Loss
-from meltguard.core.units import Gpus, Instant, NodeName, PoolName
-from meltguard.core.victims import Choice, Place, Refusal
+from meltguard.core.units import Instant, NodeName, PoolName
+from meltguard.core.victims import Choice, Place, Refusal, in_gpus
+from meltguard.core.wording import per_minute, when
 
 SHOWN = 3
 """Names beyond so many are counted."""
@@ -25,8 +26,9 @@ def plan_in_words(plan: Sequence[Borrow]) -> str:
 def taken_in_words(place: Place, borrow: Borrow, losses: Sequence[Loss], choice: Choice) -> str:
     """One node's relief against its harm; `losses` are those that no node taken before it causes already."""
     missing = choice.need.missing
-    relief = min(place.node.gpus, missing)
-    said = f"{borrow.node} of pool {borrow.home} relieves {relief} of {missing} missing GPUs ({relief / missing:.0%})"
+    relief = min(place.worth, missing)
+    share = f"{in_gpus(relief)} of {missing} missing GPUs ({relief / missing:.0%})"
+    said = f"{borrow.node} of pool {borrow.home} relieves {share}"
     if not place.node.movable_pods:
         return f"{said} and is idle"
     told = {loss.work.name for loss in losses}
@@ -42,9 +44,9 @@ def refusals_in_words(refused: Mapping[NodeName, Refusal]) -> str:
     return "; ".join(told[:SHOWN]) + _more(told) if told else "no other node may be lent now"
 
 
-def still_missing(left: Gpus, refused: Mapping[NodeName, Refusal]) -> str:
+def still_missing(left: float, refused: Mapping[NodeName, Refusal]) -> str:
     """What the plan leaves open; "" where it covers everything."""
-    return f"; {left} GPUs stay missing: {refusals_in_words(refused)}" if left else ""
+    return f"; {in_gpus(left)} GPUs stay missing: {refusals_in_words(refused)}" if left else ""
 
 
 def _loss(loss: Loss, now: Instant) -> str:
@@ -82,14 +84,26 @@ def recalled_words(node: NodeName, claim: Claim) -> str:
     return f"{node} goes home to {claim.home}: {claim.why}"
 
 
-def claimed_words(node: NodeName, claim: Claim) -> str:
-    """A node has been chosen, and its move begins."""
-    return f"{node} is claimed from {claim.home} for {claim.policy}"
+def shortage_in_words(short: Shortage) -> str:
+    """What the service lacks: `4 GPUs are missing for a demand of 540/m`."""
+    are = "GPU is" if short.missing == 1 else "GPUs are"
+    reason = f": {short.seen.plan.why}" if short.planned else f" for a demand of {per_minute(short.demand)}"
+    return f"{short.missing} {are} missing{reason}"
 
 
-def over_words(node: NodeName, home: PoolName) -> str:
-    """A loan is over, whether the node went home or is gone."""
-    return f"the loan of {node} by {home} is over"
+def borrowed_words(node: NodeName, claim: Claim) -> str:
+    """A node has been chosen, and its move begins: why, whose work it breaks off, and when it ends."""
+    said = [f"{node} is borrowed from {claim.home} for {claim.policy}" + (f": {claim.cause}" if claim.cause else "")]
+    if claim.drain is not None and claim.drain.victims:
+        lost = f"{claim.drain.work_lost:.1f} GPU-hours of unsaved work"
+        said.append(f"it breaks off {_listed(claim.drain.victims)}, {lost}")
+    said.append(f"it goes home once the service stays calm without it, at {when(claim.due)} at the latest")
+    return "; ".join(said)
+
+
+def gone_words(node: NodeName, home: PoolName) -> str:
+    """A loan is over, and the node did not go home."""
+    return f"the loan of {node} by {home} is over: the node is gone"
 
 
 def home_words(node: NodeName, home: PoolName) -> str:

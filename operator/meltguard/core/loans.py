@@ -2,7 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import Final
 
+from meltguard.core.calendar_rules import rules_of
 from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
 from meltguard.core.fleet import HOMEWARD, NodeView
 from meltguard.core.harm import Stakes, elsewhere, losses, lost_hours, survey
@@ -10,35 +14,36 @@ from meltguard.core.ledger import NOTHING, burden, gpus_of
 from meltguard.core.loan_rules import (
     BOUNDED,
     LENDER_RULES,
-    LOAN_RULES,
     mode_allows_moves,
     resting,
+    rests_until,
     room_for,
     room_of,
     shortage_lasts,
     unsuitable,
 )
-from meltguard.core.loan_words import refusals_in_words, still_missing, taken_in_words
+from meltguard.core.loan_words import refusals_in_words, shortage_in_words, still_missing, taken_in_words
 from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Mode
 from meltguard.core.pools import PoolView
 from meltguard.core.seen import Snapshot
-from meltguard.core.units import GpuHours, Gpus, NodeName, PoolName, UnitsPerSecond
+from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, UnitsPerSecond
 from meltguard.core.victims import Choice, Need, Place, Refusal, choose_nodes
 
+A_NODE: Final = "a node fits"
 Found = tuple[tuple[Borrow, ...], tuple[Outcome, ...]]
 """What to claim now, and every rule's answer."""
 
 
-def missing_gpus(demand: UnitsPerSecond, per_gpu: UnitsPerSecond | None, have: Gpus) -> Gpus:
-    """GPUs that the offered demand needs beyond those at hand or arriving; 0 while a GPU's rate is not learned.
+def missing_gpus(demand: UnitsPerSecond, per_gpu: UnitsPerSecond | None, have: float) -> Gpus:
+    """GPUs such as serve today that the offered demand needs beyond those at hand or arriving; 0 before they are known.
 
-    >>> missing_gpus(UnitsPerSecond(9.8), UnitsPerSecond(1.0), Gpus(6))
+    >>> missing_gpus(UnitsPerSecond(9.8), UnitsPerSecond(1.0), 6.0)
     4
     """
     if not per_gpu:
         return Gpus(0)
-    return Gpus(max(0, math.ceil(demand / (0.98 * per_gpu) - 1e-9) - have))
+    return Gpus(max(0, math.ceil(demand / (0.98 * per_gpu) - have - 1e-9)))
 
 
 def choose_loans(short: Shortage) -> Found:
@@ -46,7 +51,7 @@ def choose_loans(short: Shortage) -> Found:
 
     The plan is made whatever the policy's mode; the mode only decides whether it is carried out.
     """
-    answers = [rule(short) for rule in LOAN_RULES]
+    answers = [rule(short) for rule in rules_of(short)]
     if not all(answer.holds for answer in answers):
         return (), tuple(answers)
     plan, said = _plan(short)
@@ -74,11 +79,11 @@ def _asked(short: Shortage, name: PoolName) -> list[Outcome]:
     lender = short.seen.pools.get(name)
     if lender is None:
         text = f"there is no GPUPool {name}; create it or correct borrowFrom"
-        return [Outcome(rule="pool exists", holds=False, text=text)]
-    return [rule(short, lender) for rule in LENDER_RULES]
+        return [Outcome(rule="pool exists", holds=False, text=text, way=name)]
+    return [replace(rule(short, lender), way=name) for rule in LENDER_RULES]
 
 
-def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[Borrow, ...], Gpus, Outcome]:
+def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[Borrow, ...], float, Outcome]:
     """What to claim, what stays missing, and the words for both."""
     places, unfit_nodes = _places(short, lenders)
     need = Need(
@@ -93,10 +98,18 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
         first = next((one.obstacles[0].reason for one in refused.values() if one.obstacles), "")
         names = ", ".join(lender.pool.name for lender in lenders)
         text = f"pool {names}: {refusals_in_words(refused)}"
-        return (), choice.left, Outcome(rule="a node fits", holds=False, text=text, reason=first)
-    plan, words = _told(choice, short.capacity.pool)
+        found = Outcome(rule=A_NODE, holds=False, text=text, reason=first, until=_rested(short, lenders), way=A_NODE)
+        return (), choice.left, found
+    bare, words = _told(choice, short.capacity.pool)
+    plan = tuple(replace(borrow, cause=shortage_in_words(short)) for borrow in bare)
     text = "; ".join(words) + still_missing(choice.left, refused)
-    return plan, choice.left, Outcome(rule="a node fits", holds=True, text=text)
+    return plan, choice.left, Outcome(rule=A_NODE, holds=True, text=text)
+
+
+def _rested(short: Shortage, lenders: Sequence[PoolView]) -> Instant | None:
+    """When the first node that only rests has done so."""
+    able = (node for pool in lenders for node in pool.members if not (unfit(node) or unsuitable(short, node)))
+    return min((until for node in able if (until := rests_until(short, node)) is not None), default=None)
 
 
 def _places(short: Shortage, lenders: Sequence[PoolView]) -> tuple[list[Place], Mapping[NodeName, Refusal]]:
@@ -116,6 +129,7 @@ def _place(short: Shortage, lender: PoolView, node: NodeView, turn: int) -> Plac
     bought = lender.pool.scaling is not None  # it has nobody whom lending burdens, and costs while it stands idle
     return Place(
         node=node,
+        worth=short.worth(node),
         home=name,
         turn=-1 if bought else turn,
         eviction=lending.eviction if lending else None,
@@ -166,19 +180,19 @@ def waits_for(short: Shortage, plan: Sequence[Borrow]) -> frozenset[PoolName]:
 
     From the first sample on, so that of two that begin at the same time neither takes the other's share.
     """
-    asked = (rule(short).holds for rule in LOAN_RULES if rule is not shortage_lasts)
+    asked = (rule(short).holds for rule in rules_of(short) if rule is not shortage_lasts)
     if short.policy.mode is not Mode.ENFORCE or not all(asked):
         return frozenset()
     named = (short.seen.pools[name] for name in short.capacity.borrow_from if name in short.seen.pools)
     willing = [
         lender for lender in named if all(rule(short, lender).holds for rule in LENDER_RULES if rule not in BOUNDED)
     ]
-    early = not shortage_lasts(short).holds
+    early = not (short.planned or shortage_lasts(short).holds)
     queued = {lender.pool.name for lender in willing if early or room_of(lender) <= 0 or room_for(short, lender) <= 0}
     return frozenset(queued | {borrow.home for borrow in plan})
 
 
-def arriving_gpus(seen: Snapshot, not_awaited: frozenset[NodeName]) -> Gpus:
-    """GPUs of loans that are on their way out, or lent and not serving yet. Who serves or is late is named."""
-    outward = [node for node in seen.loans if node.claim and node.claim.step not in HOMEWARD]
-    return Gpus(sum(node.gpus for node in outward if node.name not in not_awaited))
+def arriving(seen: Snapshot, not_awaited: AbstractSet[NodeName]) -> list[NodeView]:
+    """Loans that are on their way out, or lent and not serving yet. Who serves, is late or called home is named."""
+    outward = (node for node in seen.loans if node.claim and node.claim.step not in HOMEWARD)
+    return [node for node in outward if node.name not in not_awaited]

@@ -1,61 +1,68 @@
 """From the agents' rates to demand, capacity and the signals that press."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from meltguard.core.decision import SignalPressure
 from meltguard.core.demand import TICK, Pace, ServiceLoad, demand_after, learned, total_load
 from meltguard.core.heat import heat_of
 from meltguard.core.limits import steps
-from meltguard.core.models import Speeds, rate_of_mix, speeds_after
+from meltguard.core.models import Rates, Speeds, speeds_after
 from meltguard.core.policy import Policy, SignalKind
+from meltguard.core.power import Power, power_of
 from meltguard.core.pressure import assess, demand_pressure, predicted_wait
 from meltguard.core.seen import Memory, Reading, Snapshot
-from meltguard.core.units import PodUid, Seconds, Share, TierName, Units, UnitsPerSecond
+from meltguard.core.units import NodeName, PodUid, Seconds, Share, TierName, Units, UnitsPerSecond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What the agents' counters add up to."""
 
-    load: ServiceLoad
+    load: ServiceLoad  # of all pods that have work, Ready or not
     demand: Mapping[TierName, UnitsPerSecond]
-    per_gpu: UnitsPerSecond | None
     pace: Pace  # of all together, before it is trusted
     speeds: Speeds  # of each model for itself
-    capacity: UnitsPerSecond | None  # of the GPUs that answered, derated
+    rates: Rates | None  # None: not learned
+    power: Power
     backlog: Units  # that waits for a GPU, not for its tier's rate
     heat: Share
     heat_by_pod: Mapping[PodUid, Share]
     answers: bool
 
+    @property
+    def capacity(self) -> UnitsPerSecond | None:
+        """What may be promised to users: no GPU that leaves, nor one of a pod that is not Ready."""
+        return self.power.counts
 
-def measure(
-    policy: Policy, memory: Memory, seen: Snapshot, context: tuple[tuple[SignalPressure, ...], Seconds]
-) -> Measured:
-    """Add up what the agents counted; `context` is (platform signals, time since the last decision)."""
-    platform, elapsed = context
+
+Context = tuple[tuple[SignalPressure, ...], Seconds, AbstractSet[NodeName]]
+"""Platform signals, the time since the last decision, and the nodes that are on their way home."""
+
+
+def measure(policy: Policy, memory: Memory, seen: Snapshot, context: Context) -> Measured:
+    """Add up what the agents counted."""
+    platform, elapsed, leaving = context
     span = Seconds(steps(elapsed, policy.wait_target) * TICK)  # the averages' clock runs with the wait target too
-    load = total_load(seen.loads, policy.tiers)
-    answers = bool(seen.loads)
+    load = total_load((*seen.loads, *seen.overloaded), policy.tiers)
     guess = policy.capacity.units_per_gpu if policy.capacity else None
     heat = heat_of(policy, platform, seen, memory.heat)
     pace = learned(_pace(memory), total_load(heat.cool, policy.tiers), elapsed, guess)
     speeds = speeds_after(memory.speeds, heat.cool, seen.models, (elapsed, pace))
-    per_gpu = rate_of_mix(speeds, seen.loads, seen.models, pace.trusted)
-    capacity = UnitsPerSecond(per_gpu * load.gpus * heat.share) if per_gpu and load.gpus else None
-    demand = _demand(memory, load, capacity, span) if answers else dict(memory.demand)
+    rates = Rates(together=pace.trusted, speeds=speeds, models=seen.models) if pace.trusted else None
+    power = power_of(seen, rates, heat, leaving)
     return Measured(
         load=load,
-        demand=demand,
-        per_gpu=per_gpu,
+        demand=_demand(memory, load, power.works, span) if seen.answers else dict(memory.demand),
         pace=pace,
         speeds=speeds,
-        capacity=capacity,
+        rates=rates,
+        power=power,
         backlog=_gpu_backlog(policy, memory, load),
         heat=heat.share,
         heat_by_pod=heat.by_pod,
-        answers=answers,
+        answers=seen.answers,
     )
 
 
@@ -64,11 +71,9 @@ def _pace(memory: Memory) -> Pace:
 
 
 def _demand(
-    memory: Memory, load: ServiceLoad, capacity: UnitsPerSecond | None, span: Seconds
+    memory: Memory, load: ServiceLoad, works: UnitsPerSecond | None, span: Seconds
 ) -> dict[TierName, UnitsPerSecond]:
-    return {
-        name: demand_after(memory.demand.get(name), offered, capacity, span) for name, offered in load.offered.items()
-    }
+    return {name: demand_after(memory.demand.get(name), offered, works, span) for name, offered in load.offered.items()}
 
 
 def _gpu_backlog(policy: Policy, memory: Memory, load: ServiceLoad) -> Units:
@@ -97,8 +102,8 @@ def all_signals(policy: Policy, platform: tuple[SignalPressure, ...], measured: 
         reading = [Reading(signal=name, value=None, age=Seconds(0.0), problem=silent) for name in waits]
         own = tuple(signal for signal in assess(policy, reading) if signal.name in waits)
         return (*own, *others)
-    wait = predicted_wait(measured.backlog, measured.capacity)
-    problem = "" if wait is not None else "capacity is not learned yet"
+    wait = predicted_wait(measured.backlog, measured.power.works)
+    problem = "" if wait is not None else "no GPU is known to work on what waits"
     readings = [Reading(signal=name, value=wait, age=measured.load.age, problem=problem) for name in waits]
     own = tuple(signal for signal in assess(policy, readings) if signal.name in waits)
     total = UnitsPerSecond(sum(measured.demand.values()))

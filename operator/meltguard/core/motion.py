@@ -1,6 +1,7 @@
 """How a tier's limit moves from where it is to where the budget wants it: seldom, slowly up, down as fast as needed."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from meltguard.core.limits import FILL, TierNeed, asked, rest
 from meltguard.core.units import Seconds, UnitsPerSecond
@@ -27,6 +28,9 @@ FREE_BELOW = 0.9
 """No limit begins while demand is below this share of the budget."""
 
 
+NOTHING: Final = UnitsPerSecond(0.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Motion:
     """What bounds one move of one tier's limit."""
@@ -41,6 +45,12 @@ class Motion:
     rising: bool = True  # the way the limit last moved
     turned_ago: Seconds | None = None  # since it moved the other way; None: it never moved
     pressed: bool = True  # the level is above Normal: features and updates have given way already
+    leaves: UnitsPerSecond = NOTHING  # what GPUs on nodes that go home do still; the budget is without it
+
+    @property
+    def is_foretold(self) -> bool:
+        """Capacity is about to go. Whoever waits for the queue that this will make tightens too late."""
+        return self.leaves > 0
 
     @property
     def may_rise(self) -> bool:
@@ -48,9 +58,14 @@ class Motion:
         return self.rising or self._rested(self.idle / (MUCH_IDLE * self.budget) if self.budget > 0 else 0.0)
 
     @property
+    def rests_for(self) -> Seconds:
+        """How much longer a limit that turned stays, at the most."""
+        return Seconds(0.0 if self.turned_ago is None else max(0.0, rest(self.target) - self.turned_ago))
+
+    @property
     def may_fall(self) -> bool:
         """A limit that turned up does not turn down again for a while; the longer GPUs are waited for, the sooner."""
-        if not self.rising or self.gpu_wait is None:
+        if not self.rising or self.gpu_wait is None or self.is_foretold:
             return True
         return self._rested((self.gpu_wait / self.target - 1.0) / (AT_ONCE - 1.0))
 
@@ -65,10 +80,11 @@ def moved(
     """The limit that follows `before` on the way to `wanted`; None is no limit.
 
     A limit begins, or falls, only while requests of at least its tier's priority wait: so an old reading can never cut
-    the paid tiers first, for in a pod their requests go first and wait little.
+    the paid tiers first, for in a pod their requests go first and wait little. Where nodes are about to leave nothing
+    waits yet: a limit is then at once what it will have to be.
     """
-    if need.suspended:
-        return UnitsPerSecond(0.0)
+    if need.fixed is not None:
+        return need.fixed.rate
     if before is None:
         return wanted if _begins(motion) else None
     if wanted is None and motion.may_rise:
@@ -85,7 +101,8 @@ def moved(
 def _begins(motion: Motion) -> bool:
     """A service that is asked for less than nine tenths of its budget limits nobody anew, nor one at level Normal."""
     waits = motion.own_wait is None or motion.own_wait > motion.target
-    return waits and motion.pressed and motion.may_fall and motion.demand >= FREE_BELOW * motion.budget
+    due = motion.is_foretold or (waits and motion.pressed and motion.may_fall)
+    return due and motion.demand >= FREE_BELOW * motion.budget
 
 
 def _step(before: float, motion: Motion) -> float:
@@ -99,6 +116,8 @@ def _rise(before: float, motion: Motion) -> float:
 
 def _fall(before: float, motion: Motion) -> float:
     """In steps while its own line is long, the faster the longer what waits for GPUs; at once from twice the target."""
+    if motion.is_foretold:
+        return before
     if motion.own_wait is not None and motion.own_wait <= FILL * motion.target:
         return 0.0
     late = AT_ONCE if motion.gpu_wait is None else motion.gpu_wait / motion.target

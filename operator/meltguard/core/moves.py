@@ -8,7 +8,17 @@ from dataclasses import replace
 from typing import Final
 
 from meltguard.core.draining import asks_to_stay, await_answers, cannot_be_emptied, empty, names, out_of_time
-from meltguard.core.fleet import OPT_OUT_ANNOTATION, Change, Claim, Drain, MoveStep, NodeView, PodView, Prior
+from meltguard.core.fleet import (
+    LEAVE_TIME,
+    OPT_OUT_ANNOTATION,
+    Change,
+    Claim,
+    Drain,
+    MoveStep,
+    NodeView,
+    PodView,
+    Prior,
+)
 from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Release, Scene, Wait, Wanted, Withdraw
 from meltguard.core.node_shape import CORDON_TAINT, OWNER_MARKS
 from meltguard.core.policy import Pool
@@ -16,9 +26,6 @@ from meltguard.core.units import Instant, Seconds
 
 STEP_TIME: Final = Seconds(60.0)
 """How long an outbound step may take before the move is undone; the drain has its own deadline."""
-
-LEAVE_TIME: Final = Seconds(120.0)
-"""How long serving pods may take to leave by themselves (finish their images) before they are evicted."""
 
 WITHDRAW_TIME: Final = Seconds(30.0)
 """How long a node on its way home waits for notices to be taken back; one that stays is a harmless text."""

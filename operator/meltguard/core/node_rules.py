@@ -38,6 +38,10 @@ def _goes(node: NodeView) -> str:
     return node.goes
 
 
+def _sick(node: NodeView) -> str:
+    return node.sick
+
+
 def _without_gpus(node: NodeView) -> str:
     return "" if node.gpus > 0 else "shows no GPU to allocate"
 
@@ -51,6 +55,7 @@ NODE_RULES: Final[tuple[NodeRule, ...]] = (
     _under_upgrade,
     _goes,  # a loan of it would end before it serves
     _without_gpus,
+    _sick,  # a loan of it would serve nothing
 )
 
 

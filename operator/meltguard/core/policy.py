@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
-from meltguard.core.quota import Period
+from meltguard.core.quota import Period, WhenUncounted
 from meltguard.core.scaling import Scaling
 from meltguard.core.units import Gpus, Instant, Percent, PoolName, Pressure, Seconds, Share, TierName, UnitsPerSecond
 
@@ -52,6 +52,7 @@ class SignalKind(StrEnum):
     GPU_TEMPERATURE = "gpu-temperature"  # the hottest of the service's GPUs, degrees Celsius
     GPU_UTILIZATION = "gpu-utilization"  # mean of the service's GPUs, per cent
     GPU_CLOCK = "gpu-clock"  # of the service's GPUs; no signal of a policy: it derates what a GPU is trusted with
+    GPU_XID = "gpu-xid"  # the last Xid error of each GPU; no signal of a policy: it tells which nodes are sick
     QUERY = "query"  # a PromQL expression of the policy's
 
 
@@ -83,6 +84,7 @@ class Quota:
     images: int
     time_zone: str
     per: Period = Period.DAY
+    when_uncounted: WhenUncounted = WhenUncounted.REFUSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,31 @@ class Source(StrEnum):
     BUY = "Buy"  # nodes that a provider makes for us
 
 
+class WindowAction(StrEnum):
+    """What a window does."""
+
+    ALLOW = "Allow"
+    DENY = "Deny"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A recurring span of time, as its owner wrote it."""
+
+    action: WindowAction
+    schedule: str  # five cron fields
+    duration: Seconds
+    time_zone: str  # IANA name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """Loans that a service wants at certain hours, whatever its demand."""
+
+    window: Window
+    least: int  # loans
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
     """Where more GPUs may come from, and when."""
@@ -163,6 +190,7 @@ class Capacity:
     priority: int = 1  # against other policies: their unmet demand counts times this
     weight: int = 1  # the share among policies of one priority
     order: tuple[Source, ...] = (Source.BORROW, Source.BUY)  # what is tried first
+    calendar: tuple[Booking, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,23 +254,6 @@ class Eviction:
     on_deadline: OnDeadline
     loses_local_data: bool  # pods with data on the node's disk may be evicted
     fails_jobs: bool  # Jobs whose backoffLimit the eviction would spend may be broken off
-
-
-class WindowAction(StrEnum):
-    """What a window does."""
-
-    ALLOW = "Allow"
-    DENY = "Deny"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """A recurring span of time, as the pool's owner wrote it."""
-
-    action: WindowAction
-    schedule: str  # five cron fields
-    duration: Seconds
-    time_zone: str  # IANA name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

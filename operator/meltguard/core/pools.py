@@ -33,6 +33,11 @@ class PoolView:
         """What the floor counts: unclaimed members that work could be put on, and go on being so."""
         return tuple(node for node in self.members if node.claim is None and _is_of_use(node))
 
+    @property
+    def sound(self) -> tuple[NodeView, ...]:
+        """Of those, the ones that nobody says are sick: what the floor counts before another one is lent."""
+        return tuple(node for node in self.at_home if not node.sick)
+
 
 def _is_of_use(node: NodeView) -> bool:
     return node.ready and not node.unschedulable and node.gpus > 0 and not node.goes

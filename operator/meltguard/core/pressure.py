@@ -22,6 +22,7 @@ UNITS = {
     SignalKind.GPU_TEMPERATURE: "C",
     SignalKind.GPU_UTILIZATION: "%",
     SignalKind.GPU_CLOCK: "",
+    SignalKind.GPU_XID: "",
     SignalKind.QUERY: "",
 }
 
@@ -82,7 +83,7 @@ def _problem(reading: Reading | None, stale_after: Seconds) -> str:
 
 def demand_pressure(demand: UnitsPerSecond, capacity: UnitsPerSecond | None, age: Seconds) -> SignalPressure:
     """How much is asked of the GPUs, as a share of what they can do."""
-    ratio = demand / capacity if capacity else None
+    ratio = None if capacity is None else _ratio(demand, capacity)
     return SignalPressure(
         name=DEMAND_SIGNAL,
         value=ratio,
@@ -92,6 +93,11 @@ def demand_pressure(demand: UnitsPerSecond, capacity: UnitsPerSecond | None, age
         drives=True,
         problem="" if ratio is not None else "capacity is not learned yet",
     )
+
+
+def _ratio(demand: UnitsPerSecond, capacity: UnitsPerSecond) -> float:
+    """Where nothing is left to serve it, any demand is too much."""
+    return demand / capacity if capacity else (MOST if demand > 0 else 0.0)
 
 
 def highest(signals: Sequence[SignalPressure]) -> SignalPressure | None:

@@ -34,7 +34,7 @@ class InForce:
     """What has been handed out so far."""
 
     totals: Rates = field(default_factory=dict)
-    held: Mapping[PodUid, Rates] = field(default_factory=dict)  # as each pod last acknowledged
+    held: Mapping[PodUid, Rates] = field(default_factory=dict)  # what each pod may be using
 
 
 def steadied(before: Rates, decision: Decision) -> Rates:
@@ -47,36 +47,58 @@ def _close(before: UnitsPerSecond | None, now: UnitsPerSecond) -> bool:
     return before is not None and before * (1.0 - FALL) <= now <= before * (1.0 + RISE) and (now > 0) == (before > 0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silent:
+    """Pods that did not acknowledge their last push. All count at what they may hold; some are tried again now."""
+
+    pods: frozenset[PodUid] = frozenset()
+    tried: frozenset[PodUid] = frozenset()
+
+
 def plan_push(
-    totals: Rates, pods: Sequence[PodUid], loads: Sequence[PodLoad], force: InForce, silent: frozenset[PodUid]
+    totals: Rates, pods: Sequence[PodUid], loads: Sequence[PodLoad], force: InForce, silent: Silent
 ) -> PushPlan:
-    """Divide the totals over the pods; `silent` pods count at what they hold and get nothing new."""
-    wanted: dict[PodUid, dict[TierName, UnitsPerSecond]] = {pod: {} for pod in pods if pod not in silent}
+    """Divide the totals over the pods; who is tried again is offered no more than it counts at already."""
+    wanted: dict[PodUid, dict[TierName, UnitsPerSecond]] = {
+        pod: {} for pod in pods if pod not in silent.pods or pod in silent.tried
+    }
     for tier, total in totals.items():
         parts = weights(_arrivals(loads, tier), pods)
-        quiet = {pod: HeldShare(rate=force.held.get(pod, {}).get(tier)) for pod in silent if pod in parts}
-        for pod, rate in shares(total, parts, quiet).items():
-            before = force.held.get(pod, {}).get(tier)
-            same_total = force.totals.get(tier) == total
-            wanted[pod][tier] = before if same_total and before is not None and _near(before, rate) else rate
-    _fit(wanted, totals)
+        quiet = {
+            pod: force.held.get(pod, {}).get(tier, total * part) for pod, part in parts.items() if pod in silent.pods
+        }
+        fresh = shares(total, parts, quiet)
+        kept = {pod: _kept(rate, tier, (pod, total), force) for pod, rate in fresh.items()}
+        fitted = _fitted(kept, sum(fresh.values()))
+        left = total - sum(fitted.values()) - sum(quiet.values())
+        offered = {pod: _offered(total * parts[pod], quiet[pod], left) for pod in silent.tried & quiet.keys()}
+        for pod, rate in (fitted | offered).items():
+            wanted[pod][tier] = rate
     decrease = {pod: _decreased(rates, force.held.get(pod)) for pod, rates in wanted.items()}
     increases = any(wanted[pod] != decrease[pod] for pod in wanted)
     return PushPlan(totals=totals, wanted=wanted, decrease=decrease, increases=increases)
+
+
+def _kept(rate: UnitsPerSecond, tier: TierName, where: tuple[PodUid, UnitsPerSecond], force: InForce) -> UnitsPerSecond:
+    """A pod's part stays while the total does and it would hardly move."""
+    pod, total = where
+    before = force.held.get(pod, {}).get(tier)
+    return before if force.totals.get(tier) == total and before is not None and _near(before, rate) else rate
+
+
+def _offered(part: float, counted: float, left: float) -> UnitsPerSecond:
+    """What a pod is offered that counts at `counted` already; `left` beside it is less than 0 where all are over."""
+    return UnitsPerSecond(max(0.0, min(part, counted, counted + left)))
 
 
 def _near(before: UnitsPerSecond, now: UnitsPerSecond) -> bool:
     return abs(now - before) <= DRIFT * before
 
 
-def _fit(wanted: Mapping[PodUid, dict[TierName, UnitsPerSecond]], totals: Rates) -> None:
-    """Parts that were kept for steadiness may add up to a little more than the total: scale them back."""
-    for tier, total in totals.items():
-        whole = sum(rates[tier] for rates in wanted.values() if tier in rates)
-        if whole > total:
-            for rates in wanted.values():
-                if tier in rates:
-                    rates[tier] = UnitsPerSecond(rates[tier] * total / whole)
+def _fitted(kept: dict[PodUid, UnitsPerSecond], room: float) -> dict[PodUid, UnitsPerSecond]:
+    """Parts that were kept for steadiness may add up to a little more than there is: scale them back."""
+    whole = sum(kept.values())
+    return kept if whole <= room else {pod: UnitsPerSecond(rate * room / whole) for pod, rate in kept.items()}
 
 
 def _arrivals(loads: Sequence[PodLoad], tier: TierName) -> dict[PodUid, float]:
@@ -89,6 +111,15 @@ def _decreased(wanted: Rates, held: Rates | None) -> Rates:
         return wanted
     lesser = {tier: min(rate, held.get(tier, rate)) for tier, rate in wanted.items()}
     return lesser | {tier: rate for tier, rate in held.items() if tier not in wanted}
+
+
+def larger(one: Rates, other: Rates) -> Rates:
+    """What a pod may admit that obeys one of the two, and nobody knows which: without a limit where one has none.
+
+    >>> larger({"free": 1.0, "plus": 2.0}, {"free": 3.0})
+    {'free': 3.0}
+    """
+    return {tier: max(rate, other[tier]) for tier, rate in one.items() if tier in other}
 
 
 def finish_push(plan: PushPlan, held: Mapping[PodUid, Rates]) -> Mapping[PodUid, Rates]:
@@ -105,7 +136,19 @@ def finish_push(plan: PushPlan, held: Mapping[PodUid, Rates]) -> Mapping[PodUid,
 def content(grant: Grant) -> tuple[object, ...]:
     """What makes one grant differ from the next for the agent: all but stamps, rates and words."""
     tiers = tuple(
-        (t.name, t.priority, t.state, t.rate is None, t.max_wait, t.shed_status, t.max_rate, t.quota, t.message)
+        (
+            t.name,
+            t.priority,
+            t.state,
+            t.rate is None,
+            t.max_wait,
+            t.shed_status,
+            t.max_rate,
+            t.quota,
+            t.message,
+            t.until,
+        )
         for t in grant.tiers
     )
-    return (grant.kind, grant.level, grant.heat, tuple(sorted(grant.features.items())), tiers)
+    ends = tuple((one.name, one.until) for one in grant.slowed)
+    return (grant.kind, grant.level, grant.heat, tuple(sorted(grant.features.items())), ends, tiers)

@@ -26,6 +26,13 @@ class Period(StrEnum):
     MONTH = "month"
 
 
+class WhenUncounted(StrEnum):
+    """What holds while nobody can count: the store is away, or forgot."""
+
+    REFUSE = "Refuse"  # an allowance that cannot be counted is not granted
+    ADMIT = "Admit"  # under the tier's rate; what is delivered is counted later, where that can be
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """One calendar period of a zone: from its first instant up to, not including, the next one's."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
 from meltguard.core.limits import UTILIZATION
+from meltguard.core.models import Rates
 from meltguard.core.move_actions import Intent, Wanted
 from meltguard.core.policy import Level, Mode, Policy
 from meltguard.core.pools import PoolView
@@ -28,9 +29,10 @@ class Ebb:
     level: Level
     limited: bool  # some tier is limited
     demand: UnitsPerSecond | None  # None: the agents do not answer
-    per_gpu: UnitsPerSecond | None
-    gpus: Gpus  # that serve
-    missing: Gpus  # that the demand needs beyond those
+    capacity: UnitsPerSecond | None  # of what serves and stays; None: not learned
+    by_node: Mapping[NodeName, UnitsPerSecond]  # of that
+    rates: Rates | None
+    missing: Gpus  # that the demand needs beyond what serves
     now: Instant
     breach_since: Mapping[PoolName, Instant]  # a lender stands below its floor since then
 
@@ -46,31 +48,37 @@ def breach_since(seen: Snapshot, memory: Memory, now: Instant) -> Mapping[PoolNa
     return {home: memory.breach_since.get(home, now) for home in broken}
 
 
-def stays_calm_without(ebb: Ebb, gpus: Gpus) -> bool:
-    """The shadow check: with these GPUs gone and nothing limited, the service would still be calm."""
-    if ebb.demand is None or not ebb.per_gpu or ebb.limited or ebb.level is not Level.NORMAL:
+def stays_calm_without(ebb: Ebb, node: NodeView) -> bool:
+    """The shadow check: with what this node does gone and nothing limited, the service would still be calm."""
+    if ebb.demand is None or not ebb.capacity or ebb.limited or ebb.level is not Level.NORMAL:
         return False
-    return ebb.demand <= SHADOW_SHARE * UTILIZATION * ebb.per_gpu * max(0, ebb.gpus - gpus)
+    return ebb.demand <= SHADOW_SHARE * UTILIZATION * max(0.0, ebb.capacity - _done_by(ebb, node))
 
 
-def _serving_on(seen: Snapshot, node: NodeView) -> Gpus:
-    """GPUs that the service would lose with a node: none where nothing of it serves there yet.
+def _done_by(ebb: Ebb, node: NodeView) -> float:
+    """What the service would lose with a node: nothing where nothing of it serves there yet.
 
     A Ready pod whose agent is silent serves, as far as anybody knows.
     """
     namespace = node.claim.policy.partition("/")[0] if node.claim else ""
-    ready = (pod.gpus for pod in node.movable_pods if pod.namespace == namespace and pod.ready)
-    answering = (load.gpus for load in seen.loads if load.node == node.name)
-    return Gpus(max(sum(ready), sum(answering)))
+    ready = sum(pod.gpus for pod in node.movable_pods if pod.namespace == namespace and pod.ready)
+    silent = max(0, ready - sum(load.gpus for load in ebb.seen.loads if load.node == node.name))
+    gpus = ebb.seen.gpus_of(node)
+    each = ebb.rates.of_node(node, ebb.seen.gpu_kinds) / gpus if ebb.rates and gpus else 0.0
+    return ebb.by_node.get(node.name, 0.0) + silent * each
+
+
+def going_home(seen: Snapshot) -> frozenset[NodeName]:
+    """Nodes on which the service's pods serve out what they have."""
+    return frozenset(node.name for node in seen.loans if node.claim and node.claim.step in HOMEWARD)
 
 
 def spare_since(ebb: Ebb) -> Instant | None:
     """Since when one loan could have gone; None while none could."""
     lent = [node for node in ebb.seen.loans if node.claim and node.claim.step is MoveStep.LENT]
-    leaving = any(n.claim and n.claim.step in HOMEWARD for n in ebb.seen.loans)
-    if not lent or leaving or _is_updating(ebb.seen):
+    if not lent or going_home(ebb.seen) or _is_updating(ebb.seen) or len(lent) <= ebb.seen.plan.least:
         return None
-    if not stays_calm_without(ebb, max(_serving_on(ebb.seen, node) for node in lent)):
+    if not all(stays_calm_without(ebb, node) for node in lent):
         return None
     return ebb.memory.spare_since if ebb.memory.spare_since is not None else ebb.now
 
@@ -88,6 +96,11 @@ class Returns:
     recalling: frozenset[PoolName]  # lenders that call a node back now, against the borrower's need
     calm: NodeName | None  # the node that goes because the service does without it
     yielded: tuple[NodeName, Instant] | None = None  # the node that goes home for another service, and since when
+
+    @property
+    def homeward(self) -> frozenset[NodeName]:
+        """Nodes that are wanted home."""
+        return frozenset(name for name, intent in self.intents.items() if intent.wanted is not Wanted.OUT)
 
 
 def returns(ebb: Ebb, spare: Instant | None) -> Returns:
@@ -125,11 +138,11 @@ def _given_up(ebb: Ebb, decided: Mapping[NodeName, Intent]) -> _GivenUp | None:
     if any(intent.wanted is not Wanted.OUT for intent in decided.values()):
         return None
     lately = last if last is not None and ebb.now - last[1] < BETWEEN else None
-    me = a_peer(ebb.policy.key, capacity, sum(node.gpus for node in ebb.seen.loans), ebb.missing)
+    me = a_peer(ebb.policy.key, capacity, sum(ebb.seen.gpus_of(node) for node in ebb.seen.loans), ebb.missing)
     for node in sorted(ebb.seen.loans, key=_claimed_at, reverse=True):
         if node.claim is None or node.claim.step is not MoveStep.LENT or (lately and lately[0] != node.name):
             continue
-        peer = gives_way_to(me, ebb.seen.peers, node.claim.home, (node.gpus, ebb.now))
+        peer = gives_way_to(me, ebb.seen.peers, node.claim.home, (ebb.seen.gpus_of(node), ebb.now))
         if peer is not None:
             why = f"{peer.key} waits for a node of pool {node.claim.home} and has {peer.held} GPUs on loan"
             told = f"{why} for a weight of {peer.weight}, {me.key} has {me.held} for {me.weight}"
@@ -146,7 +159,9 @@ def _leaves_calmly(ebb: Ebb, spare: Instant | None, decided: Mapping[NodeName, I
     capacity = ebb.policy.capacity
     lent = [n for n in ebb.seen.loans if n.claim and n.claim.step is MoveStep.LENT]
     staying = [node for node in lent if decided[node.name].wanted is Wanted.OUT]
-    if capacity is None or not staying or spare is None or ebb.now - spare < capacity.return_after:
+    if capacity is None or len(staying) <= ebb.seen.plan.least or spare is None:
+        return None
+    if ebb.now - spare < capacity.return_after:
         return None
     return max(staying, key=lambda node: _cost(ebb.seen, node)).name
 

@@ -3,16 +3,19 @@
 from dataclasses import replace
 from typing import Final
 
-from meltguard.core.policy import Level, Mode, Policy
+from meltguard.core.level import LevelNow
+from meltguard.core.policy import Mode, Policy
 from meltguard.core.rollout_state import RESUMED, Rollouts, RolloutState, RolloutWrite, left_alone
 from meltguard.core.seen import RolloutView, Snapshot, TrialStage
 from meltguard.core.units import Instant
 from meltguard.core.update_trial import trial_of
 
 FREE: Final = Rollouts(state=RolloutState.FREE)
+_STARTS_PODS: Final = frozenset({TrialStage.STARTING, TrialStage.WIDENING})
+"""Stages that a policy that is paused still ends: else more and more pods would start."""
 
 
-def rollouts(policy: Policy, level: Level, seen: Snapshot, now: Instant) -> Rollouts | None:
+def rollouts(policy: Policy, level: LevelNow, seen: Snapshot, now: Instant) -> Rollouts | None:
     """Whether updates wait; None where the policy never holds them.
 
     Held is only what was not held before, so that resuming restores exactly what was found. A person who resumes a
@@ -30,20 +33,19 @@ def rollouts(policy: Policy, level: Level, seen: Snapshot, now: Instant) -> Roll
     return _held(policy, level, (view, seen), (view.mark.since, now))
 
 
-def _asks(policy: Policy, level: Level) -> bool:
-    return policy.hold_at is not None and level >= policy.hold_at
+def _asks(policy: Policy, level: LevelNow) -> bool:
+    return policy.hold_at is not None and level.level >= policy.hold_at
 
 
-def _words(policy: Policy, level: Level) -> tuple[str, str]:
+def _words(policy: Policy, level: LevelNow) -> tuple[str, str]:
     """Cause and lift condition of a hold."""
-    named = policy.hold_at.label if policy.hold_at is not None else ""
-    return (
-        f"level {level.label} holds updates of the service (rollouts.holdAt {named})",
-        f"the level falls below {named}",
-    )
+    if policy.hold_at is None:
+        return "", ""
+    cause = f"{level.named} holds updates of the service (rollouts.holdAt {policy.hold_at.label})"
+    return cause, level.falls_below(policy.hold_at)
 
 
-def _unheld(policy: Policy, level: Level, *, paused: bool, now: Instant) -> Rollouts:
+def _unheld(policy: Policy, level: LevelNow, *, paused: bool, now: Instant) -> Rollouts:
     if not _asks(policy, level):
         return FREE
     if paused:
@@ -54,11 +56,13 @@ def _unheld(policy: Policy, level: Level, *, paused: bool, now: Instant) -> Roll
     return Rollouts(state=RolloutState.HELD, since=now, cause=cause, lifts_when=lifts, write=RolloutWrite.HOLD)
 
 
-def _held(policy: Policy, level: Level, found: tuple[RolloutView, Snapshot], when: tuple[Instant, Instant]) -> Rollouts:
+def _held(
+    policy: Policy, level: LevelNow, found: tuple[RolloutView, Snapshot], when: tuple[Instant, Instant]
+) -> Rollouts:
     """Ours. Shadow holds nothing; Paused goes on holding what was held."""
     (view, seen), (since, now) = found, when
-    starting = view.mark is not None and view.mark.trial is not None and view.mark.trial.stage is TrialStage.STARTING
-    if policy.mode is Mode.PAUSED and not starting:
+    trial = view.mark.trial if view.mark is not None else None
+    if policy.mode is Mode.PAUSED and (trial is None or trial.stage not in _STARTS_PODS):
         cause, lifts = "it was held when the policy was paused", "the policy is resumed"
         return Rollouts(state=RolloutState.HELD, since=since, cause=cause, lifts_when=lifts)
     if policy.mode is Mode.SHADOW or not _asks(policy, level):

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from meltguard.core.comparison import Compared
 from meltguard.core.seen import TrialMark
-from meltguard.core.trial import Tally
 from meltguard.core.units import Instant
 
 
@@ -14,7 +14,7 @@ class RolloutState(StrEnum):
 
     FREE = "Free"
     HELD = "Held"  # by us; what waits goes on afterwards
-    TRYING = "Trying"  # held, but for one pod of the new revision
+    TRYING = "Trying"  # held, but for one pod of the new revision, or a share of the pods
     PROMOTED = "Promoted"  # it goes on although others would wait: an image costs less
     LEFT_ALONE = "LeftAlone"  # someone else's word stands above ours
     UNKNOWN = "Unknown"  # the workload could not be read, or cannot be held
@@ -28,10 +28,20 @@ class RolloutWrite(StrEnum):
     FORGET = "Forget"  # someone resumed it themselves: only our mark goes
     TRY = "Try"  # let one pod of the new revision start
     JUDGE = "Judge"  # it has started: nothing more follows while it is judged
-    PROMOTE = "Promote"  # let the update go on
+    WIDEN = "Widen"  # let it go on, to the next share of the pods
+    PROMOTE = "Promote"  # let it go on, to all pods
     REFUSE = "Refuse"  # nothing more of it starts, and what there is goes
     LEVEL = "Level"  # it makes no difference: it waits
-    TAKE_BACK = "TakeBack"  # a refused revision's pods go
+    TAKE_BACK = "TakeBack"  # fewer pods of a refused revision; its Deployment puts others in their place
+    PUT_BACK = "PutBack"  # more pods of the revision before; its Deployment takes as many of the refused one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize:
+    """A ReplicaSet, and how many pods it is to have."""
+
+    replica_set: str
+    pods: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +54,15 @@ class Rollouts:
     lifts_when: str = ""
     write: RolloutWrite | None = None
     trial: TrialMark | None = None  # as it is to be written, or stands written
-    replica_set: str = ""  # whose pods are taken back
-    counted: Tally | None = None  # of the trial; None: there is none
+    resize: Resize | None = None  # what is taken, or put, back
+    compared: Compared | None = None  # of the trial; None: nothing is compared now
+
+    @property
+    def figures(self) -> Compared | None:
+        """Of the trial as it stands, or as its last stage found it; None where nothing was compared."""
+        if self.compared is not None or self.trial is None:
+            return self.compared
+        return self.trial.found
 
 
 RESUMED: Final = "someone resumed it meanwhile; it is held again only after the level has fallen"

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from meltguard.core.comparison import Compared
 from meltguard.core.fleet import Claim, Guards, NodeView, PodView
 from meltguard.core.load import PodLoad
 from meltguard.core.loading import Loading
 from meltguard.core.policy import Level
 from meltguard.core.pools import PoolView
 from meltguard.core.sharing import Peer
-from meltguard.core.trial import Tally
 from meltguard.core.units import (
     GpuHours,
     Gpus,
@@ -54,13 +54,14 @@ class Workload:
 
 
 class TrialStage(StrEnum):
-    """How far a new revision's trial on one pod is; written on the workload before anything follows from it."""
+    """How far a new revision's trial is; written on the workload before anything follows from it."""
 
     STARTING = "Starting"  # one pod of it is being started
-    JUDGING = "Judging"  # what it costs is compared
-    PROMOTED = "Promoted"  # cheaper: the update goes on in the middle of the surge
-    REFUSED = "Refused"  # dearer, or it does not start: its pod goes
-    EQUAL = "Equal"  # waits for the end of the hold like any other
+    JUDGING = "Judging"  # no further pod starts: what it costs on this share of the pods is compared
+    WIDENING = "Widening"  # cheaper so far: pods of it start up to the next share
+    PROMOTED = "Promoted"  # cheaper at every share: the update goes on to all pods
+    REFUSED = "Refused"  # dearer, or it does not start: its pods go
+    EQUAL = "Equal"  # waits at its share for the end of the hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,8 @@ class TrialMark:
     before: tuple[str, ...]  # revisions that served before it
     since: Instant  # of the stage
     strategy: str  # the workload's own, as JSON: put back at the end
+    pods: int = 1  # that are to run it at this stage; more follow only from the next
+    found: Compared | None = None  # when the stage began; None: nothing was compared yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,7 @@ class RolloutView:
     strategy: str = ""  # how pods are replaced, as JSON; "" where that is all at once
     pending: bool = False  # the template is newer than every pod's
     our_strategy: bool = False  # it is one that a trial writes
+    replicas: int = 1  # pods that are wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +117,27 @@ class Hours:
     open: bool
     why: str  # in words, with the time zone
     until: Instant | None  # when this changes next; None: never
+    problem: str = ""  # its windows cannot be read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the service's calendar asks for now."""
+
+    least: int = 0  # loans
+    why: str = ""  # in words, or what it asks for next
+    problem: str = ""  # an entry cannot be read
+
+
+NO_PLAN: Final = Plan()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoOffer:
+    """Nothing can be ordered at a provider now."""
+
+    why: str
+    until: Instant | None  # it rests until then; None: no clock tells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +175,7 @@ class Snapshot:
     """One service as seen at one moment."""
 
     ready_pods: int  # that should answer
-    loads: tuple[PodLoad, ...]  # of the pods that answered
+    loads: tuple[PodLoad, ...]  # of the ready pods that answered
     readings: tuple[Reading, ...]  # platform signals; the agents' own are formed from `loads`
     pools: Mapping[PoolName, PoolView]
     loans: tuple[NodeView, ...]  # nodes claimed for this policy
@@ -160,25 +185,50 @@ class Snapshot:
     guards: Guards = field(default_factory=Guards)
     pending: tuple[PodView, ...] = ()  # pods that no node runs yet, of any namespace
     started: Mapping[PodUid, Instant] = field(default_factory=dict)  # the service's own pods, Ready or not
+    unready_pods: int = 0  # that run and are not Ready
+    unready: tuple[PodLoad, ...] = ()  # of those that answered
+    tightened: frozenset[NodeName] = frozenset()  # on their way home, and every ready pod's limits reckon with that
     priority: int = 0  # of the service's own pods, the highest
-    models: Mapping[NodeName, str] = field(default_factory=dict)  # of GPU, on the nodes that serve
+    models: Mapping[PodUid, str] = field(default_factory=dict)  # of the service's pods' GPUs; see core/models.py
     gpu_kinds: frozenset[str] = frozenset()  # resources that the service's own pods ask for; empty: not known
     hours: Mapping[PoolName, Hours] = field(default_factory=dict)  # a pool that is not named is always open
+    plan: Plan = NO_PLAN
     recalls: Mapping[PoolName, RecallOrder] = field(default_factory=dict)
     lent_lately: Mapping[PoolName, GpuHours] = field(default_factory=dict)  # to anybody, faded; see core/ledger.py
     on_order: Gpus = NO_GPUS  # at providers, for this policy
     on_offer: Mapping[PoolName, int] = field(default_factory=dict)  # nodes that a provider would sell now
+    no_offer: Mapping[PoolName, NoOffer] = field(default_factory=dict)  # providers that would sell none
     clocks: tuple[GpuClock, ...] = ()  # of the service's GPUs; none where nobody tells
     rollout: RolloutView | None = None  # of the workload; None: not known
     rollout_problem: str = ""  # why it is not
     peers: tuple[Peer, ...] = ()  # other services that want nodes now
     revisions: Mapping[PodUid, PodRevision] = field(default_factory=dict)  # of the service's pods, Ready or not
-    trial: Tally = field(default_factory=Tally)  # what the trial of a new revision has counted so far
+    trial: Compared = field(default_factory=Compared)  # what the trial of a new revision has counted so far
 
     @property
     def coverage(self) -> Share:
-        """Share of the ready pods that answered; 1 where there is none to answer."""
-        return Share(min(1.0, len(self.loads) / self.ready_pods) if self.ready_pods else 1.0)
+        """Share of the ready pods that answered, or, where none is Ready, of those that run; 1 where there is none."""
+        answered, pods = (self.loads, self.ready_pods) if self.ready_pods else (self.unready, self.unready_pods)
+        return Share(min(1.0, len(answered) / pods) if pods else 1.0)
+
+    @property
+    def overloaded(self) -> tuple[PodLoad, ...]:
+        """Pods that have work and are not Ready, which may be for having too much of it: their users are users too."""
+        return tuple(load for load in self.unready if load.at_work)
+
+    @property
+    def answers(self) -> bool:
+        """Whether the demand is known, if only in part: ready pods that are silent may hide any."""
+        return bool(self.loads) or (not self.ready_pods and bool(self.overloaded))
+
+    @property
+    def serving_nodes(self) -> frozenset[NodeName]:
+        """On which some pod of the service works."""
+        return frozenset(load.node for load in (*self.loads, *self.overloaded))
+
+    def gpus_of(self, node: NodeView) -> Gpus:
+        """What the service's pods can be given of a node."""
+        return node.gpus_for(self.gpu_kinds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +240,7 @@ class Held:
     cause: str = ""
     rising: bool = True  # the way it last moved; lifted is up, begun is down
     turned: Instant | None = None  # it moved the other way before then; None: it never moved
+    by_law: bool = True  # False: a suspension or a person's word, which says nothing of what the law would give
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,8 +255,9 @@ class Slowed:
 class Memory:
     """What one decision leaves for the next; lives in status. The default is a cautious start."""
 
-    level: Level = Level.NORMAL
+    level: Level = Level.NORMAL  # the law's, whatever a person sets above it
     level_since: Instant = Instant(0.0)
+    in_force: tuple[Level, Instant] | None = None  # the level that holds, since when; None: the law's as above
     risen: Level = Level.NORMAL  # what the last sample alone would have asked for
     calm_since: Instant | None = None  # pressure low enough to step down since then
     decided_at: Instant | None = None

@@ -1,7 +1,7 @@
 """A tier's limit divided over its pods, so that the shares never sum to more than the limit, also in mid-push.
 
 Decreases go first, increases after they are acknowledged. A pod that does not answer counts at what it last held
-until its lease ends, and holds nobody else up.
+until its lease ends, then at its baseline's, and holds nobody else up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,15 +32,10 @@ def weights(arrivals: Mapping[PodUid, float], pods: Sequence[PodUid]) -> dict[Po
 
 
 def shares(
-    limit: UnitsPerSecond, parts: Mapping[PodUid, float], silent: Mapping[PodUid, HeldShare]
+    limit: UnitsPerSecond, parts: Mapping[PodUid, float], silent: Mapping[PodUid, float]
 ) -> dict[PodUid, UnitsPerSecond]:
-    """Each answering pod's rate: the limit less what silent pods may still be using, divided by `parts`.
-
-    A silent pod without a limit may use anything; the others then share nothing of what it takes, and the limit is
-    divided as if it were not there: its own GPU bounds it.
-    """
-    reserved = sum(held.rate for held in silent.values() if held.rate is not None)
-    left = max(0.0, limit - reserved)
+    """Each answering pod's rate: the limit less what silent pods may still be using, divided by `parts`."""
+    left = max(0.0, limit - sum(silent.values()))
     answering = {pod: part for pod, part in parts.items() if pod not in silent}
     whole = sum(answering.values())
     return {pod: UnitsPerSecond(left * part / whole) for pod, part in answering.items()} if whole > 0 else {}

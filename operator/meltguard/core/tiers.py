@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 
 from meltguard.core.decision import TierLimit
 from meltguard.core.demand import ServiceLoad
-from meltguard.core.limits import TierNeed, divide, idle_share, steps
+from meltguard.core.level import LevelNow
+from meltguard.core.limit_words import LawfulLimit, words_of
+from meltguard.core.limits import UNLIMITED, TierNeed, asked, divide, idle_share, steps
 from meltguard.core.motion import STILL, Motion, moved
-from meltguard.core.policy import Level, Override, Policy, Tier, TierState
+from meltguard.core.overrides import Measure, active_overrides, measure_for
+from meltguard.core.policy import Level, Mode, Policy, TierState
 from meltguard.core.pressure import predicted_wait
 from meltguard.core.seen import Held
-from meltguard.core.units import Instant, Seconds, TierName, Units, UnitsPerSecond
+from meltguard.core.units import Instant, Seconds, Share, TierName, Units, UnitsPerSecond
 
 Rates = Mapping[TierName, UnitsPerSecond | None]
 """Every tier's rate; None is no limit."""
-
-
-UNLIMITED = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,24 +30,9 @@ class Law:
     demand: Mapping[TierName, UnitsPerSecond]
     span: Seconds  # since the last decision
     now: Instant
-    pressed: bool = True  # the level is above Normal
-
-
-def active_overrides(policy: Policy, now: Instant) -> tuple[Override, ...]:
-    """A person's words that still hold."""
-    return tuple(override for override in policy.overrides if override.until > now)
-
-
-def tier_state(tier: Tier, level: Level, overrides: tuple[Override, ...]) -> tuple[TierState, str]:
-    """What happens to a tier at a level, and why; a level that names nothing keeps the milder one's measure."""
-    for override in overrides:
-        if override.tier == tier.name and override.state is not None:
-            return override.state, override.said
-    named = [(at, state) for at, state in tier.on_level.items() if at <= level]
-    if not named:
-        return TierState.OPEN, ""
-    at, state = max(named, key=lambda pair: pair[0])
-    return state, f"level {at.label} asks for {state} on tier {tier.name}"
+    works: UnitsPerSecond | None  # what all GPUs do that work on what waits
+    busy: Share  # of the GPUs that `capacity` counts
+    leaves: UnitsPerSecond  # what GPUs do that go home
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,47 +41,58 @@ class Limited:
 
     limits: tuple[TierLimit, ...]
     held: Mapping[TierName, Held]
-    keeps_out: bool  # limits that have risen as far as the budget lets them keep demand out
+    keeps_out: bool  # limits of the law that have risen as far as the budget lets them keep demand out
+    is_lawful: bool  # the law limits some tier
 
 
-def limit_tiers(policy: Policy, level: Level, law: Law, held: Mapping[TierName, Held]) -> Limited:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pass:
+    """One pass over the tiers."""
+
+    policy: Policy
+    level: LevelNow
+    law: Law
+    held: Mapping[TierName, Held]
+    measures: Mapping[TierName, Measure]
+    needs: tuple[TierNeed, ...]
+    wanted: Rates
+
+    @property
+    def demand(self) -> UnitsPerSecond:
+        """What all tiers ask for, as far as no person gives one less."""
+        needs = self.needs
+        return UnitsPerSecond(sum(asked(one) if one.fixed and not _is_shut(one) else one.demand for one in needs))
+
+
+def limit_tiers(policy: Policy, level: LevelNow, law: Law, held: Mapping[TierName, Held]) -> Limited:
     """Every tier's limit after `held`."""
     overrides = active_overrides(policy, law.now)
-    states = {tier.name: tier_state(tier, level, overrides) for tier in policy.tiers}
-    suspended = frozenset(name for name, (state, _) in states.items() if state is TierState.SUSPEND)
-    needs = [
-        TierNeed(tier=tier, demand=law.demand.get(tier.name, UnitsPerSecond(0.0)), suspended=tier.name in suspended)
-        for tier in policy.tiers
-    ]
-    wanted = _wanted(needs, law, held)
-    rates = _rates(policy, needs, (held, wanted), law)
-    limits: list[TierLimit] = []
-    kept: dict[TierName, Held] = {}
-    for tier in policy.tiers:
-        state, cause = states[tier.name]
-        rate, said = _overridden(tier.name, rates[tier.name], overrides)
-        limit = _tier_limit(tier, (state, said or cause), rate, law)
-        before = held.get(tier.name)
-        limited = bool(limit.cause)
-        since = (before.since if before and before.since is not None else law.now) if limited else None
-        kept[tier.name] = _kept(before, Held(rate=rates[tier.name], since=since, cause=limit.cause), law.now)
-        limits.append(_since(limit, since))
-    return Limited(limits=tuple(limits), held=kept, keeps_out=_keeps_out(needs, rates, wanted, law.budget or 0.0))
+    measures = {tier.name: measure_for(tier, level, overrides) for tier in policy.tiers}
+    needs = tuple(
+        TierNeed(tier=t, demand=law.demand.get(t.name, UnitsPerSecond(0.0)), fixed=measures[t.name].fixed)
+        for t in policy.tiers
+    )
+    this = _Pass(
+        policy=policy,
+        level=level,
+        law=law,
+        held=held,
+        measures=measures,
+        needs=needs,
+        wanted=_wanted(needs, law, held),
+    )
+    rates = {need.tier.name: _rate(this, need) for need in needs}
+    limits = tuple(_since(this, _tier_limit(this, need, rates[need.tier.name])) for need in needs)
+    return Limited(
+        limits=limits,
+        held={limit.tier: _kept(this, limit, rates[limit.tier]) for limit in limits},
+        keeps_out=_keeps_out(this, rates),
+        is_lawful=any(need.fixed is None and rates[need.tier.name] is not None for need in needs),
+    )
 
 
-def _kept(before: Held | None, after: Held, now: Instant) -> Held:
-    """What is remembered: also which way the limit goes, and since when."""
-    last = before or Held(rate=None, since=None)
-    was, rate = (UNLIMITED if one.rate is None else one.rate for one in (last, after))
-    if rate == was or (rate > was) == last.rising:
-        return replace(after, rising=last.rising, turned=last.turned)
-    return replace(after, rising=rate > was, turned=now)
-
-
-def _keeps_out(needs: Sequence[TierNeed], rates: Rates, wanted: Rates, budget: float) -> bool:
-    finite = [(need, rate, wanted[need.tier.name]) for need in needs if (rate := rates[need.tier.name]) is not None]
-    rising = any(goal is None or goal > rate + STILL * budget for _, rate, goal in finite)
-    return not rising and any(need.demand > rate for need, rate, _ in finite if not need.suspended)
+def _is_shut(need: TierNeed) -> bool:
+    return need.fixed is not None and need.fixed.rate is not None and need.fixed.rate <= 0
 
 
 def _wanted(needs: Sequence[TierNeed], law: Law, held: Mapping[TierName, Held]) -> Rates:
@@ -105,80 +101,118 @@ def _wanted(needs: Sequence[TierNeed], law: Law, held: Mapping[TierName, Held]) 
     return {need.tier.name: held[need.tier.name].rate if need.tier.name in held else None for need in needs}
 
 
-def _rates(
-    policy: Policy, needs: Sequence[TierNeed], change: tuple[Mapping[TierName, Held], Rates], law: Law
-) -> dict[TierName, UnitsPerSecond | None]:
-    held, wanted = change
-    before = {need.tier.name: held[need.tier.name].rate if need.tier.name in held else None for need in needs}
-    if law.budget is None:
-        return {need.tier.name: UnitsPerSecond(0.0) if need.suspended else before[need.tier.name] for need in needs}
-    return {
-        need.tier.name: moved(
-            before[need.tier.name], wanted[need.tier.name], need, _motion(policy, need, law, held.get(need.tier.name))
-        )
-        for need in needs
-    }
+def _rate(this: _Pass, need: TierNeed) -> UnitsPerSecond | None:
+    before, wanted = this.held.get(need.tier.name), this.wanted[need.tier.name]
+    if need.fixed is not None:
+        return need.fixed.rate
+    if this.law.budget is None:
+        return None if before is None else before.rate
+    if this.policy.mode is Mode.PAUSED:
+        return _frozen(before, wanted, this.level)
+    return moved(None if before is None else before.rate, wanted, need, _motion(this, need))
 
 
-def _motion(policy: Policy, need: TierNeed, law: Law, held: Held | None) -> Motion:
+def _frozen(before: Held | None, wanted: UnitsPerSecond | None, level: LevelNow) -> UnitsPerSecond | None:
+    """A pause keeps the law's rates. Where a person's word has ended meanwhile, the law is asked once what follows."""
+    if before is None or before.by_law:
+        return None if before is None else before.rate
+    return None if level.level is Level.NORMAL else wanted
+
+
+def _motion(this: _Pass, need: TierNeed) -> Motion:
+    policy, law, held = this.policy, this.law, this.held.get(need.tier.name)
     upward = (t.name for t in policy.tiers if t.priority >= need.tier.priority)
     own = Units(sum(law.load.waiting.get(name, 0.0) for name in upward))
     return Motion(
         steps=steps(law.span, policy.wait_target),
         budget=law.budget or UnitsPerSecond(0.0),
-        demand=UnitsPerSecond(sum(law.demand.values())),
-        idle=UnitsPerSecond(idle_share(law.load.busy) * (law.capacity or 0.0)),
-        own_wait=predicted_wait(own, law.capacity),
-        gpu_wait=predicted_wait(law.backlog, law.capacity),
+        demand=this.demand,
+        idle=UnitsPerSecond(idle_share(law.busy) * (law.capacity or 0.0)),
+        own_wait=predicted_wait(own, law.works),
+        gpu_wait=predicted_wait(law.backlog, law.works),
         target=policy.wait_target,
         rising=held is None or held.rising,
         turned_ago=None if held is None or held.turned is None else Seconds(law.now - held.turned),
-        pressed=law.pressed,
+        pressed=this.level.level is not Level.NORMAL,
+        leaves=law.leaves,
     )
 
 
-def _overridden(
-    tier: TierName, rate: UnitsPerSecond | None, overrides: tuple[Override, ...]
-) -> tuple[UnitsPerSecond | None, str]:
-    for override in overrides:
-        if override.tier == tier and override.limit is not None:
-            return override.limit, override.said
-    return rate, ""
+def _kept(this: _Pass, limit: TierLimit, rate: UnitsPerSecond | None) -> Held:
+    """What is remembered: also which way the limit goes, and since when."""
+    before = this.held.get(limit.tier)
+    last = before or Held(rate=None, since=None)
+    unasked = this.law.budget is None and not last.by_law
+    after = Held(
+        rate=rate,
+        since=limit.since,
+        cause=limit.cause,
+        rising=last.rising,
+        turned=last.turned,
+        by_law=this.measures[limit.tier].fixed is None and not unasked,
+    )
+    was, now = (UNLIMITED if one is None else one for one in (last.rate, rate))
+    if now == was or (now > was) == last.rising:
+        return after
+    return replace(after, rising=now > was, turned=this.law.now)
 
 
-def _tier_limit(tier: Tier, state: tuple[TierState, str], rate: UnitsPerSecond | None, law: Law) -> TierLimit:
+def _keeps_out(this: _Pass, rates: Rates) -> bool:
+    """A rate that is fixed says nothing of what the GPUs could do."""
+    lawful = [(need, rates[need.tier.name], this.wanted[need.tier.name]) for need in this.needs if need.fixed is None]
+    finite = [(need, rate, wanted) for need, rate, wanted in lawful if rate is not None]
+    still = STILL * (this.law.budget or 0.0)
+    rising = any(wanted is None or wanted > rate + still for _, rate, wanted in finite)
+    return not rising and any(need.demand > rate for need, rate, _ in finite)
+
+
+def _tier_limit(this: _Pass, need: TierNeed, rate: UnitsPerSecond | None) -> TierLimit:
     """Put state and rate together: a rate needs at least Delay, Suspend is a rate of 0, no rate needs no cause."""
-    effective, cause = state
-    demand = law.demand.get(tier.name, UnitsPerSecond(0.0))
-    if effective is TierState.SUSPEND:
-        lifts = "the level falls or the override ends"
-        return _limit(tier, (effective, UnitsPerSecond(0.0)), demand, (cause, lifts))
+    measure = this.measures[need.tier.name]
     if rate is None:
-        return _limit(tier, (TierState.OPEN, None), demand, ("", ""))
-    if effective is TierState.OPEN:
-        effective = TierState.DELAY
-    if not cause.startswith("override"):
-        capacity = law.capacity or 0.0
-        total = sum(law.demand.values())
-        cause = f"demand {total:.2f}/s is more than the GPUs' {capacity:.2f}/s; tier {tier.name} gives way"
-    return _limit(tier, (effective, rate), demand, (cause, "demand falls below capacity, or nodes arrive"))
+        return _limit(need, (TierState.OPEN, None), ("", ""))
+    if measure.fixed is not None:
+        return _limit(need, (measure.state, rate), (measure.cause, measure.lifts_when), measure.until)
+    cause, lifts = words_of(_lawful(this, need, rate))
+    state = TierState.DELAY if measure.state is TierState.OPEN else measure.state
+    return _limit(need, (state, rate), ("; ".join(filter(None, (cause, measure.cause))), lifts))
+
+
+def _lawful(this: _Pass, need: TierNeed, rate: UnitsPerSecond) -> LawfulLimit:
+    return LawfulLimit(
+        need=need,
+        needs=this.needs,
+        rate=rate,
+        wanted=this.wanted[need.tier.name],
+        motion=_motion(this, need),
+        budget=this.law.budget,
+        capacity=this.law.capacity,
+        backlog=this.law.backlog,
+        paused=this.policy.mode is Mode.PAUSED,
+    )
 
 
 def _limit(
-    tier: Tier, what: tuple[TierState, UnitsPerSecond | None], demand: UnitsPerSecond, said: tuple[str, str]
+    need: TierNeed,
+    what: tuple[TierState, UnitsPerSecond | None],
+    said: tuple[str, str],
+    until: Instant | None = None,
 ) -> TierLimit:
     return TierLimit(
-        tier=tier.name, state=what[0], rate=what[1], demand=demand, since=None, cause=said[0], lifts_when=said[1]
+        tier=need.tier.name,
+        state=what[0],
+        rate=what[1],
+        demand=need.demand,
+        since=None,
+        cause=said[0],
+        lifts_when=said[1],
+        until=until,
     )
 
 
-def _since(limit: TierLimit, since: Instant | None) -> TierLimit:
-    return TierLimit(
-        tier=limit.tier,
-        state=limit.state,
-        rate=limit.rate,
-        demand=limit.demand,
-        since=since,
-        cause=limit.cause,
-        lifts_when=limit.lifts_when,
-    )
+def _since(this: _Pass, limit: TierLimit) -> TierLimit:
+    """A limitation goes on since it began, whoever's word it is meanwhile."""
+    if not limit.cause:
+        return limit
+    before = this.held.get(limit.tier)
+    return replace(limit, since=before.since if before and before.since is not None else this.law.now)

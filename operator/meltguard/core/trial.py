@@ -6,8 +6,7 @@ the asymptotic confidence sequence of Waudby-Smith et al. (2021, "Time-uniform c
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -91,6 +90,9 @@ class Tally:
         return (least, math.expm1(self.mean), most)
 
 
+NO_PAIRS: Final = Tally()
+
+
 def _rho() -> float:
     """The tuning of the bounds: theirs is a closed form, equation (9), for the narrowest at TUNED_TO."""
     log = -2.0 * math.log(ALPHA)
@@ -111,52 +113,3 @@ def verdict(tally: Tally, by: float) -> Verdict:
     if (least >= -by and most <= by) or tally.count >= MOST:
         return Verdict.EQUAL
     return Verdict.OPEN
-
-
-SAMPLE: Final = 4.0
-"""Image units that one sample is made of."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
-    """What one pod has spent since its agent began."""
-
-    busy: float  # GPU-seconds
-    done: float  # image units
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """The samples of a trial as they come in: what each pod had spent when it last gave one."""
-
-    tally: Tally = Tally()
-    last: tuple[tuple[str, Spent], ...] = ()  # by agent instance
-    old: Spent = Spent(busy=0.0, done=0.0)  # of the old revision, not yet paired
-
-    def after(self, new: Iterable[tuple[str, Spent]], old: Iterable[tuple[str, Spent]]) -> "Comparison":
-        """With what the pods of both revisions have spent by now; at most one pair a new pod."""
-        last, kept = dict(self.last), dict[str, Spent]()
-        old_sum = self.old
-        for name, now in old:
-            before = last.get(name)
-            kept[name] = now
-            if before is not None:
-                old_sum = _sum(old_sum, _less(now, before))
-        tally = self.tally
-        for name, now in new:
-            before = last.get(name)
-            spent = _less(now, before) if before is not None else Spent(busy=0.0, done=0.0)
-            ripe = spent.done >= SAMPLE and spent.busy > 0 and old_sum.done >= SAMPLE and old_sum.busy > 0
-            kept[name] = now if ripe or before is None else before
-            if ripe:
-                tally = tally.with_pair(spent.busy / spent.done, old_sum.busy / old_sum.done)
-                old_sum = Spent(busy=0.0, done=0.0)
-        return replace(self, tally=tally, last=tuple(kept.items()), old=old_sum)
-
-
-def _less(now: Spent, before: Spent) -> Spent:
-    return Spent(busy=max(0.0, now.busy - before.busy), done=max(0.0, now.done - before.done))
-
-
-def _sum(one: Spent, other: Spent) -> Spent:
-    return Spent(busy=one.busy + other.busy, done=one.done + other.done)

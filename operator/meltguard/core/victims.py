@@ -11,6 +11,12 @@ from meltguard.core.policy import Eviction
 from meltguard.core.preflight import Obstacle, obstacles
 from meltguard.core.units import Gpus, NodeName, PoolName
 
+ROUNDING: Final = 0.01
+"""Of a GPU: so little is not missing."""
+
+LEAST_RELIEF: Final = 0.1
+"""GPUs: below this, work is weighed as if so much were relieved."""
+
 NOBODY: Final = float("-inf")
 """The priority of work where none is broken off."""
 
@@ -20,6 +26,7 @@ class Place:
     """A node that its lender could give, busy or not."""
 
     node: NodeView
+    worth: float  # how many of the missing GPUs it stands for
     home: PoolName
     turn: int  # the lender's place in borrowFrom; what a provider made comes before all
     eviction: Eviction | None  # None: its pool lends idle nodes only
@@ -31,7 +38,7 @@ class Place:
 class Need:
     """What is asked for."""
 
-    missing: Gpus
+    missing: Gpus  # such as serve today
     room: int  # nodes, by the policy
     rooms: Mapping[PoolName, int]  # nodes, by each lender
     priority: int  # of the service: work above it is never broken off
@@ -56,9 +63,10 @@ class Choice:
     refused: dict[NodeName, Refusal] = field(default_factory=dict)
 
     @property
-    def left(self) -> Gpus:
+    def left(self) -> float:
         """GPUs that are still missing."""
-        return Gpus(max(0, self.need.missing - _gpus(self.taken)))
+        left = self.need.missing - _worth(self.taken)
+        return left if left > ROUNDING else 0.0
 
     @property
     def nodes(self) -> tuple[NodeView, ...]:
@@ -104,10 +112,12 @@ class _Costs:
         self._choice = choice
         self._before = lost_hours(choice.stakes, choice.nodes)
         self._broken = frozenset(loss.work.name for loss in losses(choice.stakes, choice.nodes))
-        self._gpus = {place.node.name: place.node.gpus for place in places}
-        self._given = {place.home: _gpus([one for one in choice.taken if one.home == place.home]) for place in places}
+        self._worth = {place.node.name: place.worth for place in places}
+        self._given = {
+            place.home: sum(one.node.gpus for one in choice.taken if one.home == place.home) for place in places
+        }
 
-    def of(self, place: Place) -> tuple[bool, float, float, int, float, int, int, int, NodeName]:
+    def of(self, place: Place) -> tuple[bool, float, float, int, float, int, float, float, NodeName]:
         """Idle first; by priority; by the work lost for each GPU that relieves; who lent least; the best fit."""
         choice, node = self._choice, place.node
         hit = choice.alone[node.name]
@@ -116,38 +126,47 @@ class _Costs:
         if len(new) < len(hit):
             hours = lost_hours(choice.stakes, [*choice.nodes, node]) - self._before
         priority = max((loss.work.priority for loss in new if not loss.work.broken), default=NOBODY)
-        relief = self._relief(node, new)
-        cost = hours / max(1, relief)
+        relief = self._relief(place, new)
+        cost = hours / max(LEAST_RELIEF, relief)
         burden = place.burden + place.burden_per_gpu * self._given[place.home]
         harm = (bool(node.movable_pods), priority, cost, len(new))
-        return (*harm, burden, place.turn, -relief, node.gpus, node.name)
+        return (*harm, burden, place.turn, -relief, place.worth, node.name)
 
-    def _relief(self, node: NodeView, new: Sequence[Loss]) -> int:
-        """GPUs that breaking this work off frees: the node's, and those of nodes that bear nothing else, if wanted."""
+    def _relief(self, place: Place, new: Sequence[Loss]) -> float:
+        """What breaking this work off frees: the node's GPUs, and those of nodes that bear nothing else, if wanted."""
         broken = self._broken.union(loss.work.name for loss in new)
-        near = {pod.node for loss in new for pod in loss.work.pods if pod.node in self._gpus} - {node.name}
-        freed = [self._gpus[name] for name in near if all(one.work.name in broken for one in self._choice.alone[name])]
+        near = {pod.node for loss in new for pod in loss.work.pods if pod.node in self._worth} - {place.node.name}
+        freed = [self._worth[name] for name in near if all(one.work.name in broken for one in self._choice.alone[name])]
         room = self._choice.need.room - len(self._choice.taken) - 1
-        return min(self._choice.left, node.gpus + sum(sorted(freed, reverse=True)[: max(0, room)]))
+        return min(self._choice.left, place.worth + math.fsum(sorted(freed, reverse=True)[: max(0, room)]))
 
 
 def _needed(choice: Choice) -> list[Place]:
     """Drop every node without which the shortage is still covered, the dearest first."""
 
-    def spared(place: Place) -> tuple[float, int, NodeName]:
+    def spared(place: Place) -> tuple[float, float, NodeName]:
         others = [one.node for one in choice.taken if one is not place]
-        return (lost_hours(choice.stakes, others), place.node.gpus, place.node.name)
+        return (lost_hours(choice.stakes, others), place.worth, place.node.name)
 
     kept = list(choice.taken)
     for place in sorted(choice.taken, key=spared):
         others = [one for one in kept if one is not place]
-        if _gpus(others) >= choice.need.missing:
+        if _worth(others) >= choice.need.missing - ROUNDING:
             kept = others
     return kept
 
 
-def _gpus(places: Sequence[Place]) -> Gpus:
-    return Gpus(sum(place.node.gpus for place in places))
+def _worth(places: Sequence[Place]) -> float:
+    return math.fsum(place.worth for place in places)
+
+
+def in_gpus(count: float) -> str:
+    """A number of GPUs in words; parts of one come of models that do less or more than today's.
+
+    >>> in_gpus(8.0), in_gpus(1.648)
+    ('8', '1.6')
+    """
+    return f"{count:.1f}".removesuffix(".0")
 
 
 BusyRule = Callable[[Choice, Place], Refusal | None]
@@ -179,10 +198,10 @@ def _work_outranks_the_service(choice: Choice, place: Place) -> Refusal | None:
 
 
 def _gain_is_small(choice: Choice, place: Place) -> Refusal | None:
-    gpus = place.node.gpus
-    if 2 * choice.left >= gpus:
+    if 2 * choice.left >= place.worth:
         return None
-    return Refusal(text=f"is in use and has {gpus} GPUs for {choice.left} missing; at least half must be missing")
+    worth, left = in_gpus(place.worth), in_gpus(choice.left)
+    return Refusal(text=f"is in use and stands for {worth} GPUs, {left} are missing; at least half must be missing")
 
 
 def _pods_cannot_leave(choice: Choice, place: Place) -> Refusal | None:

@@ -31,7 +31,8 @@ def outranking(seen: Snapshot, pool: Pool, nodes: Sequence[NodeView], now: Insta
 def wants(pod: PodView, node: NodeView, pool: Pool) -> bool:
     """Whether the node, as it is at home, would do: the pod asks for the pool by one of its labels, and for no more."""
     asked = pod.node_selector.items()
-    return bool(asked & pool.labels.items()) and asked <= _at_home(node).items() and pod.gpus <= node.gpus
+    fits = pod.gpus <= node.gpus_for(pod.gpu_kinds)
+    return bool(asked & pool.labels.items()) and asked <= _at_home(node).items() and fits
 
 
 def _at_home(node: NodeView) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from meltguard.core.grant import Grant
 from meltguard.core.granting import Stamp, grant_for
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Policy
-from meltguard.core.pushing import InForce, Rates, content, finish_push, plan_push, steadied
+from meltguard.core.pushing import InForce, Rates, Silent, content, finish_push, plan_push, steadied
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import Epoch, Instant, PodUid, Revision
 
@@ -48,7 +48,7 @@ class Pusher:
         for gone in self._sent.keys() - set(pods):
             del self._sent[gone]
         totals = steadied(self.force.totals, decision)
-        plan = plan_push(totals, pods, loads, self.force, frozenset())
+        plan = plan_push(totals, pods, loads, self.force, Silent())
         grants = self._changed(decision, pods, plan.decrease)
         if plan.increases:
             grants += self._changed(decision, pods, finish_push(plan, self._held()))

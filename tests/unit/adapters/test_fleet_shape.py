@@ -8,6 +8,7 @@ from meltguard.adapters.fleet_shape import read_node
 from meltguard.adapters.pod_shape import read_pod
 from meltguard.core.fleet import CLAIM_ANNOTATION, NodeView, PodView
 from meltguard.core.policy import Taint
+from meltguard.core.units import Gpus
 
 
 def a_node(metadata: dict[str, Any] | None = None, **parts: Any) -> NodeView:
@@ -53,6 +54,23 @@ def test_a_node_is_read_as_it_stands() -> None:
 def test_kinds_of_gpus_are_those_that_are_there() -> None:
     allocatable = {"nvidia.com/gpu": "0", "nvidia.com/mig-1g.10gb": "7", "cpu": "8"}
     assert a_node(status={"allocatable": allocatable}).gpu_kinds == {"nvidia.com/mig-1g.10gb"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "pods_of_two"),
+    [
+        ({"nvidia.com/gpu"}, 4, 2),
+        ({"nvidia.com/mig-1g.10gb"}, 27, 13),
+        ({"nvidia.com/gpu", "nvidia.com/mig-1g.10gb"}, 31, 15),
+        ({"amd.com/gpu"}, 0, 0),
+        (set(), 31, 15),  # no pod was seen yet
+    ],
+)
+def test_of_a_mixed_node_only_what_is_asked_for_counts(asked: set[str], gpus: int, pods_of_two: int) -> None:
+    """MIG on some cards, others whole; a pod has all of its GPUs of one resource."""
+    node = a_node(status={"allocatable": {"nvidia.com/gpu": "4", "nvidia.com/mig-1g.10gb": "27"}})
+    assert node.gpus_for(frozenset(asked)) == gpus
+    assert node.pods_for(frozenset(asked), Gpus(2)) == pods_of_two
 
 
 def test_a_node_that_is_deleted_and_held_by_a_finalizer_is_known() -> None:

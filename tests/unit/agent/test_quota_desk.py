@@ -8,7 +8,8 @@ import pytest
 
 from meltguard.agent.fields import of_allowance, rate_limit_fields
 from meltguard.agent.news import News
-from meltguard.agent.quota_desk import MOST_TOGETHER, Denial, QuotaAsk, QuotaDesk, Reservation
+from meltguard.agent.quota_asks import Denial, QuotaAsk, Reservation
+from meltguard.agent.quota_desk import MOST_TOGETHER, QuotaDesk
 from meltguard.agent.quota_store import AccountKey, hashed
 from meltguard.agent.refusal import Reason
 from meltguard.agent.statefile import StateFile

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meltguard.agent.news import News
-from meltguard.agent.quota_desk import Denial, QuotaAsk, QuotaDesk, Reservation
+from meltguard.agent.quota_asks import Denial, QuotaAsk, Reservation
+from meltguard.agent.quota_desk import QuotaDesk
 from meltguard.agent.quota_known import HELD_KNOWN_FOR, SPENT_KNOWN_FOR, KnownAccounts, Standing
 from meltguard.agent.quota_store import AccountKey, hashed
 from meltguard.agent.refusal import Reason

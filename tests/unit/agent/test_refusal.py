@@ -40,7 +40,15 @@ RETRIES = {
     "at least a second": (a_refusal(wait=Seconds(0.01)), 0.0, 1),
     "at most half a minute": (a_refusal(wait=Seconds(1e6)), 0.0, 30),
     "unknown": (a_refusal(wait=None), 0.0, 30),
-    "an exact reset": (a_refusal(Reason.DAILY_QUOTA, reset=Instant(NOW + 5400.2)), 1.0, 5401),
+    "an exact reset": (a_refusal(Reason.DAILY_QUOTA, reset=Instant(NOW + 5400.2)), 0.0, 5401),
+    "an exact reset, and a little later": (a_refusal(Reason.DAILY_QUOTA, reset=Instant(NOW + 5400.2)), 1.0, 5461),
+    "a reset that is near": (a_refusal(Reason.DAILY_QUOTA, reset=Instant(NOW + 8.0)), 1.0, 10),
+    "a known end": (a_refusal(Reason.TIER_SUSPENDED, wait=None, until=Instant(NOW + 120)), 0.0, 120),
+    "a known end, spread": (a_refusal(Reason.TIER_SUSPENDED, wait=None, until=Instant(NOW + 120)), 1.0, 150),
+    "a feature's known end": (a_refusal(Reason.FEATURE_SLOWED, wait=None, until=Instant(NOW + 60)), 0.0, 60),
+    "a known end that is far": (a_refusal(Reason.TIER_SUSPENDED, wait=None, until=Instant(NOW + 9e4)), 0.0, 300),
+    "a known end that is over": (a_refusal(Reason.TIER_SUSPENDED, wait=None, until=Instant(NOW - 5)), 0.0, 30),
+    "what is limited may pass before": (a_refusal(Reason.OVER_RATE, until=Instant(NOW + 9e4)), 0.0, 8),
     "useless": (a_refusal(Reason.COST_UNKNOWN, wait=None), 0.0, None),
 }
 
@@ -65,16 +73,19 @@ def test_a_shed_request_is_told_everything() -> None:
         message="Free images pause while demand is high.",
         why="Critical since 12:00: wait 14 s",
         since=Instant(NOW - 60),
+        lifts_when="the level falls to Overloaded",
+        until=Instant(NOW + 10),
     )
     told = answer(refusal, NOW, Share(0.0))
     body = json.loads(told.body)
-    assert (told.status, told.content_type, told.headers["retry-after"]) == (503, "application/problem+json", "8")
+    assert (told.status, told.content_type, told.headers["retry-after"]) == (503, "application/problem+json", "10")
     assert body["type"] == "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
     assert (body["title"], body["status"], body["reason"]) == ("Temporary reduced capacity", 503, "tier-suspended")
-    assert (body["tier"], body["since"], body["retryAfter"]) == ("free", "2027-01-15T07:59:00Z", 8)
+    assert (body["tier"], body["since"], body["retryAfter"]) == ("free", "2027-01-15T07:59:00Z", 10)
     assert body["message"] == "Free images pause while demand is high."
     assert body["why"] == "Critical since 12:00: wait 14 s"
-    assert "until" not in body
+    assert (body["liftsWhen"], body["until"]) == ("the level falls to Overloaded", "2027-01-15T08:00:10Z")
+    assert not {"until", "liftsWhen"} & json.loads(answer(a_refusal(), NOW, Share(0.0)).body).keys()
 
 
 SPENT = {
@@ -92,10 +103,22 @@ def test_a_spent_allowance_says_of_what_period(reason: Reason, words: tuple[str,
     assert body["type"].endswith("#quota-exceeded")
 
 
+def test_a_tiers_own_maximum_names_the_policy_that_it_is() -> None:
+    body = json.loads(answer(a_refusal(Reason.OWN_MAXIMUM, status=429), NOW, Share(0.0)).body)
+    assert body["violated-policies"] == ["images-maximum"]
+
+
+@given(left=st.floats(0.0, 1e7), luck=st.floats(0, 1))
+def test_nobody_is_called_back_before_an_exact_reset_nor_long_after_it(left: float, luck: float) -> None:
+    seconds = retry_after(a_refusal(Reason.DAILY_QUOTA, reset=Instant(NOW + left)), NOW, Share(luck))
+    assert seconds is not None
+    assert left - 1e-3 <= seconds <= left + min(61.0, 0.25 * left + 2.0)
+
+
 def test_a_spent_allowance_names_its_reset_and_policy() -> None:
     told = answer(a_refusal(Reason.DAILY_QUOTA, status=429, reset=Instant(NOW + 60)), NOW, Share(0.5))
     body = json.loads(told.body)
-    assert (told.status, told.headers["retry-after"]) == (429, "60")
+    assert (told.status, told.headers["retry-after"]) == (429, "68"), "the reset, and a little by chance"
     assert body["type"].endswith("#quota-exceeded")
     assert (body["violated-policies"], body["until"]) == (["images-daily"], "2027-01-15T08:01:00Z")
 

@@ -4,11 +4,19 @@ from dataclasses import dataclass
 
 from meltguard.api.conditions import ConditionStatus
 from meltguard.api.policy import ImageServicePolicy
-from meltguard.api.policy_status import HistoryEntry, PolicyStatus, RolloutStatus
+from meltguard.api.policy_status import (
+    CostStatus,
+    HistoryEntry,
+    PolicyStatus,
+    RevisionStatus,
+    RolloutStatus,
+    TrialStatus,
+)
 from meltguard.cli import plugin_text as text
 from meltguard.clock import parse_rfc3339
 from meltguard.controller.policies import WHY_PAUSED
 from meltguard.core.rollout_state import RolloutState
+from meltguard.core.seen import TrialStage
 from meltguard.core.units import Instant
 from support.objects import a_policy_object
 from support.statuses import AT, a_condition, a_policy_status
@@ -85,16 +93,36 @@ def test_the_page_has_every_part_in_the_status_own_words() -> None:
     for said in (
         "wait 6.1 s, pressure 1.13, 1 s old",
         "temperature is unknown: stale: measured 90 s ago",
-        "free Reject, limit 31/m, demand 300/m, since 2026-11-23T10:00:00Z: pro and plus want all but the floor",
-        "lifts when demand falls below capacity",
-        "image-edit 5%",
+        "free Reject, limit 31/m, demand 300/m, since 2026-11-23T10:00:00Z: demand 400/m is more than the GPUs' 320/m",
+        "lifts when demand falls below 320/m, or nodes arrive; then the limit rises to 375/m",
+        "level Overloaded lifts when pressure below 0.84 lasts for 60 s: Elevated then",
+        "image-edit 5%, since 2026-11-23T10:00:00Z: level Overloaded (pressure 1.31) leaves",
         "Held since 2026-11-23T10:00:00Z: level Overloaded holds; they go on when it falls",
-        "free: Suspend, until 2026-11-24T10:00:00Z: launch day (ada)",
-        "gpu-7 of research, Cordoned",
+        "plus: 120/m, until 2026-11-24T10:00:00Z: launch day (ada)",
+        "3 GPUs are missing for a demand of 400/m; it waits: the node is not Ready",
         "image-gen-7: no answer",
-        "next: Overloaded steps down in 60 s",
+        "next: Overloaded steps down once pressure below 0.84 lasts for 60 s more",
     ):
         assert said in page
+
+
+def test_a_trial_is_told_with_its_figures_on_the_page_and_in_the_explanation() -> None:
+    trial = TrialStatus(
+        stage=TrialStage.JUDGING,
+        since=AT,
+        pods=2,
+        cost=CostStatus(samples=54, least="-25%", mean="-20%", most="-15%"),
+        cost_here=CostStatus(samples=3),
+        revisions=(RevisionStatus(revision="7d8b4", update=True, images_per_gpu_second="1.250"),),
+    )
+    tried = RolloutStatus(state=RolloutState.TRYING, since=AT, trial=trial)
+    policy = Shown(PRESSED.model_copy(update={"rollouts": tried})).policy
+    for told in (text.page(policy, NOW), text.why(policy, NOW, history=False)):
+        page = "\n".join(told)
+        assert f"trial of an update: Judging on 2 pods since {AT}" in page
+        assert "GPU time for an image, against before: -20% (-25% to -15%), 54 samples" in page
+        assert "at this share of the pods alone: 3 samples" in page
+        assert "revision 7d8b4 (the update): 1.250 images a GPU-second" in page
 
 
 def test_what_is_not_as_it_should_be_is_named_and_nothing_else() -> None:
@@ -125,7 +153,7 @@ def test_a_wide_line_has_the_numbers_and_what_is_next() -> None:
     policy = Shown(PRESSED).policy
     shown = dict(zip(text.WIDE_STATUS_COLUMNS, text.overview(policy, NOW, wide=True), strict=True))
     assert (shown["PRESSURE"], shown["DEMAND"], shown["CAPACITY"], shown["SINCE"]) == ("1.31", "400/m", "320/m", AT)
-    assert shown["NEXT"] == "Overloaded steps down in 60 s"
+    assert shown["NEXT"] == "Overloaded steps down once pressure below 0.84 lasts for 60 s more"
     assert shown["WHY"] == text.overview(policy, NOW, wide=False)[-1]
     assert set(text.overview(Shown(PolicyStatus()).policy, NOW, wide=True)[7:12]) == {"?"}
 
@@ -133,7 +161,7 @@ def test_a_wide_line_has_the_numbers_and_what_is_next() -> None:
 def test_why_shows_every_measure_that_holds() -> None:
     held = RolloutStatus(state=RolloutState.HELD, since=AT, cause="level Overloaded holds", lifts_when="it falls")
     told = "\n".join(text.why(Shown(PRESSED.model_copy(update={"rollouts": held})).policy, NOW, history=False))
-    for said in ("image-edit 5%", "level Overloaded holds", "free: Suspend, until", "gpu-7 of research"):
+    for said in ("image-edit 5%", "level Overloaded holds", "plus: 120/m, until", "gpu-7 of research"):
         assert said in told
 
 
@@ -141,5 +169,6 @@ def test_limits_are_one_line_a_tier_and_wide_says_what_lifts_them() -> None:
     policy = Shown(PRESSED).policy
     narrow, wide = (list(text.limit_rows(policy, wide=one)) for one in (False, True))
     assert [row[1:4] for row in narrow] == [("free", "Reject", "31/m"), ("pro", "Open", "none")]
-    assert wide[0][-2:] == ("demand falls below capacity", "Free images pause while demand is high.")
+    assert wide[0][-2].startswith("demand falls below 320/m, or nodes arrive")
+    assert wide[0][-1] == "Free images pause while demand is high."
     assert len(text.WIDE_LIMIT_COLUMNS) == len(wide[0])

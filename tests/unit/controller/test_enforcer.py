@@ -12,13 +12,15 @@ from meltguard.controller.enforcer import RENEW_AFTER, Enforcer
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.grant import Grant, GrantKind
+from meltguard.core.granting import LEASE_TTL, baseline_for, lapsed_rates
 from meltguard.core.load import AgentCounters
 from meltguard.core.policy import Mode, TierState
 from meltguard.core.seen import Memory
-from meltguard.core.units import Epoch, Instant, NodeName, PodUid, UnitsPerSecond
+from meltguard.core.units import Epoch, Instant, NodeName, PodUid, Seconds, UnitsPerSecond
+from meltguard.errors import Unavailable
 from meltguard.ports import Target
 from support.core_values import FREE, PLUS, a_policy, a_snapshot
-from support.fakes import FakeClock, FakeSink
+from support.fakes import FakeClock, FakeSink, some_counters
 
 
 def a_decision(rate: float | None) -> Decision:
@@ -113,6 +115,134 @@ async def test_shadow_only_observes_and_a_deleted_policy_releases() -> None:
     assert await enforcer.release(a_policy()) == ()
     assert sink.pushed[-1][1].kind is GrantKind.RELEASED
     await enforcer.book.close()
+
+
+@dataclass
+class Leased(FakeSink):
+    """Agents that hear every push, whether their answer arrives or not, and go by their baseline without a lease."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    deaf: set[PodUid] = field(default_factory=set)  # these hear nothing
+    heard: dict[PodUid, tuple[float, float]] = field(default_factory=dict)  # the free tier's rate, and until when
+
+    async def push(self, target: Target, grant: Grant) -> AgentCounters:
+        """Obey; then answer, perhaps in vain."""
+        if target.pod in self.deaf:
+            raise Unavailable("no answer")
+        rate = next((tier.rate for tier in grant.tiers if tier.name == FREE), None)
+        self.heard[target.pod] = (float("inf") if rate is None else rate, self.clock.elapsed() + LEASE_TTL)
+        return await super().push(target, grant)
+
+    def uses(self, pod: PodUid) -> float:
+        """What it admits of the free tier at this moment."""
+        rate, until = self.heard.get(pod, (float("inf"), float("inf")))
+        lapsed = self.clock.elapsed() - until
+        if lapsed < 0:
+            return rate
+        return lapsed_rates(BASELINE, Seconds(lapsed)).get(FREE, float("inf"))
+
+
+MOST = replace(a_policy(), tiers=tuple(replace(tier, max_rate=UnitsPerSecond(40.0)) for tier in a_policy().tiers))
+BASELINE = baseline_for(MOST, UnitsPerSecond(10.0), 4, Instant(1000.0))
+PODS = [PodUid(f"pod-{number}") for number in range(4)]
+some_pods = st.sets(st.sampled_from(PODS), max_size=2)
+pauses = st.sampled_from([2.0, 6.0, 50.0, 125.0, 300.0, 800.0])
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    first=st.floats(0.1, 30.0),
+    story=st.lists(st.tuples(st.floats(0.1, 30.0), some_pods, some_pods, pauses), min_size=1, max_size=8),
+)
+def test_what_pods_may_use_fits_the_limit_however_long_some_are_silent(
+    first: float, story: list[tuple[float, set[PodUid], set[PodUid], float]]
+) -> None:
+    """A laggard counts at its old share, or at what it may have heard, until its lease ends; then at its baseline's."""
+
+    async def play() -> None:
+        clock = FakeClock()
+        sink = Leased(clock=clock)
+        enforcer = await following(sink, clock, 4)
+        await enforcer.enforce(MOST, a_decision(first), BASELINE)
+        last = first
+        for rate, deaf, mute, pause in story:
+            clock.advance(pause)
+            sink.deaf, sink.silent = deaf, mute
+            before = sum(map(sink.uses, PODS))
+            await enforcer.enforce(MOST, a_decision(rate), BASELINE)
+            assert sum(map(sink.uses, PODS)) <= max(before, last / 0.95, rate / 0.95) + 1e-6
+            for _ in range(4):  # each pass may find out that one more does not answer
+                clock.advance(2.0)
+                await enforcer.enforce(MOST, a_decision(rate), BASELINE)
+            quiet = sum(sink.uses(pod) for pod in PODS if not enforcer.sent[pod].acknowledged)
+            assert sum(map(sink.uses, PODS)) <= max(quiet, rate / 0.95) + 1e-6
+            last = rate
+        await enforcer.book.close()
+
+    asyncio.run(play())
+
+
+async def test_a_laggards_safe_rate_counts_once_its_lease_has_ended() -> None:
+    clock = FakeClock()
+    sink = Leased(clock=clock)
+    enforcer = await following(sink, clock, 4)
+    await enforcer.enforce(MOST, a_decision(2.0), BASELINE)
+    sink.deaf.add(PODS[0])
+    for _ in range(24):  # two minutes and more
+        clock.advance(6.0)
+        await enforcer.enforce(MOST, a_decision(2.0), BASELINE)
+    assert sink.uses(PODS[0]) == pytest.approx(1.0)  # 0.8 x 10, half of it the tier's, of four pods
+    assert sum(map(sink.uses, PODS)) == pytest.approx(2.0)
+    for _ in range(160):  # the ramp is over
+        clock.advance(6.0)
+        await enforcer.enforce(MOST, a_decision(2.0), BASELINE)
+    assert sink.uses(PODS[0]) == pytest.approx(10.0)
+    assert [sink.uses(pod) for pod in PODS[1:]] == [0.0, 0.0, 0.0]
+    await enforcer.book.close()
+
+
+async def test_a_node_may_be_emptied_once_every_ready_pod_holds_limits_without_it() -> None:
+    sink, clock = FakeSink(), FakeClock()
+    enforcer = await following(sink, clock, 3)
+    node = NodeName("gpu-04")
+    goes = replace(a_decision(3.0), leaving=frozenset({node}))
+    await enforcer.enforce(a_policy(), a_decision(6.0))
+    assert enforcer.tightened == frozenset()
+    sink.silent.add(PodUid("pod-0"))
+    await enforcer.enforce(a_policy(), goes)
+    assert enforcer.tightened == frozenset()
+    sink.silent.clear()
+    clock.advance(6.0)
+    await enforcer.enforce(a_policy(), goes)
+    assert enforcer.tightened == {node}
+    sink.silent.add(PodUid("pod-0"))
+    await enforcer.enforce(a_policy(), replace(a_decision(2.0), leaving=frozenset({node})))
+    assert enforcer.tightened == {node}  # it held them once
+    await enforcer.enforce(a_policy(), a_decision(2.0))
+    assert enforcer.tightened == frozenset()  # home: the word is not kept for its next loan
+    await enforcer.book.close()
+
+
+async def test_pods_that_are_not_ready_are_heard_and_told_nothing() -> None:
+    sink, clock = FakeSink(), FakeClock()
+    book = AgentBook(sink, clock, lambda: None)
+    ready, starting = targets(2)
+    book.follow([ready], [starting])
+    enforcer = Enforcer(sink=sink, clock=clock, book=book, epoch=Epoch(3))
+    done = await enforcer.enforce(a_policy(), a_decision(6.0))
+    assert (done.acknowledged, done.pods) == (1, 1)
+    assert {pod for pod, _ in sink.pushed} == {"pod-0"}
+    assert sum(grant.tiers[0].rate or 0.0 for _, grant in sink.pushed) == pytest.approx(6.0)
+    for uptime in (1.0, 3.0):
+        clock.advance(2.0)
+        for pod in ("pod-0", "pod-1"):
+            book.record(PodUid(pod), replace(some_counters(PodUid(pod)), uptime=uptime))
+    assert [load.pod for load in book.loads()] == ["pod-0"]
+    assert [load.pod for load in book.unready_loads()] == ["pod-1"]
+    book.follow([ready, starting])
+    assert [load.pod for load in book.loads()] == ["pod-0", "pod-1"]  # what it said before counts on
+    assert book.unready_loads() == ()
+    await book.close()
 
 
 rates = st.floats(0.0, 100.0)

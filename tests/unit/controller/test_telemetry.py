@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from meltguard.api.conditions import Condition, ConditionStatus
@@ -12,11 +13,13 @@ from meltguard.controller.events import Reason
 from meltguard.controller.telemetry import Telemetry
 from meltguard.controller.telling import CHANGES
 from meltguard.controller.troubles import TOLD
+from meltguard.core.comparison import Compared, Spent
 from meltguard.core.decide import decide
 from meltguard.core.loading import Loading
 from meltguard.core.policy import Feature, Level, Policy
 from meltguard.core.rollout_state import Rollouts, RolloutState
 from meltguard.core.seen import Memory, TrialMark, TrialStage
+from meltguard.core.trial import Tally
 from meltguard.core.units import Instant, Percent, Revision, Seconds
 from support.core_values import FREE, a_policy, a_snapshot
 from support.statuses import AT
@@ -60,18 +63,24 @@ def test_a_service_is_shown_from_its_first_pass_with_zeros_for_what_has_not_happ
     assert value(telemetry, "loop_failures_total", loop="moves") == 0.0
     assert {value(telemetry, "update_trial", **SERVICE, stage=stage.value) for stage in TrialStage} == {0.0}
     assert math.isnan(value(telemetry, "pod_start_seconds", **SERVICE) or 0.0)
+    assert math.isnan(value(telemetry, "update_cost_ratio", **SERVICE, bound="mean") or 0.0)
 
 
-def test_a_trial_shows_its_stage() -> None:
+def test_a_trial_shows_its_stage_and_what_it_found() -> None:
     telemetry, seen = Telemetry(), a_snapshot({FREE: 4.0})
     decision = decide(POLICY, Memory(loading=Loading(usual=Seconds(42.0), starts=1)), seen, Instant(1000.0))
     stage = TrialStage.JUDGING
     trial = TrialMark(stage=stage, template="v2", before=("old",), since=Instant(900.0), strategy="{}")
-    rollouts = Rollouts(state=RolloutState.TRYING, trial=trial)
+    tally = Tally(count=60, mean=math.log(0.8), spread=0.6, swings=1.2)
+    spent = (("old", Spent(busy=100.0, done=100.0)), ("new", Spent(busy=80.0, done=100.0)))
+    compared = Compared(whole=tally, here=tally, spent=spent)
+    rollouts = Rollouts(state=RolloutState.TRYING, trial=trial, compared=compared)
     telemetry.decided(POLICY, replace(decision, rollouts=rollouts), seen, enforced())
     shown = {one: value(telemetry, "update_trial", **SERVICE, stage=one.value) for one in TrialStage}
     assert shown == {one: float(one is stage) for one in TrialStage}
     assert value(telemetry, "pod_start_seconds", **SERVICE) == 42.0
+    assert value(telemetry, "update_cost_ratio", **SERVICE, bound="mean") == pytest.approx(0.8)
+    assert value(telemetry, "revision_images_per_gpu_second", **SERVICE, revision="new") == 1.25
 
 
 def test_what_was_told_and_what_conditions_say_is_counted() -> None:

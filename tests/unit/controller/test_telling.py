@@ -39,12 +39,12 @@ def test_a_tier_is_told_with_its_numbers_and_what_lifts_it() -> None:
         CALM.limits[0],
         state=TierState.REJECT,
         rate=UnitsPerSecond(0.5),
-        cause="demand 2.00/s is more than the GPUs' 1.00/s; tier free gives way",
+        cause="demand 120/m is more than the GPUs' 60/m; tier free gives way",
         lifts_when="demand falls below capacity, or nodes arrive",
     )
     limited = replace(CALM, limits=(limit,))
     assert told(CALM, limited)[Reason.TIER_LIMITED] == (
-        "tier free: Reject at 30/m; demand 2.00/s is more than the GPUs' 1.00/s; tier free gives way; "
+        "tier free: Reject at 30/m; demand 120/m is more than the GPUs' 60/m; tier free gives way; "
         "it lifts when demand falls below capacity, or nodes arrive"
     )
     assert told(limited, CALM) == {Reason.TIER_LIFTED: "tier free is open again"}
@@ -77,7 +77,9 @@ def test_updates_are_told_when_they_are_held_left_alone_and_go_on() -> None:
 def test_an_override_is_told_when_it_begins_and_ends_by_itself_or_by_hand() -> None:
     one = Override(until=Instant(1060.0), reason="launch day", by="ann", tier=TierName("free"), state=TierState.SUSPEND)
     forced = replace(CALM, overrides=(one,))
-    assert told(CALM, forced) == {Reason.OVERRIDE_BEGUN: "free: Suspend; override: launch day (ann)"}
+    assert told(CALM, forced) == {
+        Reason.OVERRIDE_BEGUN: "free: Suspend until 1970-01-01T00:17:40Z; override: launch day (ann)"
+    }
     over = replace(CALM, at=Instant(NOW + Seconds(61.0)))
     assert told(forced, over) == {Reason.OVERRIDE_ENDED: "free: Suspend: its time is over; the law decides again"}
     assert "taken away" in told(forced, CALM)[Reason.OVERRIDE_ENDED]

@@ -121,6 +121,7 @@ def test_of_lenders_alike_in_harm_each_gives_in_proportion_to_its_size() -> None
     places = [
         Place(
             node=node,
+            worth=node.gpus,
             home=PoolName(node.name[0]),
             turn="xy".index(node.name[0]),
             eviction=None,
@@ -137,8 +138,8 @@ def test_fairness_never_breaks_work_off() -> None:
     """The burdened lender's idle node comes before work of the one that never lent."""
     burdened, never = a_node("a"), a_node("b", pods=(a_pod(node=NodeName("b"), started_at=Instant(NOW - 360.0)),))
     places = [
-        Place(node=burdened, home=PoolName("x"), turn=0, eviction=EVICTION, burden=90.0),
-        Place(node=never, home=PoolName("y"), turn=1, eviction=EVICTION),
+        Place(node=burdened, worth=8, home=PoolName("x"), turn=0, eviction=EVICTION, burden=90.0),
+        Place(node=never, worth=8, home=PoolName("y"), turn=1, eviction=EVICTION),
     ]
     need = Need(missing=Gpus(8), room=9, rooms={PoolName("x"): 9, PoolName("y"): 9}, priority=0)
     assert _taken(choose_nodes(places, need, survey([burdened, never], Guards(), NOW))) == ["a"]

@@ -8,7 +8,7 @@ import pytest
 from meltguard.core.decide import decide
 from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
 from meltguard.core.fleet import Guards, MoveStep, NodeView, PodView
-from meltguard.core.loans import Found, arriving_gpus, choose_loans
+from meltguard.core.loans import Found, arriving, choose_loans
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Mode, Pool
 from meltguard.core.pools import assign
@@ -74,6 +74,7 @@ def test_relief_is_explained_against_harm() -> None:
         to=PoolName("inference"),
         work_lost=pytest.approx(2.4),
         victims=("Job lab/train",),
+        cause="12 GPUs are missing for a demand of 540/m",
     )
     assert answer(rules, "a node fits").text == (
         "gpu-4 of pool research relieves 8 of 12 missing GPUs (67%) for 2.4 GPU-hours of work: "
@@ -183,7 +184,7 @@ def test_a_node_on_which_no_serving_pod_fits_is_refused() -> None:
 def test_a_node_of_a_kind_that_serving_pods_do_not_ask_for_is_refused(
     asked: set[str], offered: set[str], *, lent: bool
 ) -> None:
-    nodes = [replace(a_node("gpu-4"), gpu_kinds=frozenset(offered))]
+    nodes = [replace(a_node("gpu-4"), by_kind=dict.fromkeys(offered, Gpus(8)))]
     seen = a_snapshot(SURGE, QUEUE, pools=assign([a_pool("inference"), gentle()], nodes), gpu_kinds=frozenset(asked))
     decision = decide(a_policy(), Memory(short_since=Instant(900.0)), seen, Instant(1000.0))
     assert bool(decision.borrow) is lent
@@ -240,5 +241,5 @@ def test_nodes_count_as_arriving_until_they_serve_or_turn_back(step: MoveStep) -
     claim = new_claim(node, ("serving/image-gen", "policy-uid"), (gentle(), a_pool("inference")), (NOW, NOW))
     seen: Snapshot = a_snapshot(SURGE, loans=(replace(node, claim=replace(claim, step=step)),))
     home = step in {MoveStep.RECALLED, MoveStep.RESTORED, MoveStep.HOME}
-    assert arriving_gpus(seen, frozenset()) == (0 if home else 8)
-    assert arriving_gpus(seen, frozenset({node.name})) == 0
+    assert [one.name for one in arriving(seen, frozenset())] == ([] if home else [node.name])
+    assert arriving(seen, frozenset({node.name})) == []

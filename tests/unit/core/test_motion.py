@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from meltguard.core.limits import REST, TierNeed, budget, forgotten, trimmed
 from meltguard.core.motion import LIFT_ABOVE_DEMAND, STILL, Motion, moved
+from meltguard.core.overrides import SHUT
 from meltguard.core.units import Seconds, Share, Units, UnitsPerSecond
 from support.core_values import a_tier
 
@@ -17,7 +18,7 @@ spans = st.floats(0.0, 2.0)
 
 
 def a_need(demand: float = 30.0, *, suspended: bool = False) -> TierNeed:
-    return TierNeed(tier=a_tier(), demand=UnitsPerSecond(demand), suspended=suspended)
+    return TierNeed(tier=a_tier(), demand=UnitsPerSecond(demand), fixed=SHUT if suspended else None)
 
 
 def a_motion(**changes: object) -> Motion:

@@ -33,6 +33,7 @@ def tainted(key: str, effect: str = "NoSchedule") -> dict[str, Any]:
         ),
         ({"labels": {**NODE.labels, DRIVER_UPGRADE_LABEL: "upgrade-done"}}, ""),
         ({"gpus": Gpus(0)}, "shows no GPU to allocate"),  # back from a reboot, its device plugin not there yet
+        ({"sick": "has a sick GPU (Xid 79: fallen off the bus)"}, "has a sick GPU (Xid 79: fallen off the bus)"),
         ({"deleting": True}, "is being deleted"),
         (tainted("karpenter.sh/disrupted"), "is being taken away by Karpenter (taint karpenter.sh/disrupted)"),
         (tainted("karpenter.sh/disruption"), "is being taken away by Karpenter (taint karpenter.sh/disruption)"),
@@ -51,3 +52,10 @@ def test_the_floor_counts_only_nodes_that_work_can_be_put_on() -> None:
     nodes = [a_node("stays"), replace(a_node("goes"), deleting=True), a_node("rebooted", gpus=Gpus(0))]
     (pool,) = assign([a_pool()], nodes).values()
     assert [node.name for node in pool.at_home] == ["stays"]
+
+
+def test_a_sick_node_is_not_counted_before_a_loan_and_breaks_no_floor() -> None:
+    """A metric may be wrong: it holds loans back, and calls none home."""
+    (pool,) = assign([a_pool()], [a_node("well"), replace(a_node("ill"), sick="has a sick GPU")]).values()
+    assert [node.name for node in pool.sound] == ["well"]
+    assert [node.name for node in pool.at_home] == ["well", "ill"]

@@ -15,7 +15,7 @@ from meltguard.core.policy import Policy, Pool
 from meltguard.core.pools import assign, loans_of
 from meltguard.core.rest import DAY, SHORTEST_REST
 from meltguard.core.returns import BREACH_TIME, breach_since
-from meltguard.core.seen import Memory, Recalled, RecallOrder, RolloutView, Snapshot
+from meltguard.core.seen import Memory, Plan, Recalled, RecallOrder, RolloutView, Snapshot
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName, UnitsPerSecond
 from meltguard.core.waiting import PATIENCE
 from support.core_values import FREE, PLUS, a_node, a_pod, a_policy, a_pool, a_snapshot
@@ -60,6 +60,16 @@ def test_a_node_on_which_nothing_serves_is_given_back_whatever_its_size() -> Non
     """Counted as if it served, a large one would never be spared: it would stay until its loan is due."""
     large = replace(a_loan("large", 1000.0), gpus=Gpus(1000))
     assert decided(seen(large, offered=CALM)).memory.spare_since == NOW
+
+
+def test_what_the_calendar_asks_for_stays_in_the_calm_and_no_more_than_that() -> None:
+    memory = Memory(spare_since=Instant(NOW - 500.0))
+    for least, leave in ((0, {NodeName("young")}), (1, {NodeName("young")}), (2, set())):
+        out = decided(seen(*LOANS, offered=CALM, plan=Plan(least=least, why="until 18:00")), memory)
+        assert homeward(out).keys() == leave
+        assert ("until 18:00" in out.why) == (least > 0)
+    recalled = seen(*LOANS, offered=CALM, plan=Plan(least=2, why="until 18:00"), recalls=an_order())
+    assert homeward(decided(recalled)).keys() == {"old", "young"}, "the lender's word is above a calendar"
 
 
 def test_a_ready_pod_whose_agent_is_silent_serves_as_far_as_anybody_knows() -> None:

@@ -11,7 +11,7 @@ from meltguard.core.rollout import rollouts
 from meltguard.core.rollout_state import Rollouts, RolloutState, RolloutWrite
 from meltguard.core.seen import RolloutMark, RolloutView, Snapshot
 from meltguard.core.units import Instant
-from support.core_values import a_policy, a_snapshot
+from support.core_values import a_policy, a_snapshot, at_level
 
 NOW = Instant(1000.0)
 POLICY = replace(a_policy(), hold_at=Level.OVERLOADED)
@@ -24,20 +24,20 @@ def seen(*, paused: bool, mark: RolloutMark | None = None) -> Snapshot:
 
 
 def at(level: Level, snapshot: Snapshot, policy: Policy = POLICY) -> Rollouts:
-    found = rollouts(policy, level, snapshot, NOW)
+    found = rollouts(policy, at_level(level, policy), snapshot, NOW)
     assert found is not None
     return found
 
 
 def test_a_policy_that_says_nothing_holds_nothing() -> None:
-    assert rollouts(a_policy(), Level.CRITICAL, seen(paused=False), NOW) is None
+    assert rollouts(a_policy(), at_level(Level.CRITICAL), seen(paused=False), NOW) is None
 
 
 def test_updates_are_held_from_the_level_on_with_cause_and_lift_condition() -> None:
     held = at(Level.OVERLOADED, seen(paused=False))
     assert (held.state, held.write, held.since) == (RolloutState.HELD, RolloutWrite.HOLD, NOW)
-    assert held.cause == "level Overloaded holds updates of the service (rollouts.holdAt Overloaded)"
-    assert held.lifts_when == "the level falls below Overloaded"
+    assert held.cause == "level Overloaded (pressure 1.20) holds updates of the service (rollouts.holdAt Overloaded)"
+    assert held.lifts_when == "the level falls to Elevated: pressure below 0.84 for 60 s"
     assert at(Level.ELEVATED, seen(paused=False)).write is None
 
 

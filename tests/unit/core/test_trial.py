@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltguard.core.trial import ALPHA, FEWEST, MOST, SAMPLE, Comparison, Spent, Tally, Verdict, verdict
+from meltguard.core.trial import ALPHA, FEWEST, MOST, Tally, Verdict, verdict
 
 BY = 0.05
 
@@ -75,20 +75,3 @@ def test_the_tally_is_mean_and_deviation(pairs: list[tuple[float, float]]) -> No
     mean = math.fsum(values) / len(values)
     assert tally.mean == pytest.approx(mean, abs=1e-9)
     assert tally.spread == pytest.approx(math.fsum((v - mean) ** 2 for v in values), abs=1e-6)
-
-
-def test_samples_are_what_pods_spent_since_their_last() -> None:
-    def spent(seconds: float, cost: float) -> Spent:
-        return Spent(busy=seconds, done=seconds / cost)
-
-    found = Comparison()
-    for second in range(1, 41):
-        found = found.after([("new", spent(second, 0.8))], [("a", spent(second, 1.0)), ("b", spent(second, 1.0))])
-    assert found.tally.count == 39 // math.ceil(SAMPLE * 0.8)
-    assert found.tally.mean == pytest.approx(math.log(0.8))
-
-
-def test_an_agent_that_starts_anew_is_compared_with_itself_only() -> None:
-    first = Comparison().after([("new-1", Spent(busy=100.0, done=100.0))], [("a", Spent(busy=9.0, done=9.0))])
-    again = first.after([("new-2", Spent(busy=1.0, done=50.0))], [("a-2", Spent(busy=1.0, done=99.0))])
-    assert again.tally.count == 0

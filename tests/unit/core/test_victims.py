@@ -50,7 +50,7 @@ def choose(
     **limits: int,
 ) -> Choice:
     """Of one pool with plenty of room."""
-    places = [Place(node=node, home=RESEARCH, turn=0, eviction=eviction) for node in nodes]
+    places = [Place(node=node, worth=node.gpus, home=RESEARCH, turn=0, eviction=eviction) for node in nodes]
     room = limits.get("room", 99)
     rooms = {RESEARCH: limits.get("pool_room", 99)}
     need = Need(missing=Gpus(missing), room=room, rooms=rooms, priority=limits.get("priority", 0))
@@ -129,7 +129,7 @@ def test_what_is_not_needed_is_dropped_the_dearest_first() -> None:
 REFUSED = {
     "its pool lends idle nodes only": (busy("a", 1.0), 8, {"eviction": None}, "lends idle nodes only"),
     "its work outranks the service": (busy("a", 1.0, priority=11), 8, {"priority": 10}, "priority 11, the service's"),
-    "too little is missing": (busy("a", 1.0), 3, {}, "8 GPUs for 3 missing"),
+    "too little is missing": (busy("a", 1.0), 3, {}, "8 GPUs, 3 are missing"),
     "a budget does not allow it": (
         busy("a", 1.0),
         8,
@@ -193,7 +193,9 @@ def test_a_refused_node_makes_room_for_the_next() -> None:
 def test_each_lender_keeps_its_own_room() -> None:
     pools = {"x": PoolName("x"), "y": PoolName("y")}
     nodes = [a_node("x1"), a_node("x2"), a_node("y1")]
-    places = [Place(node=n, home=pools[n.name[0]], turn="xy".index(n.name[0]), eviction=None) for n in nodes]
+    places = [
+        Place(node=n, worth=n.gpus, home=pools[n.name[0]], turn="xy".index(n.name[0]), eviction=None) for n in nodes
+    ]
     need = Need(missing=Gpus(24), room=9, rooms={pools["x"]: 1, pools["y"]: 5}, priority=0)
     assert names(choose_nodes(places, need, survey(nodes, Guards(), NOW))) == ["x1", "y1"]
 
@@ -201,8 +203,8 @@ def test_each_lender_keeps_its_own_room() -> None:
 def test_an_idle_node_of_a_later_lender_comes_before_work_of_the_first() -> None:
     first, second = busy("a", 0.1), a_node("b")
     places = [
-        Place(node=first, home=PoolName("x"), turn=0, eviction=EVICTION),
-        Place(node=second, home=PoolName("y"), turn=1, eviction=EVICTION),
+        Place(node=first, worth=8, home=PoolName("x"), turn=0, eviction=EVICTION),
+        Place(node=second, worth=8, home=PoolName("y"), turn=1, eviction=EVICTION),
     ]
     need = Need(missing=Gpus(8), room=9, rooms={PoolName("x"): 9, PoolName("y"): 9}, priority=0)
     assert names(choose_nodes(places, need, survey([first, second], Guards(), NOW))) == ["b"]

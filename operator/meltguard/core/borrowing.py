@@ -1,0 +1,100 @@
+"""From what was measured to a shortage, and to what is taken for it."""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from meltguard.core.buying import choose_capacity
+from meltguard.core.decision import Borrow, Outcome, Shortage, SignalPressure
+from meltguard.core.loading import late_nodes
+from meltguard.core.loans import arriving, missing_gpus, waits_for
+from meltguard.core.measure import Measured
+from meltguard.core.models import Rates, worth_of
+from meltguard.core.plausible import usual_after
+from meltguard.core.policy import Policy
+from meltguard.core.pressure import highest
+from meltguard.core.providers import Want
+from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Seconds, UnitsPerSecond
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoanChoice:
+    """What to claim, every rule's answer, and since when GPUs are missing."""
+
+    taken: tuple[Borrow, ...]
+    rules: tuple[Outcome, ...]
+    short_since: Instant | None
+    usual: UnitsPerSecond | None = None  # demand
+    shortage: Shortage | None = None
+    want: Want | None = None
+    waits_for: frozenset[PoolName] = frozenset()
+
+    @property
+    def missing(self) -> Gpus:
+        """What the demand needs beyond what serves."""
+        return self.shortage.missing if self.shortage else Gpus(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pressed:
+    """What presses, and on what."""
+
+    signals: tuple[SignalPressure, ...]
+    measured: Measured
+    leaving: AbstractSet[NodeName]  # nodes on their way home
+    now: Instant
+    span: Seconds  # since the last decision
+
+
+def borrow(policy: Policy, memory: Memory, seen: Snapshot, pressed: Pressed) -> LoanChoice:
+    """The shortage now, and what is taken for it."""
+    measured, now = pressed.measured, pressed.now
+    if policy.capacity is None:
+        return LoanChoice(taken=(), rules=(), short_since=None)
+    top = highest(pressed.signals)
+    missing = _missing(memory, seen, pressed)
+    short = Shortage(
+        policy=policy,
+        capacity=policy.capacity,
+        seen=seen,
+        memory=memory,
+        signals=pressed.signals,
+        pressure=top.pressure if top else None,
+        demand=_demand(measured),
+        busy=measured.load.busy,
+        missing=missing,
+        now=now,
+        usual=_usual(measured),
+    )
+    choice = choose_capacity(short)
+    return LoanChoice(
+        taken=choice.taken,
+        rules=choice.rules,
+        short_since=(memory.short_since if memory.short_since is not None else now) if missing else None,
+        usual=usual_after(short, pressed.span) if measured.answers else memory.usual,
+        shortage=choice.shortage,
+        want=choice.want,
+        waits_for=waits_for(choice.shortage, choice.taken),
+    )
+
+
+def _missing(memory: Memory, seen: Snapshot, pressed: Pressed) -> Gpus:
+    """In GPUs such as serve today. What pods that are not Ready do, they do: it need not be borrowed again."""
+    measured, power = pressed.measured, pressed.measured.power
+    if not measured.answers or not power.per_gpu:
+        return Gpus(0)
+    serving = seen.serving_nodes
+    late = late_nodes(seen.loans, memory.loading, serving, pressed.now)
+    usual = _usual(measured)
+    coming = sum(worth_of(node, seen.gpu_kinds, usual) for node in arriving(seen, serving | late | pressed.leaving))
+    have = power.gpus + power.unready / power.per_gpu + coming + seen.on_order
+    return missing_gpus(_demand(measured), power.per_gpu, have)
+
+
+def _demand(measured: Measured) -> UnitsPerSecond:
+    return UnitsPerSecond(sum(measured.demand.values()))
+
+
+def _usual(measured: Measured) -> tuple[Rates, UnitsPerSecond] | None:
+    rates, per_gpu = measured.rates, measured.power.per_gpu
+    return (rates, per_gpu) if rates is not None and per_gpu else None

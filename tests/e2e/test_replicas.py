@@ -1,0 +1,258 @@
+"""The workload's replicas: ours while nobody else sets them, and worth nothing until the new pods' agents answer."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from faults import world
+from faults.evidence import read_deeds
+from faults.ground import Ground, Operators, ground
+from faults.promises import IDENTITY
+from faults.rest import path_of
+from faults.scenario import CALM
+from faults.setting import Setting, settled
+from meltguard.localcluster.plane import Plane
+from support.overload import until
+from support.replica_writers import an_hpa, from_git, keda, no_hpa, no_keda
+
+pytestmark = pytest.mark.plane
+
+Json = dict[str, Any]
+SHAPE: Final = world.Shape(floor=0, max_loans=4)
+POLICY: Final = world.a_policy(SHAPE)
+DEMANDS: Final = (21.0, 29.0, 37.0, 45.0)
+"""Image units a second: each needs one node of eight GPUs more than the one before; the first is beyond two."""
+
+LOADS: Final = 4.0
+"""Seconds until a new pod's agent answers."""
+
+MINUTE: Final = 60.0 * world.GPUS
+"""Image units a minute that one pod does."""
+
+LEAVE: Final = 120.0
+"""Seconds that pods have to go by themselves, before those left are evicted."""
+
+LATE_AT_LEAST: Final = 30.0 + 3 * LOADS
+
+
+class _Scene:
+    """A service in a surge, and whoever else sets its replicas."""
+
+    def __init__(self, found: Ground) -> None:
+        self.found, self.admin = found, found.admin
+
+    async def lender_has(self, *nodes: Json) -> None:
+        """These nodes are the lender's, and Ready."""
+        for node in nodes:
+            await self.admin.apply(node)
+        names = [node["metadata"]["name"] for node in nodes]
+
+        async def ready() -> bool:
+            there = await Setting(self.found).nodes()
+            return all(name in there and there[name].ready and settled(there[name]) for name in names)
+
+        await until(ready, 60.0)
+
+    async def status(self) -> Json:
+        status: Json = ((await self.admin.get(path_of(POLICY))) or {}).get("status") or {}
+        return status
+
+    async def decision(self) -> Json:
+        decision: Json = (await self.status()).get("decision") or {}
+        return decision
+
+    async def answering(self, count: int) -> bool:
+        return bool((await self.decision()).get("answeringPods") == count)
+
+    async def capacity(self) -> float:
+        return float((await self.decision()).get("capacity", "0/m").removesuffix("/m"))
+
+    async def rule(self, name: str) -> str:
+        rules = (await self.decision()).get("rules", [])
+        return next((str(one["text"]) for one in rules if one["rule"] == name), "")
+
+    async def learned(self) -> float:
+        """Seconds that a pod takes to start, once that is told."""
+        begins, ends = "pods start in ", " s"
+
+        async def told() -> bool:
+            return (await self.rule("loans serve")).startswith(begins)
+
+        await until(told, 30.0)
+        return float((await self.rule("loans serve")).removeprefix(begins).removesuffix(ends))
+
+    async def conflict(self) -> str:
+        """What the condition says; "" while there is none."""
+        conditions = (await self.status()).get("conditions", [])
+        stalled: Json = next((one for one in conditions if one["type"] == "Stalled"), {})
+        return str(stalled["message"]) if stalled.get("reason") == "ScaleConflict" else ""
+
+    async def claims(self) -> dict[str, Json]:
+        nodes = await Setting(self.found).nodes()
+        return {name: node.claim for name, node in nodes.items() if node.claim is not None}
+
+    async def lent(self, count: int) -> bool:
+        claims = await self.claims()
+        return len(claims) == count and all(claim["step"] == "Lent" for claim in claims.values())
+
+    async def replicas(self) -> int:
+        deployment = await self.admin.get(path_of(world.deployment()))
+        assert deployment is not None
+        return int(deployment["spec"]["replicas"])
+
+    def log_end(self) -> int:
+        return self.found.plane.audit_log.stat().st_size
+
+    def our_writes(self, since: int) -> list[Any]:
+        """What we asked of the Deployment, done or refused."""
+        deeds = read_deeds(self.found.plane.audit_log, since)
+        return [deed.asked for deed in deeds if deed.user == IDENTITY and deed.about("deployments", "", "scale")]
+
+    async def ebbs(self, within: float) -> None:
+        self.found.agents.ask(CALM)
+        await self.admin.delete(path_of(POLICY))
+
+        async def all_home() -> bool:
+            return not await self.claims() and not await self.status()
+
+        await until(all_home, within)
+
+
+@asynccontextmanager
+async def surge(plane: Plane, directory: Path, *nodes: Json) -> AsyncIterator[_Scene]:
+    """Two pods serve, and are asked for what needs a third."""
+    async with ground(plane, Operators(directory=directory)) as found:
+        scene = _Scene(found)
+        for pool in world.pools(SHAPE):
+            await found.admin.apply(pool)
+        await scene.lender_has(*nodes)
+        found.operator.open()
+        await found.operator.up()
+        found.agents.ask(CALM)
+        await found.admin.apply(POLICY)
+        await until(lambda: scene.answering(world.SERVERS), 60.0)
+        found.agents.loading = LOADS
+        found.agents.ask(DEMANDS[0])
+        yield scene
+
+
+def named(*names: str) -> list[Json]:
+    return [world.a_node(name, "research") for name in names]
+
+
+def that_starts_no_pod(name: str) -> Json:
+    """Its own taint keeps serving pods off, which nobody thought of: the pod for it stays Pending."""
+    node = world.a_node(name, "research")
+    node["spec"]["taints"].append({"key": "team.example.com/broken", "effect": "NoSchedule"})
+    return node
+
+
+async def test_new_pods_count_once_their_agents_answer_and_a_late_node_is_not_awaited(
+    lone_plane: Plane, tmp_path: Path
+) -> None:
+    async with surge(lone_plane, tmp_path, *named("research-1")) as scene:
+        loading = list[float]()
+
+        async def third_answers() -> bool:
+            decision = await scene.decision()
+            if (decision["readyPods"], decision["answeringPods"]) == (3, 2):
+                loading.append(float(decision["capacity"].removesuffix("/m")))
+            return bool(decision["answeringPods"] == 3)
+
+        await until(third_answers, 90.0)
+        assert loading, "a pod was Ready and did not serve yet"
+        assert max(loading) <= 2.05 * MINUTE
+
+        async def counts() -> bool:
+            return await scene.capacity() >= 2.9 * MINUTE
+
+        await until(counts, 30.0)
+        assert LOADS <= await scene.learned() <= 5 * LOADS
+
+        await scene.lender_has(that_starts_no_pod("research-2"))
+        scene.found.agents.ask(DEMANDS[1])
+        await until(lambda: scene.lent(2), 60.0)
+        await scene.lender_has(*named("research-3"))
+        await until(lambda: scene.lent(3), 120.0)
+        claims = await scene.claims()
+        assert claims["research-3"]["since"] - claims["research-2"]["lentAt"] >= LATE_AT_LEAST
+        assert "no agent answers on research-2" in await scene.rule("loans serve")
+        await until(lambda: scene.answering(4), 60.0)
+        await scene.ebbs(90.0)
+        assert await scene.replicas() == world.SERVERS
+
+
+async def test_another_writer_is_named_and_left_alone_until_it_is_gone(lone_plane: Plane, tmp_path: Path) -> None:
+    nodes = named("research-1", "research-2", "research-3", "research-4")
+    async with surge(lone_plane, tmp_path, *nodes) as scene:
+        await until(lambda: scene.answering(3), 90.0)
+
+        await an_hpa(scene.admin, "by-cpu")
+        await stays_off(scene, "HorizontalPodAutoscaler by-cpu", 2)
+        await no_hpa(scene.admin, "by-cpu")
+        await is_ours_again(scene, 4)
+
+        await from_git(scene.admin, replicas=4)
+        await stays_off(scene, "argocd-controller, which applies spec.replicas", 3)
+        await from_git(scene.admin)
+        await is_ours_again(scene, 5)
+
+        await keda(scene.admin, "by-queue")
+        await stays_off(scene, "KEDA's ScaledObject by-queue", 4)
+        await no_keda(scene.admin, "by-queue")
+        await is_ours_again(scene, 6)
+
+        await is_handed_over(scene)
+
+
+async def stays_off(scene: _Scene, writer: str, loans: int) -> None:
+    """The condition says who and what to do; a node more is lent, and the number stays as it is."""
+
+    async def told() -> bool:
+        said = await scene.conflict()
+        return writer in said and "capacity.replicas to Others" in said
+
+    await until(told, 30.0)
+    since, before = scene.log_end(), await scene.replicas()
+    scene.found.agents.ask(DEMANDS[loans - 1])
+    await until(lambda: scene.lent(loans), 60.0)
+    at = (await scene.decision())["at"]
+
+    async def decided_since() -> bool:
+        return bool((await scene.decision())["at"] > at and (await scene.status())["loanCount"] == loans)
+
+    await until(decided_since, 30.0)
+    assert await told()
+    assert scene.our_writes(since) == []
+    assert await scene.replicas() == before
+
+
+async def is_ours_again(scene: _Scene, pods: int) -> None:
+    async def follows() -> bool:
+        return await scene.replicas() == pods and not await scene.conflict() and await scene.answering(pods)
+
+    await until(follows, 60.0)
+
+
+async def is_handed_over(scene: _Scene) -> None:
+    """The autoscaler's number holds, is no conflict, and is not taken back with the last node."""
+    await scene.admin.merge(path_of(POLICY), {"spec": {"capacity": {"replicas": "Others"}}})
+
+    async def forgotten() -> bool:
+        return "replicasFound" not in await scene.status()
+
+    await until(forgotten, 30.0)
+    since = scene.log_end()
+    await an_hpa(scene.admin, "theirs", least=7)
+
+    async def theirs() -> bool:
+        return await scene.replicas() == 7
+
+    await until(theirs, 60.0)
+    assert not await scene.conflict()
+    await scene.ebbs(LEAVE + 90.0)  # nobody lowers the number for a node that goes
+    assert scene.our_writes(since) == []
+    assert await scene.replicas() == 7
