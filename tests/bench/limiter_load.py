@@ -105,6 +105,8 @@ async def measured(subjects: Mapping[str, Subject], rounds: int, requests: int, 
             found[name].times.append(await _load(lines, requests, rate))
             span = time.monotonic() - start
             found[name].cpu.append((_cpu(subject.pids) - began) / requests * 1e6)
+            if found[name].cpu[-1] <= 0:
+                raise Unproven(f"{name} was answered without computing: another server has its port; run it again")
             if time.process_time() - own > BUSIEST * span:
                 raise Unproven(f"the load generator used over {BUSIEST:.0%} of its core on {name}; lower --rate")
     return found
