@@ -10,6 +10,7 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rich.console import Console
 from rich.table import Table
 
+from bench.commit import commit_now
 from bench.cores import take_the_loads_core
-from bench.limiter_inprocess import Cost, decisions, interleaved, middlewares
+from bench.limiter_inprocess import Cost, Spread, decisions, interleaved, middlewares
 from bench.limiter_load import Measured, Unproven, measured
 from bench.limiter_subjects import subjects
 from meltguard.demo.report import Row, Verdict, write
@@ -35,32 +37,61 @@ STEADY: Final = 1.5
 QUOTA_GOAL: Final = 1.0  # ms that a quota in Valkey adds at p99
 
 
-def row(name: str, values: tuple[float, float | None], unit: str, goal: tuple[str, bool], peer: str) -> dict[str, Any]:
-    """One line of the report; `values` are ours and the peer's."""
-    ours, theirs = values
-    one = Row(name=name, value=round(ours, 3), unit=unit, goal=goal[0], met=goal[1])
-    ratio = round(ours / theirs, 3) if theirs else None
-    return {**one.as_json(), "peer": peer, "peerValue": None if theirs is None else round(theirs, 3), "ratio": ratio}
+@dataclass(frozen=True, slots=True)
+class Against:
+    """Our figure and the peer's, None where the goal is a number; what is told, and its spread over the rounds."""
+
+    ours: float
+    our_spread: Spread
+    theirs: float | None = None
+    their_spread: Spread | None = None
+
+
+def row(name: str, found: Against, unit: str, goal: tuple[str, bool], peer: str) -> dict[str, Any]:
+    """One line of the report."""
+    one = Row(name=name, value=round(found.ours, 3), unit=unit, goal=goal[0], met=goal[1])
+    return {
+        **one.as_json(),
+        "spread": spread_json(found.our_spread),
+        "peer": peer,
+        "peerValue": None if found.theirs is None else round(found.theirs, 3),
+        "peerSpread": None if found.their_spread is None else spread_json(found.their_spread),
+        "ratio": round(found.ours / found.theirs, 3) if found.theirs else None,
+    }
+
+
+def spread_json(spread: Spread) -> dict[str, float]:
+    """Over the rounds."""
+    return {"least": round(spread.least, 3), "median": round(spread.median, 3), "most": round(spread.most, 3)}
 
 
 def decision_rows(found: Mapping[str, Cost]) -> list[dict[str, Any]]:
     """Decisions a second and core."""
-    ours = found["meltguard"].rate
-    made = [row("decisionsPerCore", (ours, None), "1/s", (f">= {RATE_GOAL:,.0f}", ours >= RATE_GOAL), "")]
+    ours, open_to_all = found["meltguard"], found["meltguard, feature open to all"]
+    alone = Against(ours.rate, ours.per_second)
+    made = [row("decisionsPerCore", alone, "1/s", (f">= {RATE_GOAL:,.0f}", ours.rate >= RATE_GOAL), "")]
     for peer in (name for name in found if name.startswith(("limits", "throttled"))):
-        theirs = found[peer].rate
-        made.append(row("decisionsPerCore", (ours, theirs), "1/s", (f"ahead of {peer}", ours >= theirs), peer))
-    return made
+        theirs = found[peer]
+        both = Against(ours.rate, ours.per_second, theirs.rate, theirs.per_second)
+        made.append(row("decisionsPerCore", both, "1/s", (f"ahead of {peer}", ours.rate >= theirs.rate), peer))
+    share = Against(ours.median - open_to_all.median, ours.beyond(open_to_all))
+    return [*made, row("featureShareAdds", share, "CPU us", ("shown, not judged", True), "")]
 
 
 def middleware_rows(found: Mapping[str, Cost]) -> list[dict[str, Any]]:
     """CPU that a limiter in the process adds to a request."""
-    ours = found["bare app + meltguard"].median - found["bare app"].median
-    theirs = found["starlette + slowapi"].median - found["starlette"].median
+    ours, our_spread = _added(found, "bare app", "bare app + meltguard")
+    theirs, their_spread = _added(found, "starlette", "starlette + slowapi")
+    alone, both = Against(ours, our_spread), Against(ours, our_spread, theirs, their_spread)
     return [
-        row("addedInProcess", (ours, None), "CPU us", (f"<= {ADDED_GOAL}", ours <= ADDED_GOAL), ""),
-        row("addedInProcess", (ours, theirs), "CPU us", ("less than slowapi", ours < theirs), "slowapi"),
+        row("addedInProcess", alone, "CPU us", (f"<= {ADDED_GOAL}", ours <= ADDED_GOAL), ""),
+        row("addedInProcess", both, "CPU us", ("less than slowapi", ours < theirs), "slowapi"),
     ]
+
+
+def _added(found: Mapping[str, Cost], base: str, full: str) -> tuple[float, Spread]:
+    """What a limiter adds: between the medians, and round by round."""
+    return found[full].median - found[base].median, found[full].beyond(found[base])
 
 
 PAIRS: Final = {
@@ -90,16 +121,25 @@ RIVALS: Final[tuple[tuple[str, str, str], ...]] = (
 
 def wire_rows(found: Mapping[str, Measured]) -> list[dict[str, Any]]:
     """CPU and time that a limiter adds to a request on the wire."""
-    cpu = {name: found[full].cost.median - found[base].cost.median for name, (base, full) in PAIRS.items()}
-    late = {name: found[full].quantile(0.99) - found[base].quantile(0.99) for name, (base, full) in PAIRS.items()}
-    made = [
-        row(f"{name}Cpu", (cpu[ours], cpu[peer]), "CPU us", ("level", cpu[ours] <= cpu[peer]), peer)
-        for name, ours, peer in RIVALS
-    ]
+    costs = {name: one.cost for name, one in found.items()}
+    cpu = {name: _added(costs, base, full) for name, (base, full) in PAIRS.items()}
+    late = {name: _later(found[base], found[full]) for name, (base, full) in PAIRS.items()}
+    made = [_compared(f"{name}Cpu", "CPU us", cpu, ours, peer) for name, ours, peer in RIVALS]
     for name, ours, peer in (one for one in RIVALS if one[2] == "envoyproxy/ratelimit"):
-        made.append(row(f"{name}P99", (late[ours], late[peer]), "ms", ("level", late[ours] <= late[peer]), peer))
-        made.append(row(f"{name}P99", (late[ours], None), "ms", (f"<= {QUOTA_GOAL}", late[ours] <= QUOTA_GOAL), ""))
+        made.append(_compared(f"{name}P99", "ms", late, ours, peer))
+        goal = (f"<= {QUOTA_GOAL}", late[ours][0] <= QUOTA_GOAL)
+        made.append(row(f"{name}P99", Against(*late[ours]), "ms", goal, ""))
     return made
+
+
+def _later(base: Measured, full: Measured) -> tuple[float, Spread]:
+    """Milliseconds added at p99: over all requests, and round by round."""
+    return full.quantile(0.99) - base.quantile(0.99), full.quantiles(0.99).beyond(base.quantiles(0.99))
+
+
+def _compared(name: str, unit: str, added: Mapping[str, tuple[float, Spread]], ours: str, peer: str) -> dict[str, Any]:
+    both = Against(*added[ours], *added[peer])
+    return row(name, both, unit, ("level", added[ours][0] <= added[peer][0]), peer)
 
 
 def costs_shown(title: str, found: Mapping[str, Cost]) -> Table:
@@ -164,7 +204,8 @@ def main() -> int:
     except Unproven as exc:
         console.print(str(exc))
         return Verdict.INCONCLUSIVE
-    write(REPORT, made)
+    commit = commit_now()
+    write(REPORT, [{**one, "commit": commit} for one in made])
     for one in made:
         against = f" against {one['peerValue']} of {one['peer']}" if one["peer"] else ""
         console.print(

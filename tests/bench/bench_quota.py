@@ -1,10 +1,12 @@
-"""Quotas under fire: five agents, a million requests, a Valkey that is killed, flushed and restarted twenty times.
+"""Quotas and limits under fire: a million requests, a Valkey killed, flushed and restarted, agents that are killed.
 
+First five agents in one process, as quick as they go; then five processes over HTTP. A tier's limit changes meanwhile.
 Run as `python tests/bench/bench_quota.py`. Writes build/bench/quota.json; exit code 1 where a goal is missed.
 """
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 import uuid
@@ -17,58 +19,21 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.quota_campaign import Campaign, Fault, Plan, Sums
+from bench.quota_processes import Course, Processes
+from bench.quota_rows import FAULTS, process_rows, rows
 from meltguard.agent.quota_store import AccountKey, Ending, Settlement, SpanClaim
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
-from meltguard.agent.refusal import Reason
 from meltguard.agent.settings import StoreAddress
 from meltguard.clock import SystemClock
 from meltguard.core.quota import Claim, Span
 from meltguard.core.units import Instant, Seconds
-from meltguard.demo.report import Row, write
+from meltguard.demo.report import write
 from support.valkey import ValkeyServer, valkey_server
 
 REPORT: Final = Path("build/bench/quota.json")
-FAULTS: Final = (Fault.KILL, Fault.RESTART, Fault.KILL, Fault.FLUSH, Fault.KILL) * 4
-MOST_BYTES: Final = 1_000
+PROCESS_FAULTS: Final = (Fault.KILL, Fault.FLUSH, Fault.RESTART)
+KILL_EVERY: Final = 6.0
 SHOWN_EVERY: Final = 0.5
-
-
-def rows(sums: Sums, bytes_a_user: float, took: Seconds) -> list[Row]:
-    """Each value against its goal."""
-    flight = sums.in_flight_at_flush
-    faults = sum(sums.faults.values())
-    told = "shown, not judged"
-    return [
-        Row(name="usersOverQuota", value=sums.users_over, unit="users", goal="0", met=sums.users_over == 0),
-        Row(
-            name="imagesOverQuota",
-            value=sums.over,
-            unit="images",
-            goal=f"<= {flight}, the images in flight at flushes",
-            met=sums.over <= flight,
-        ),
-        Row(
-            name="grantsAfterAFlush",
-            value=sums.granted_after_flush,
-            unit="requests",
-            goal="0",
-            met=sums.granted_after_flush == 0,
-        ),
-        Row(name="requests", value=sums.asked, unit="requests", goal=">= 1000000", met=sums.asked >= 1_000_000),
-        Row(name="faults", value=faults, unit="kills, restarts and flushes", goal=">= 20", met=faults >= len(FAULTS)),
-        Row(name="usersWithAllTheyMayHave", value=sums.users_full, unit="users and books", goal=told, met=True),
-        Row(name="refusedUnasked", value=sums.known, unit="requests", goal=told, met=True),
-        Row(name="answeredByTheStore", value=sums.asked_store, unit="requests", goal=told, met=True),
-        Row(name="refusedWhileAway", value=sums.refused[Reason.QUOTA_STORE], unit="requests", goal=told, met=True),
-        Row(name="seconds", value=round(took, 1), unit="s", goal=told, met=True),
-        Row(
-            name="bytesAUser",
-            value=round(bytes_a_user),
-            unit="bytes in Valkey, 3 images delivered",
-            goal=f"<= {MOST_BYTES}: a million users in 1 GB",
-            met=bytes_a_user <= MOST_BYTES,
-        ),
-    ]
 
 
 async def watched(campaign: Campaign, total: int) -> Sums:
@@ -118,9 +83,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=4_000)
+    parser.add_argument("--process-seconds", type=float, default=110.0, help="of the part over HTTP")
     parser.add_argument("--users-measured", type=int, default=30_000)
     chosen = parser.parse_args()
     console, clock = Console(), SystemClock()
+    logging.getLogger("meltguard").setLevel(logging.CRITICAL)  # of a store that goes away all the time
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with valkey_server(folder / "memory", appendonly="no") as server:
@@ -130,6 +97,11 @@ def main() -> int:
             plan = Plan(requests=chosen.requests, users=chosen.users, faults=FAULTS)
             sums = asyncio.run(watched(Campaign(plan, server, folder), chosen.requests))
         found = rows(sums, bytes_a_user, Seconds(clock.elapsed() - started))
+        with valkey_server(folder / "processes") as server:
+            console.print(f"five agents as processes, {chosen.process_seconds:g} s ...")
+            kills = int(chosen.process_seconds / KILL_EVERY)
+            course = Course(seconds=chosen.process_seconds, faults=PROCESS_FAULTS, kills=kills)
+            found += process_rows(asyncio.run(Processes(course, server, folder).run()), course)
     write(REPORT, [row.as_json() for row in found])
     for row in found:
         console.print(f"{'ok  ' if row.met else 'MISS'} {row.name}: {row.value} {row.unit} (goal {row.goal})")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 from typing import Final
 
 LOAD_CORE: Final = 0
@@ -17,6 +18,11 @@ def take_the_loads_core() -> None:
     """This process, and those that it starts itself, load the subject."""
     if _has_two():
         os.sched_setaffinity(0, {LOAD_CORE})
+
+
+def seconds_in_line(pid: int) -> float:
+    """How long a process has stood in line for a core so far: its first thread, which is all that an agent has."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
 
 
 def _has_two() -> bool:

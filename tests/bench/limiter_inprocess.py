@@ -27,12 +27,16 @@ from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.clock import SystemClock
-from meltguard.core.units import Gpus, TierName
+from meltguard.core.features import has_feature
+from meltguard.core.units import Gpus, Percent, TierName
 from support.agents import a_lease, agent_settings, signed
 
 USERS: Final = 10_000
 PLENTY: Final = 1e9  # requests that a limit bears: what is measured is the decision to let one in
 TIERS: Final = ("free", "plus", "pro", "default")
+FEATURE: Final = "edit"
+HALF: Final = 50  # per cent of users have it: whether one does is looked up by a hash
+OPEN_TO_ALL: Final = 100
 DONE: Final = Result(status=200, finished=True, delivered=True)
 BODY: Final = b'{"n": 1}'
 
@@ -40,13 +44,41 @@ Loop = Callable[[int], Awaitable[None]]
 """Decides so many times."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """CPU microseconds an operation, over the rounds."""
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure over the rounds."""
 
-    median: float
-    least: float
-    most: float
+    rounds: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        """What is told."""
+        return median(self.rounds)
+
+    @property
+    def least(self) -> float:
+        """Of the round that others disturbed least."""
+        return min(self.rounds)
+
+    @property
+    def most(self) -> float:
+        """Of the round that others disturbed most."""
+        return max(self.rounds)
+
+    def beyond(self, other: "Spread") -> "Spread":
+        """What it adds to the other, round by round: they were interleaved."""
+        return Spread([ours - theirs for ours, theirs in zip(self.rounds, other.rounds, strict=True)])
+
+    @property
+    def per_second(self) -> "Spread":
+        """Of microseconds an operation: operations a second on one core."""
+        return Spread([1e6 / one for one in self.rounds])
+
+
+class Cost(Spread):
+    """CPU microseconds an operation."""
+
+    __slots__ = ()
 
     @property
     def rate(self) -> float:
@@ -76,7 +108,7 @@ async def interleaved(loops: Mapping[str, Loop], rounds: int, times: int) -> dic
             began = time.process_time()
             await loop(times)
             spent[name].append((time.process_time() - began) / times * 1e6)
-    return {name: Cost(median=median(all_), least=min(all_), most=max(all_)) for name, all_ in spent.items()}
+    return {name: Cost(all_) for name, all_ in spent.items()}
 
 
 def callers(seed: int = 1) -> Sequence[tuple[str, str]]:
@@ -87,14 +119,14 @@ def callers(seed: int = 1) -> Sequence[tuple[str, str]]:
     ]
 
 
-def an_agent() -> Agent:
+def an_agent(feature: int = HALF) -> Agent:
     """An agent that obeys a lease: every tier with a rate and a maximum of its own, one feature at half."""
     tiers = [
         TierLimit(name=name, priority=place, state=TierState.DELAY, rate=PLENTY, burst=PLENTY, max_rate=PLENTY, queue=9)
         for place, name in enumerate(TIERS)
     ]
     agent = Agent(agent_settings(gpus=Gpus(8)), SystemClock(), None)
-    agent.obey(signed(a_lease(*tiers, features={"edit": 100})))
+    agent.obey(signed(a_lease(*tiers, features={FEATURE: feature})))
     return agent
 
 
@@ -103,6 +135,7 @@ def decisions() -> dict[str, Loop]:
     asked = callers()
     return {
         "meltguard": _ours(an_agent().admission, asked),
+        "meltguard, feature open to all": _ours(an_agent(OPEN_TO_ALL).admission, asked),
         "meltguard refusing": _ours_refusing(asked),
         "a dict's counter": _dict(asked),
         "limits fixed window": _limits(limits.strategies.FixedWindowRateLimiter, asked),
@@ -114,12 +147,13 @@ def decisions() -> dict[str, Loop]:
 
 
 def _ours(admission: Admission, asked: Sequence[tuple[str, str]]) -> Loop:
-    asks = [Ask(tier=TierName(tier), user=user, cost=DEFAULT_COST, feature="edit") for tier, user in asked]
-    caller = NobodyLeaves()
+    having = [(tier, user) for tier, user in asked if has_feature(FEATURE, user, Percent(HALF))]
+    asks = [Ask(tier=TierName(tier), user=user, cost=DEFAULT_COST, feature=FEATURE) for tier, user in having]
+    known, caller = len(asks), NobodyLeaves()
 
     async def loop(times: int) -> None:
         for number in range(times):
-            ask = asks[number % USERS]
+            ask = asks[number % known]
             visit = admission.enter_at_once(ask, caller) or await admission.admit(ask, caller)
             if isinstance(visit, Refusal):
                 raise TypeError(f"refused: {visit}; the bench measures admissions")

@@ -5,12 +5,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 from typing_extensions import override
 
-from bench.limiter_inprocess import Cost, callers
+from bench.limiter_inprocess import Cost, Spread, callers
 from bench.limiter_subjects import Subject
 from meltguard.core.units import Seconds, Share
 from meltguard.sim.ledger import quantile
@@ -31,16 +30,20 @@ class Measured:
     """One subject, over the rounds."""
 
     cpu: list[float] = field(default_factory=list)  # microseconds a request, by round
-    times: list[float] = field(default_factory=list)  # seconds, of every request
+    times: list[list[float]] = field(default_factory=list)  # seconds, of every request, by round
 
     @property
     def cost(self) -> Cost:
         """Over the rounds."""
-        return Cost(median=median(self.cpu), least=min(self.cpu), most=max(self.cpu))
+        return Cost(self.cpu)
 
     def quantile(self, share: float) -> float:
-        """Milliseconds."""
-        return quantile(self.times, Share(share)) * 1e3
+        """Milliseconds, over all rounds."""
+        return quantile([one for times in self.times for one in times], Share(share)) * 1e3
+
+    def quantiles(self, share: float) -> Spread:
+        """Milliseconds, of each round."""
+        return Spread([quantile(times, Share(share)) * 1e3 for times in self.times])
 
 
 class Connection(asyncio.Protocol):
@@ -99,9 +102,11 @@ async def measured(subjects: Mapping[str, Subject], rounds: int, requests: int, 
             lines = await _connected(subject.port)  # anew: servers close connections that were idle for seconds
             began, own = _cpu(subject.pids), time.process_time()
             start = time.monotonic()
-            found[name].times += await _load(lines, requests, rate)
+            found[name].times.append(await _load(lines, requests, rate))
             span = time.monotonic() - start
             found[name].cpu.append((_cpu(subject.pids) - began) / requests * 1e6)
+            if found[name].cpu[-1] <= 0:
+                raise Unproven(f"{name} was answered without computing: another server has its port; run it again")
             if time.process_time() - own > BUSIEST * span:
                 raise Unproven(f"the load generator used over {BUSIEST:.0%} of its core on {name}; lower --rate")
     return found

@@ -4,30 +4,33 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import cycle
 from pathlib import Path
 from typing import Final
 
+from bench.limit_pushes import BURST, AtOnce, Pushes, a_campaigns_policy
+from bench.limited_crowd import LimitedCrowd, Patient
+from bench.windows import Limited
 from meltguard.agent.agent import Agent
 from meltguard.agent.cost import Cost
 from meltguard.agent.quota_valkey import ValkeyQuotaStore
 from meltguard.agent.refusal import Reason, Refusal
 from meltguard.agent.settings import QuotaSettings, StoreAddress
-from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result, Visit
-from meltguard.api.limit_document import QuotaRule, TierLimit
+from meltguard.api.store_state import StoreState
 from meltguard.clock import SystemClock
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
-from support.agents import POLICY, a_lease, agent_settings, signed
+from meltguard.ports import Target
+from support.agents import agent_settings
 from support.valkey import ValkeyServer
 
 IMAGES: Final = 3
 WORKERS: Final = 8  # requests at once at each agent
-BUDGET: Final = Seconds(5.0)  # all agents share this process with each other
-RENEW_EVERY: Final = Seconds(30.0)
+MORE_SLOTS: Final = 4  # for the tier with a limit: no GPU holds it back
+BUDGET: Final = QuotaSettings().budget  # production's, though all agents share this process with each other
 AWAY: Final = Seconds(0.3)
 LOOKS: Final = 500
 MOST_IMAGE_SECONDS: Final = 0.004
@@ -51,6 +54,7 @@ class Plan:
     users: int
     faults: tuple[Fault, ...]
     agents: int = 5
+    limits: int = 40  # how often the limited tier's total is changed meanwhile
     seed: int = 20261123
 
 
@@ -67,6 +71,9 @@ class Sums:
     faults: Counter[Fault] = field(default_factory=Counter)
     known: int = 0
     asked_store: int = 0
+    too_late: int = 0  # answers of the store: what was granted so late was refused, and given back
+    pushes: int = 0  # revisions of leases that the operator pushed
+    limited: Limited = field(default_factory=lambda: Limited(entered=(), totals=(), bursts=0.0, held_back=0))
 
     @property
     def over(self) -> int:
@@ -82,16 +89,6 @@ class Sums:
     def users_full(self) -> int:
         """Users who got exactly what they may have."""
         return sum(images == IMAGES for images in self.images.values())
-
-
-class Patient:
-    """A client that does not leave."""
-
-    def watch(self, when_gone: Callable[[], None]) -> None:
-        """As the admission asks."""
-
-    def waits(self, ticket: Ticket) -> None:
-        """As the admission asks."""
 
 
 class Campaign:
@@ -110,31 +107,61 @@ class Campaign:
         """Ask for everything, with the faults spread evenly over the requests."""
         async with contextlib.AsyncExitStack() as stack:
             agents = [await stack.enter_async_context(self._agent(number)) for number in range(self._plan.agents)]
-            renewing = asyncio.create_task(self._renew(agents))
+            pushes, crowd = self._operator(agents), LimitedCrowd(agents)
+            await pushes.begin()
+            beside = [asyncio.create_task(pushes.run()), asyncio.create_task(crowd.run())]
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._befall())
+                    tasks.create_task(self._change_limits(pushes))
                     for agent in agents:
                         for _ in range(WORKERS):
                             tasks.create_task(self._work(agent))
             finally:
-                renewing.cancel()
-            self.sums.known = sum(agent.quota.answers["known"] for agent in agents)
-            self.sums.asked_store = sum(agent.quota.answers["store"] for agent in agents)
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
+            self._sum_up(agents, pushes, crowd)
         return self.sums
+
+    def _sum_up(self, agents: list[Agent], pushes: Pushes, crowd: LimitedCrowd) -> None:
+        self.sums.known = sum(agent.quota.answers["known"] for agent in agents)
+        self.sums.asked_store = sum(agent.quota.answers["store"] for agent in agents)
+        self.sums.too_late = sum(agent.quota.health.failed[StoreState.SLOW] for agent in agents)
+        self.sums.pushes = pushes.revision
+        self.sums.limited = Limited(
+            entered=crowd.entered, totals=pushes.totals, bursts=BURST * len(agents), held_back=crowd.held_back
+        )
+
+    def _operator(self, agents: list[Agent]) -> Pushes:
+        books = [f"free-{book}" for book in range(self._plan.faults.count(Fault.FLUSH) + 1)]
+        policy = a_campaigns_policy(books, IMAGES, zone_far_from_midnight())
+        by_pod = {agent.settings.pod_uid: agent for agent in agents}
+        targets = [Target(pod=pod, name=f"serving/{pod}", address="127.0.0.1", port=1) for pod in by_pod]
+        return Pushes(policy, AtOnce(by_pod), targets, SystemClock().elapsed)
+
+    async def _change_limits(self, pushes: Pushes) -> None:
+        apart = max(1, self._plan.requests // (self._plan.limits + 1))
+        for number in range(1, self._plan.limits + 1):
+            await self._asked(number * apart)
+            pushes.change()
+
+    async def _asked(self, number: int) -> None:
+        """Wait until so many requests came; workers count faster than an event could tell."""
+        while self.sums.asked < number:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
     @contextlib.asynccontextmanager
     async def _agent(self, number: int) -> AsyncIterator[Agent]:
         address = StoreAddress(url=self._server.url)
         settings = replace(
-            agent_settings(gpus=Gpus(WORKERS)),
+            agent_settings(gpus=Gpus(WORKERS + MORE_SLOTS)),
             pod_uid=PodUid(f"pod-{number}"),
             state_file=self._folder / f"agent-{number}.json",
             quota=QuotaSettings(store=address, budget=BUDGET, probe_every=Seconds(0.1)),
         )
         store = ValkeyQuotaStore(address, BUDGET)
         agent = Agent(settings, SystemClock(), store)
-        agent.obey(self._lease(number, 1))
         work = asyncio.create_task(agent.run())
         try:
             yield agent
@@ -144,20 +171,6 @@ class Campaign:
             with contextlib.suppress(asyncio.CancelledError):
                 await work
             await store.close()
-
-    def _lease(self, number: int, revision: int) -> bytes:
-        books = self._plan.faults.count(Fault.FLUSH) + 1
-        rule = QuotaRule(images=IMAGES, time_zone=zone_far_from_midnight())
-        tiers = [TierLimit(name=f"free-{book}", queue=1_000, max_wait=30.0, quota=rule) for book in range(books)]
-        return signed(a_lease(*tiers, policy=POLICY, pod_uid=f"pod-{number}", revision=revision))
-
-    async def _renew(self, agents: list[Agent]) -> None:
-        revision = 1
-        while True:
-            await asyncio.sleep(RENEW_EVERY)
-            revision += 1
-            for number, agent in enumerate(agents):
-                agent.obey(self._lease(number, revision))
 
     async def _work(self, agent: Agent) -> None:
         while self.sums.asked < self._plan.requests:
@@ -197,8 +210,7 @@ class Campaign:
     async def _befall(self) -> None:
         apart = self._plan.requests // (len(self._plan.faults) + 1)
         for number, fault in enumerate(self._plan.faults, start=1):
-            while self.sums.asked < number * apart:  # noqa: ASYNC110 - workers count faster than an event could tell
-                await asyncio.sleep(0.01)
+            await self._asked(number * apart)
             await self._do(fault)
             self.sums.faults[fault] += 1
 

