@@ -7,7 +7,6 @@ import pytest
 
 from faults import world
 from faults.rest import path_of
-from faults.scenario import CALM
 from meltguard.api.rollout_mark import ROLLOUT_HELD
 from meltguard.localcluster.plane import Plane
 from support.argo import API, CRD, as_rollout, rollouts_crd
@@ -63,7 +62,7 @@ async def test_a_rollout_of_theirs_is_held_for_the_surge_and_resumed_as_found(
     lone_plane: Plane, tmp_path: Path
 ) -> None:
     async with an_overload(lone_plane, tmp_path) as overload:
-        admin, agents = overload.ground.admin, overload.ground.agents
+        admin = overload.ground.admin
         found = await _install(overload)
         await until(lambda: _is_held(overload), 60.0)
         assert (await overload.status())["rollouts"]["state"] == "Held"
@@ -77,8 +76,7 @@ async def test_a_rollout_of_theirs_is_held_for_the_surge_and_resumed_as_found(
         await overload.decided_again(3)
         assert await _is_held(overload), "an update of theirs waits, and is not tried by us"
         assert "trial" not in (await overload.status())["rollouts"]
-        agents.ask(CALM)
-        agents.waiting = 0.0
+        overload.ebb()
         await until(lambda: _is_let_go(overload), 90.0)
         found["spec"]["template"]["spec"]["containers"][0]["image"] = NEWER
         assert _written(await _rollout(overload)) == _written(found)

@@ -222,7 +222,7 @@ def test_a_node_that_is_deleted_in_the_middle_takes_its_loan_with_it(lab: Lab) -
     lab.kubectl("create", "-f", "-", stdin=json.dumps(a_gpu_node("lost", "research")))
     lab.kubectl("wait", "node/lost", "--for=condition=Ready", "--timeout=60s")
 
-    over = "the loan of lost by research is over"
+    over = "the loan of lost by research is over: the node is gone"
     until(lambda: not on_loan() and any(one["text"] == over for one in told("history")), 30.0)
     assert lab.view("lost").claim is None
     assert not lab.read("lost")["spec"].get("unschedulable")

@@ -8,7 +8,7 @@ import pytest
 
 from faults import world
 from faults.rest import path_of
-from faults.scenario import CALM, OVERLOAD
+from faults.scenario import OVERLOAD
 from meltguard.api.rollout_mark import ROLLOUT_HELD
 from meltguard.localcluster.plane import Plane
 from support.overload import Overload, an_overload, until
@@ -78,8 +78,7 @@ async def test_features_and_updates_give_way_first_and_come_back_as_they_were(
             found = await deployment(overload)
             return not marked(found) and await state(overload) == "Free"
 
-        overload.ground.agents.ask(CALM)
-        overload.ground.agents.waiting = 0.0
+        overload.ebb()
         await until(resumed, 90.0)
         assert owned(await deployment(overload)) == before
         assert {"FeatureRestored", "RolloutResumed", "LevelChanged"} <= set(await told(overload))
@@ -109,8 +108,7 @@ async def test_a_person_who_resumes_is_obeyed_and_nothing_stays_held_without_its
         async def unmarked() -> bool:
             return not marked(await deployment(overload))
 
-        overload.ground.agents.ask(CALM)
-        overload.ground.agents.waiting = 0.0
+        overload.ebb()
         await until(unmarked, 90.0)
         overload.ground.agents.ask(OVERLOAD)
         overload.ground.agents.waiting = 1.2

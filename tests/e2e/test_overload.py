@@ -10,7 +10,6 @@ import pytest
 from faults import world
 from faults.evidence import Deed, read_deeds
 from faults.promises import IDENTITY
-from faults.scenario import CALM
 from meltguard.clock import SystemClock
 from meltguard.localcluster.plane import Plane
 from support.overload import Overload, an_overload, until
@@ -95,8 +94,7 @@ async def test_an_override_shows_holds_and_ends_by_itself(lone_plane: Plane, dir
         until_when = SystemClock().now() + 8.0
         text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until_when))
         override = {"tier": "free", "state": "Suspend", "until": text, "reason": "launch day", "by": ADMIN}
-        overload.ground.agents.ask(CALM)
-        overload.ground.agents.waiting = 0.0
+        overload.ebb()
         await overload.apply(overrides=[override])
 
         async def state() -> str:

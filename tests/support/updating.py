@@ -8,7 +8,6 @@ from typing import Any, Final
 from faults import world
 from faults.ground import PODS
 from faults.rest import path_of
-from faults.scenario import CALM
 from meltguard.api.rollout_mark import ROLLOUT_HELD
 from support.overload import Overload, until
 
@@ -95,8 +94,7 @@ class Scene:
             spec = (await self.deployment())["spec"]
             return not await self.mark() and spec["replicas"] == found["replicas"]
 
-        self.overload.ground.agents.ask(CALM)
-        self.overload.ground.agents.waiting = 0.0
+        self.overload.ebb()
         await until(is_as_found, 90.0)
         left = (await self.deployment())["spec"]
         assert (left["strategy"], "paused" in left) == (found["strategy"], False)
