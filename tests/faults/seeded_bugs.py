@@ -129,7 +129,7 @@ BUGS: Final[tuple[Bug, ...]] = (
             ("core/loan_rules.py", "        holds=left >= floor,", "        holds=True,"),
             (
                 "core/loan_rules.py",
-                "min(lending.max_loans - len(lender.lent), len(lender.at_home) - lender.floor)",
+                "min(lending.max_loans - len(lender.lent), len(lender.sound) - lender.floor)",
                 "(lending.max_loans - len(lender.lent))",
             ),
             ("controller/claimer.py", "if len(lender.at_home) - 1 < lender.floor:", "if not lender:"),
@@ -150,8 +150,8 @@ BUGS: Final[tuple[Bug, ...]] = (
             ("core/loans.py", "room=short.capacity.max_loans - len(short.seen.loans),", "room=9,"),
             (
                 "core/loan_rules.py",
-                "min(lending.max_loans - len(lender.lent), len(lender.at_home) - lender.floor)",
-                "len(lender.at_home) - lender.floor",
+                "min(lending.max_loans - len(lender.lent), len(lender.sound) - lender.floor)",
+                "len(lender.sound) - lender.floor",
             ),
             ("controller/claimer.py", "len(lender.lent) >= home.lending.max_loans", "home.lending.max_loans < 0"),
             (
