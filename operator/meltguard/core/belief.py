@@ -1,5 +1,6 @@
 """Which agents are believed: one that the others, or the GPUs beside it, contradict counts as not answering."""
 
+import math
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,10 @@ from meltguard.core.seen import Snapshot
 from meltguard.core.units import Gpus, NodeName, PodUid, Seconds, Units, UnitsPerSecond
 
 LOUD: Final = 8.0
-"""A pod that is offered more than this many times what the others are is not believed; the three below come on top."""
+"""A pod that is offered more than this many times what the others are is not believed; room and chance come on top."""
+
+ABSURD: Final = 100.0
+"""The same while it is not known what a GPU does; beside others that are offered nothing, nothing is too much then."""
 
 ROOM: Final = 10.0
 """What its own GPUs could do, so many times: requests are not always spread evenly."""
@@ -47,8 +51,9 @@ def weighed(
 
     Where no majority of the pods is left that agrees, nobody knows which of them lie, and none is believed.
     """
-    alone = _stuck(seen.loads) | _idle_beside_busy_gpus(policy, seen, platform)
-    others = [load for load in seen.loads if load.pod not in alone]
+    pods = (*seen.loads, *seen.overloaded)
+    alone = _stuck(pods) | _idle_beside_busy_gpus(policy, seen, platform)
+    others = [load for load in pods if load.pod not in alone]
     guess = policy.capacity.units_per_gpu if policy.capacity else None
     known = per_gpu or guess or UnitsPerSecond(0.0)
     odd = _fast(others, seen.models, known) | _loud(others, known)
@@ -57,12 +62,16 @@ def weighed(
         doubts = {load.pod: "as many pods tell otherwise" for load in others if odd} | doubts
     if not doubts:
         return seen
-    return replace(seen, loads=tuple(replace(load, doubt=doubts.get(load.pod, "")) for load in seen.loads))
+    return replace(seen, loads=_marked(seen.loads, doubts), unready=_marked(seen.unready, doubts))
+
+
+def _marked(loads: Iterable[PodLoad], doubts: Doubts) -> tuple[PodLoad, ...]:
+    return tuple(replace(load, doubt=doubts.get(load.pod, "")) for load in loads)
 
 
 def doubts_in_words(seen: Snapshot) -> tuple[str, ...]:
     """Each pod that is not believed, and why."""
-    return tuple(f"{load.name or load.pod} {load.doubt}" for load in seen.loads if load.doubt)
+    return tuple(f"{load.name or load.pod} {load.doubt}" for load in (*seen.loads, *seen.unready) if load.doubt)
 
 
 def agreed_share(loads: Sequence[PodLoad]) -> float:
@@ -112,18 +121,25 @@ def _stuck(loads: Iterable[PodLoad]) -> dict[PodUid, str]:
 
 
 def _loud(loads: Sequence[PodLoad], per_gpu: UnitsPerSecond) -> dict[PodUid, str]:
-    """Offered far more than the others are. Before it is known what a GPU does, nobody can say what is far too much."""
-    if len(loads) < 2 or per_gpu <= 0:  # noqa: PLR2004 - there is nobody to compare with
+    """Offered far more than the others are."""
+    if len(loads) < 2:  # noqa: PLR2004 - there is nobody to compare with
         return {}
     ordered = sorted(_offered(load) for load in loads)
     found: dict[PodUid, str] = {}
     for load in loads:
         rate = _offered(load)
         others = _without(ordered, rate)
-        chance = CHANCE / (load.told.span * load.gpus) if load.told.span > 0 else 0.0
-        if rate > LOUD * others + ROOM * per_gpu + chance:
+        if rate > _most(load, others, per_gpu):
             found[load.pod] = f"tells of {rate * load.gpus:.4g} units a second, the others of {others * load.gpus:.4g}"
     return found
+
+
+def _most(load: PodLoad, others: float, per_gpu: UnitsPerSecond) -> float:
+    """Units a second for each of its GPUs that a pod may tell of, beside others that tell of so many."""
+    chance = CHANCE / (load.told.span * load.gpus) if load.told.span > 0 else 0.0
+    if per_gpu > 0:
+        return LOUD * others + ROOM * per_gpu + chance
+    return (ABSURD * others if others > 0 else math.inf) + chance
 
 
 def _fast(loads: Sequence[PodLoad], models: Mapping[PodUid, str], per_gpu: UnitsPerSecond) -> dict[PodUid, str]:

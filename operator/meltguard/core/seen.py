@@ -220,7 +220,7 @@ class Snapshot:
     @property
     def overloaded(self) -> tuple[PodLoad, ...]:
         """Pods that have work and are not Ready, which may be for having too much of it: their users are users too."""
-        return tuple(load for load in self.unready if load.at_work)
+        return tuple(load for load in self.unready if load.at_work and not load.doubt)
 
     @property
     def answers(self) -> bool:

@@ -174,6 +174,16 @@ def test_before_it_is_known_what_a_gpu_does_nobody_can_say_what_is_too_much() ->
     """All of a new service may come to one of its two pods: from this one it is learned."""
     seen = of(a_pod_that(0, offered=9.0), a_pod_that(1, offered=0.0))
     assert believed(seen, per_gpu=None) is seen
+    absurd = of(a_pod_that(0, offered=1e5), *(a_pod_that(number) for number in range(1, 8)))
+    assert len(believed(absurd, per_gpu=None).believed) == 7
+
+
+def test_a_pod_that_is_not_ready_may_lie_too() -> None:
+    """What it is offered counts as demand, so it is weighed like the others."""
+    seen = of(*usual_pods(8), unready=(a_pod_that(9, offered=1e5), a_pod_that(10)), unready_pods=2)
+    found = believed(seen)
+    assert [load.pod for load in found.overloaded] == ["pod-10"]
+    assert doubts_in_words(found)[0].startswith("serving/image-gen-9 tells of 1e+05 units")
 
 
 @settings(max_examples=60, deadline=None)
