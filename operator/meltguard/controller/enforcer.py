@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from meltguard.core.decision import Decision
 from meltguard.core.grant import Grant
 from meltguard.core.granting import LEASE_TTL, Stamp, grant_for, lapsed_rates, released
 from meltguard.core.policy import Policy
-from meltguard.core.pushing import InForce, Rates, Silent, content, finish_push, larger, plan_push, steadied
+from meltguard.core.pushing import InForce, Rates, Silent, content, finish_push, larger, lesser, plan_push, steadied
 from meltguard.core.units import Epoch, NodeName, PodUid, Revision, Seconds
 from meltguard.errors import InvalidInput, Unavailable
 from meltguard.ports import Clock, LimitSink, Target
@@ -96,7 +96,7 @@ class Enforcer:
         totals = steadied(self.totals, decision)
         lagging = frozenset(pod for pod, sent in self.sent.items() if not sent.acknowledged)
         due = frozenset(pod for pod in lagging if started - self.sent[pod].at >= RETRY_LAGGARD)
-        force = InForce(totals=self.totals, held=self._held())
+        force = InForce(totals=self.totals, held=self._held(), least=self._held(lesser))
         plan = plan_push(totals, list(targets), self.book.loads(), force, Silent(pods=lagging, tried=due))
         times = await self._push_changed(policy, decision, targets, plan.decrease)
         if plan.increases:
@@ -187,17 +187,18 @@ class Enforcer:
         counters = self.book.counters(pod)
         return None if counters is None else StoreState.read(counters.quota_store)
 
-    def _held(self) -> dict[PodUid, Rates]:
+    def _held(self, of_two: Callable[[Rates, Rates], Rates] = larger) -> dict[PodUid, Rates]:
+        """What each pod may be using: at most, or at least, of all that it may have heard."""
         now = self.clock.elapsed()
-        return {pod: self._held_by(sent, now) for pod, sent in self.sent.items()}
+        return {pod: reduce(of_two, self._may_hold(sent, now)) for pod, sent in self.sent.items()}
 
-    def _held_by(self, sent: Sent, now: Seconds) -> Rates:
-        """What a pod may be using; without a limit where it never answered."""
+    def _may_hold(self, sent: Sent, now: Seconds) -> list[Rates]:
+        """All that a pod may go by; without a limit where it never answered."""
         may = [lease.rates for lease in sent.leases if lease.until > now]
         if now >= sent.leased_until:
             lapsed = Seconds(now - sent.leased_until)
             may.append({} if self.baseline is None else lapsed_rates(self.baseline, lapsed))
-        return reduce(larger, may)
+        return may
 
     def _perhaps_heard(self, sent: Sent) -> tuple[Lease, ...]:
         """A pod that did not answer may have heard, or not: then it goes on with what it had."""

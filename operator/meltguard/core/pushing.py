@@ -34,7 +34,8 @@ class InForce:
     """What has been handed out so far."""
 
     totals: Rates = field(default_factory=dict)
-    held: Mapping[PodUid, Rates] = field(default_factory=dict)  # what each pod may be using
+    held: Mapping[PodUid, Rates] = field(default_factory=dict)  # what each pod may be using at most
+    least: Mapping[PodUid, Rates] = field(default_factory=dict)  # and at least, where nobody knows what it heard
 
 
 def steadied(before: Rates, decision: Decision) -> Rates:
@@ -74,7 +75,8 @@ def plan_push(
         offered = {pod: _offered(total * parts[pod], quiet[pod], left) for pod in silent.tried & quiet.keys()}
         for pod, rate in (fitted | offered).items():
             wanted[pod][tier] = rate
-    decrease = {pod: _decreased(rates, force.held.get(pod)) for pod, rates in wanted.items()}
+    least = {**force.held, **force.least}
+    decrease = {pod: _decreased(rates, least.get(pod)) for pod, rates in wanted.items()}
     increases = any(wanted[pod] != decrease[pod] for pod in wanted)
     return PushPlan(totals=totals, wanted=wanted, decrease=decrease, increases=increases)
 
@@ -120,6 +122,15 @@ def larger(one: Rates, other: Rates) -> Rates:
     {'free': 3.0}
     """
     return {tier: max(rate, other[tier]) for tier, rate in one.items() if tier in other}
+
+
+def lesser(one: Rates, other: Rates) -> Rates:
+    """What a pod surely admits that obeys one of the two, and nobody knows which.
+
+    >>> lesser({"free": 1.0, "plus": 2.0}, {"free": 3.0})
+    {'free': 1.0, 'plus': 2.0}
+    """
+    return {**one, **{tier: min(rate, one.get(tier, rate)) for tier, rate in other.items()}}
 
 
 def finish_push(plan: PushPlan, held: Mapping[PodUid, Rates]) -> Mapping[PodUid, Rates]:

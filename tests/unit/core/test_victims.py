@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from meltguard.core.fleet import Guards, NodeView, PodView
 from meltguard.core.harm import lost_hours, survey
-from meltguard.core.policy import Eviction
+from meltguard.core.policy import Eviction, HarmBounds
 from meltguard.core.preflight import obstacles
-from meltguard.core.units import Gpus, Instant, NodeName, PoolName
+from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Seconds
 from meltguard.core.victims import BUSY_RULES, Choice, Need, Place, choose_nodes
 from support.core_values import a_job, a_node, a_pod
 from support.drain_world import EVICTION, a_budget
@@ -20,6 +20,7 @@ from support.drain_world import EVICTION, a_budget
 HOUR = 3600.0
 NOW = Instant(1_000_000.0)
 RESEARCH = PoolName("research")
+UNBOUNDED = HarmBounds(per_gpu=Seconds(1e9 * HOUR))
 SHARED = "JobSet research/big"
 
 
@@ -49,8 +50,10 @@ def choose(
     eviction: Eviction | None = EVICTION,
     **limits: int,
 ) -> Choice:
-    """Of one pool with plenty of room."""
-    places = [Place(node=node, worth=node.gpus, home=RESEARCH, turn=0, eviction=eviction) for node in nodes]
+    """Of one pool with plenty of room, and of any harm: test_victims_bounds.py judges the bounds."""
+    places = [
+        Place(node=node, worth=node.gpus, home=RESEARCH, turn=0, eviction=eviction, bounds=UNBOUNDED) for node in nodes
+    ]
     room = limits.get("room", 99)
     rooms = {RESEARCH: limits.get("pool_room", 99)}
     need = Need(missing=Gpus(missing), room=room, rooms=rooms, priority=limits.get("priority", 0))
