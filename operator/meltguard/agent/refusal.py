@@ -43,6 +43,19 @@ class Reason(StrEnum):
     CLIENT_GONE = "client-gone"  # the client left while waiting; nobody reads the answer
 
 
+FOR_CAPACITY: Final = frozenset(
+    {
+        Reason.TIER_SUSPENDED,
+        Reason.OVER_RATE,
+        Reason.QUEUE_FULL,
+        Reason.GAVE_WAY,
+        Reason.WAIT_TOO_LONG,
+        Reason.WAITED_OUT,
+    }
+)
+"""Reasons that are a lack of GPUs: what limits the tier explains them. A user's own allowance or mistake is none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wording:
     """How a reason is told."""

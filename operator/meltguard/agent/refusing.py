@@ -1,26 +1,14 @@
 """A refusal, from what stands against a request and the limits that it met."""
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from meltguard.agent.gate import Hindrance
 from meltguard.agent.quota_asks import Denial
-from meltguard.agent.refusal import EXHAUSTED_BY, Reason, Refusal, status_of
+from meltguard.agent.refusal import EXHAUSTED_BY, FOR_CAPACITY, Reason, Refusal, status_of
 from meltguard.agent.visit import Visit
 from meltguard.api.limit_document import TierLimit
 from meltguard.core.units import Instant, Seconds
-
-LIMITED: Final = frozenset(
-    {
-        Reason.TIER_SUSPENDED,
-        Reason.OVER_RATE,
-        Reason.QUEUE_FULL,
-        Reason.GAVE_WAY,
-        Reason.WAIT_TOO_LONG,
-        Reason.WAITED_OUT,
-    }
-)
-"""Refusals for lack of capacity: what limits the tier is their cause. Of an allowance it is none."""
 
 
 class Told(NamedTuple):
@@ -62,7 +50,7 @@ def refusal_of(visit: Visit, hindrance: Hindrance, denial: Denial | None, told: 
 def _cause(visit: Visit, reason: Reason, rule: TierLimit) -> Cause:
     if reason is Reason.FEATURE_SLOWED:
         return _of_feature(visit)
-    if reason not in LIMITED or not rule.why:
+    if reason not in FOR_CAPACITY or not rule.why:
         return Cause()
     return Cause(rule.why, _instant(rule.since), rule.lifts_when, _instant(rule.until))
 

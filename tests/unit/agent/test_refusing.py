@@ -8,8 +8,8 @@ from meltguard.agent.cost import Cost
 from meltguard.agent.gate import Gate, Hindrance
 from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.quota_desk import Denial
-from meltguard.agent.refusal import Reason, Refusal
-from meltguard.agent.refusing import LIMITED, Told, refusal_of
+from meltguard.agent.refusal import FOR_CAPACITY, Reason, Refusal
+from meltguard.agent.refusing import Told, refusal_of
 from meltguard.agent.standing import Standing
 from meltguard.agent.visit import Ask, Visit
 from meltguard.api.agent_report import LimitSource
@@ -40,14 +40,14 @@ def refused(
     return refusal_of(visit, Hindrance(reason, Seconds(2.0)), denial, Told({}, Seconds(0.0), now))
 
 
-@pytest.mark.parametrize("reason", sorted(LIMITED))
+@pytest.mark.parametrize("reason", sorted(FOR_CAPACITY))
 def test_who_meets_a_limit_is_told_its_cause_since_when_and_what_lifts_it(reason: Reason) -> None:
     told = refused(reason)
     assert (told.why, told.since, told.lifts_when, told.until) == (RULE.why, RULE.since, RULE.lifts_when, RULE.until)
     assert told.message == RULE.message
 
 
-@pytest.mark.parametrize("reason", sorted(set(Reason) - LIMITED - {Reason.FEATURE_SLOWED}))
+@pytest.mark.parametrize("reason", sorted(set(Reason) - FOR_CAPACITY - {Reason.FEATURE_SLOWED}))
 def test_what_is_no_matter_of_capacity_is_not_blamed_on_the_limit(reason: Reason) -> None:
     told = refused(reason)
     assert (told.why, told.since, told.lifts_when, told.until) == ("", None, "", None)

@@ -7,22 +7,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from meltguard.agent.journal import JournalEntry
-from meltguard.agent.refusal import Reason
+from meltguard.agent.refusal import FOR_CAPACITY
 from meltguard.core.units import Instant, Seconds, Share
 from meltguard.demo.plan import FREE, FREE_IMAGES_A_DAY, PAID
 from meltguard.demo.records import Result
-
-FOR_CAPACITY: Final = frozenset(
-    {
-        Reason.TIER_SUSPENDED,
-        Reason.OVER_RATE,
-        Reason.QUEUE_FULL,
-        Reason.GAVE_WAY,
-        Reason.WAIT_TOO_LONG,
-        Reason.WAITED_OUT,
-    }
-)
-"""Refusals that a lack of GPUs explains; a user's own quota or mistake does not."""
 
 WINDOW: Final = Seconds(1.0)
 LASTING: Final = Seconds(1.0)
