@@ -1,6 +1,7 @@
-"""The quota store's two adapters, for every suite that both must pass."""
+"""A fake and its real adapter, for every suite that both must pass."""
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -30,3 +31,15 @@ async def store(request: pytest.FixtureRequest, server: ValkeyServer) -> AsyncIt
     real = ValkeyQuotaStore(StoreAddress(url=server.url), GENEROUS)
     yield real
     await real.close()
+
+
+@pytest.fixture(params=["fake", pytest.param("plane", marks=pytest.mark.plane)])
+async def setting(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """A port's setting, as the suite's own module makes it: `faked()`, or `on_the_plane()` of a real API server."""
+    if request.param == "fake":
+        async with request.module.faked() as made:
+            yield made
+        return
+    plane, shielded = request.getfixturevalue("lone_plane"), request.getfixturevalue("shielded")
+    async with request.module.on_the_plane(plane, shielded) as made:
+        yield made

@@ -133,17 +133,6 @@ async def on_the_plane(plane: Plane, shielded: Shielded) -> AsyncIterator[Settin
         yield Setting(KubernetesMoves(api), shielded.node, read, later, tainted, made_anew)
 
 
-@pytest.fixture(params=["fake", pytest.param("plane", marks=pytest.mark.plane)])
-async def setting(request: pytest.FixtureRequest) -> AsyncIterator[Setting]:
-    if request.param == "fake":
-        async with faked() as made:
-            yield made
-        return
-    plane, shielded = request.getfixturevalue("lone_plane"), request.getfixturevalue("shielded")
-    async with on_the_plane(plane, shielded) as made:
-        yield made
-
-
 def looks(node: NodeView) -> tuple[object, ...]:
     """All of a node that a move may change, but the fence's memory."""
     notes = {key: text for key, text in node.annotations.items() if key != EPOCH_KEY}

@@ -166,17 +166,6 @@ async def on_the_plane(plane: Plane, shielded: Shielded) -> AsyncIterator[Settin
         )
 
 
-@pytest.fixture(params=["fake", pytest.param("plane", marks=pytest.mark.plane)])
-async def setting(request: pytest.FixtureRequest) -> AsyncIterator[Setting]:
-    if request.param == "fake":
-        async with faked() as made:
-            yield made
-        return
-    plane, shielded = request.getfixturevalue("lone_plane"), request.getfixturevalue("shielded")
-    async with on_the_plane(plane, shielded) as made:
-        yield made
-
-
 async def test_replicas_are_set_as_they_were_read(setting: Setting) -> None:
     group = a_group()
     setting.new_group(group.name)

@@ -88,17 +88,6 @@ async def on_the_plane(plane: Plane, shielded: Shielded) -> AsyncIterator[Settin
         )
 
 
-@pytest.fixture(params=["fake", pytest.param("plane", marks=pytest.mark.plane)])
-async def setting(request: pytest.FixtureRequest) -> AsyncIterator[Setting]:
-    if request.param == "fake":
-        async with faked() as made:
-            yield made
-        return
-    plane, shielded = request.getfixturevalue("lone_plane"), request.getfixturevalue("shielded")
-    async with on_the_plane(plane, shielded) as made:
-        yield made
-
-
 @pytest.mark.parametrize("nominal", [24, "24"])
 async def test_number_and_mark_are_written_and_go_again(setting: Setting, nominal: int | str) -> None:
     ref = a_ref()
