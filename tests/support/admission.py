@@ -78,7 +78,8 @@ def a_node(name: str) -> Manifest:
         "metadata": {
             "name": name,
             "labels": {"workload": "research", "meltguard.io/managed": "true", "team": "vision"},
-            "annotations": {"example.com/rack": "r7"},
+            # a controller of the control plane writes ttl at a moment of its own: it is there from the start
+            "annotations": {"example.com/rack": "r7", "node.alpha.kubernetes.io/ttl": "0"},
         },
         "spec": {
             "taints": [
