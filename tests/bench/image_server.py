@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from support.valkey import free_port
+from support.loopback import on_loopback
 
 Answers = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -15,11 +15,5 @@ async def serving(answers: Answers) -> AsyncIterator[int]:
     """Its port."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answers)
-    runner = web.AppRunner(app, shutdown_timeout=2.0)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
+    async with on_loopback(web.AppRunner(app, shutdown_timeout=2.0)) as port:
         yield port
-    finally:
-        await runner.cleanup()

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from meltguard.agent.journal import JournalEntry
 from support.agents import KEY, a_lease, signed
+from support.loopback import on_loopback
 from support.valkey import free_port
 
 START = "from meltguard.cli.main import app; app()"
@@ -76,16 +77,12 @@ async def slow_image(_request: web.Request) -> web.Response:
 async def agent(tmp_path: Path) -> AsyncIterator[AgentProcess]:
     app = web.Application()
     app.router.add_post("/i", slow_image)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    started = AgentProcess(tmp_path, f"http://127.0.0.1:{port}")
-    await started.start()
-    yield started
-    with contextlib.suppress(ProcessLookupError):
-        await started.end(signal.SIGKILL)
-    await runner.cleanup()
+    async with on_loopback(web.AppRunner(app, shutdown_timeout=0.1)) as port:
+        started = AgentProcess(tmp_path, f"http://127.0.0.1:{port}")
+        await started.start()
+        yield started
+        with contextlib.suppress(ProcessLookupError):
+            await started.end(signal.SIGKILL)
 
 
 async def test_a_killed_agent_still_refuses_what_was_old(agent: AgentProcess) -> None:

@@ -15,6 +15,7 @@ from meltguard.agent.server import ServingAgent, serving
 from meltguard.agent.settings import Callers
 from meltguard.errors import InvalidInput
 from support.agents import agent_settings, until
+from support.loopback import on_loopback
 from support.valkey import free_port
 
 
@@ -76,14 +77,8 @@ async def upstream_server(upstream: Upstream) -> AsyncIterator[str]:
     app = web.Application(client_max_size=2**30)
     for path in ("echo", "stream", "slow", "broken"):
         app.router.add_route("*", f"/base/{path}", getattr(upstream, path))
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
+    async with on_loopback(web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)) as port:
         yield f"http://127.0.0.1:{port}/base"
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from meltguard.demo.records import ENCODER, Endpoint, Endpoints, Result, UsersSe
 from meltguard.sim.recorded import recording
 from meltguard.sim.spread import seeded
 from support.eventually import eventually
+from support.loopback import on_loopback
 
 
 def setup_in(folder: Path, peak: float = 1.0) -> UsersSetup:
@@ -71,15 +72,8 @@ async def an_agent() -> AsyncIterator[str]:
 async def a_server(handler: object) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_post(PATH, handler)  # type: ignore[arg-type] # a coroutine function
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    try:
+    async with on_loopback(web.AppRunner(app)) as port:
         yield f"http://127.0.0.1:{port}"
-    finally:
-        await runner.cleanup()
 
 
 def tell(folder: Path, **urls: str) -> None:

@@ -18,7 +18,7 @@ from meltguard.core.units import Seconds, TierName
 from support.agents import FREE, PLUS, Told, a_lease, agent_settings, limited, push, told_of, until
 from support.gateways import gateway, listens
 from support.issuer import TIERS, a_key, a_token, issuing, rules
-from support.valkey import free_port
+from support.loopback import on_loopback
 
 ISSUERS_KEY = a_key()
 BOUNDS = DecisionBounds(held_within=Seconds(60.0))
@@ -73,14 +73,8 @@ async def image_server(images: Images) -> AsyncIterator[int]:
     app = web.Application()
     app.router.add_post("/v1/images", images.image)
     app.router.add_get("/healthz", healthy)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
+    async with on_loopback(web.AppRunner(app, shutdown_timeout=0.1)) as port:
         yield port
-    finally:
-        await runner.cleanup()
 
 
 def bearing(tier: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from support.eventually import eventually
+from support.loopback import on_loopback
 
 Json = dict[str, Any]
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
@@ -195,15 +196,8 @@ async def serving(handler: Callable[[web.Request], Awaitable[web.StreamResponse]
     """A handler for every path on a loopback port; the value is its URL."""
     app = web.Application(client_max_size=1 << 26)
     app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}"
-    finally:
-        await runner.cleanup()
+    async with on_loopback(web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def write_kubeconfig(path: Path, url: str, **user: str) -> Path:

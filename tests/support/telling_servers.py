@@ -12,7 +12,7 @@ from meltguard.agent.server_words import ServerKind
 from meltguard.agent.settings import ServerLook
 from meltguard.core.units import Seconds
 from support.agents import until
-from support.valkey import free_port
+from support.loopback import on_loopback
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -92,15 +92,9 @@ async def serving_words(kind: ServerKind) -> AsyncIterator[tuple[Teller, ServerL
     teller = Teller(text)
     app = web.Application()
     app.router.add_get(path, teller.tell)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    url = f"http://127.0.0.1:{port}{path}"
-    try:
+    async with on_loopback(web.AppRunner(app)) as port:
+        url = f"http://127.0.0.1:{port}{path}"
         yield teller, ServerLook(kind=kind, url=url, every=Seconds(0.02), stale_after=Seconds(0.5))
-    finally:
-        await runner.cleanup()
 
 
 def vllm(running: int) -> str:

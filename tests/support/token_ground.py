@@ -16,7 +16,7 @@ from meltguard.agent.settings import Callers
 from meltguard.core.units import Seconds, TierName
 from support.agents import FREE, PLUS, Told, a_lease, agent_settings, look, push, told_of
 from support.issuer import Issuer, issuing, rules
-from support.valkey import free_port
+from support.loopback import on_loopback
 
 
 class Mirror:
@@ -67,19 +67,14 @@ class Ground:
 @asynccontextmanager
 async def ground(*keys: Key, journal: Path | None = None, **changes: Any) -> AsyncIterator[Ground]:
     """Everything, until the block ends."""
-    mirror, port = Mirror(), free_port()
+    mirror = Mirror()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", mirror.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        async with issuing(*keys) as issuer, aiohttp.ClientSession() as session:
-            believed = rules(issuer.url, **{"required": True, "ask_again_after": Seconds(0.2), **changes})
-            callers = Callers(tokens=believed, default_tier=TierName("free"))
-            settings = agent_settings(callers=callers, journal=journal)
-            async with proxying(f"http://127.0.0.1:{port}") as proxy, serving(settings, proxy) as running:
-                await push(session, running, a_lease(FREE, PLUS))
-                yield Ground(running, mirror, issuer, session)
-    finally:
-        await runner.cleanup()
+    upstream = on_loopback(web.AppRunner(app, shutdown_timeout=0.1))
+    async with upstream as port, issuing(*keys) as issuer, aiohttp.ClientSession() as session:
+        believed = rules(issuer.url, **{"required": True, "ask_again_after": Seconds(0.2), **changes})
+        callers = Callers(tokens=believed, default_tier=TierName("free"))
+        settings = agent_settings(callers=callers, journal=journal)
+        async with proxying(f"http://127.0.0.1:{port}") as proxy, serving(settings, proxy) as running:
+            await push(session, running, a_lease(FREE, PLUS))
+            yield Ground(running, mirror, issuer, session)
