@@ -8,8 +8,9 @@ import msgspec
 from meltguard.agent.journal import JournalEntry
 from meltguard.clock import rfc3339
 from meltguard.core.fleet import Claim, Drain, MoveStep
+from meltguard.core.loan_words import borrowed_words, home_words, lent_words, recalled_words
 from meltguard.core.policy import Eviction, OnDeadline
-from meltguard.core.units import Celsius, GpuHours, Instant, Seconds, Share
+from meltguard.core.units import Celsius, GpuHours, Instant, NodeName, Seconds, Share
 from meltguard.demo.check.audit import Ref, Write
 from meltguard.demo.check.cards import Glimpse, PodRef
 from meltguard.demo.check.evidence import Evidence, Promises, Snapshot
@@ -30,6 +31,8 @@ from support.demo_evidence import (
 )
 
 START: Final = 1000.0
+C: Final = NodeName("c")
+D: Final = NodeName("d")
 ON_LEVEL: Final = {
     "free": {"Elevated": "Delay", "Overloaded": "Reject", "Critical": "Suspend"},
     "plus": {"Overloaded": "Delay"},
@@ -124,32 +127,32 @@ TOLD_SO: Final = (
     (9, "LevelChanged", "Normal to Elevated: Elevated: demand 1.10 of capacity"),
     (9, "FeatureSlowed", "level Elevated leaves feature edit to 50% of users; it lifts when the level falls"),
     (9, "RolloutHeld", "level Elevated holds updates of the service; they go on when the level falls"),
-    (10, "NodeBorrowed", "c is claimed from research for serving/image-gen"),
+    (10, "NodeBorrowed", borrowed_words(C, a_claim())),
     (
         11,
         "TierLimited",
         "tier free: Delay at 12/m; demand 4.00/s is more than 2.00/s; it lifts when it falls",
     ),
-    (19, "NodeLent", "c is lent by research to inference for serving/image-gen"),
+    (19, "NodeLent", lent_words(C, a_claim())),
     (20, "LevelChanged", "Elevated to Overloaded: Overloaded: demand 2.00 of capacity"),
     (
         20,
         "TierLimited",
         "tier free: Reject at 6/m; demand 4.00/s is more than 2.00/s; it lifts when it falls",
     ),
-    (27, "NodeBorrowed", "d is claimed from research for serving/image-gen"),
+    (27, "NodeBorrowed", borrowed_words(D, draining(MoveStep.CLAIMED))),
     (30, "OverrideBegun", "free: Suspend; override: keynote (ann)"),
     (45, "OverrideEnded", "free: Suspend: its time is over; the law decides again"),
-    (46, "NodeLent", "d is lent by research to inference for serving/image-gen"),
+    (46, "NodeLent", lent_words(D, draining(MoveStep.LENT))),
     (47, "UpdateTried", "one pod is to run the update"),
     (55, "LevelChanged", "Overloaded to Elevated: Elevated: demand 0.80 of capacity"),
     (55, "TierLifted", "tier free is open again"),
     (60, "LevelChanged", "Elevated to Normal: calm"),
     (60, "FeatureRestored", "feature edit is back at 100% of users"),
     (60, "RolloutResumed", "updates of the service go on"),
-    (86, "NodeRecalled", "c goes home to research: the service stayed calm for 10 s"),
-    (90, "LoanEnded", "the loan of c by research is over"),
-    (92, "LoanEnded", "the loan of d by research is over"),
+    (86, "NodeRecalled", recalled_words(C, replace(a_claim(), why="the service stayed calm for 10 s"))),
+    (90, "NodeReturned", home_words(C, a_claim().home)),
+    (92, "NodeReturned", home_words(D, a_claim().home)),
 )
 
 

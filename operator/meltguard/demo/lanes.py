@@ -51,6 +51,9 @@ APART: Final = 0.0135
 FOR_WHOM: Final = re.compile(r" for [a-z0-9-]+/[a-z0-9-]+")
 """There is one policy only."""
 
+GOES_HOME: Final = re.compile(r"; it goes home once .*?(?=: it relieves|$)")
+"""When a loan ends is in the report; what it relieves comes after it."""
+
 WORDS: Final = 102
 """Letters of a line of the key."""
 
@@ -120,7 +123,7 @@ def lane_of(one: Decided) -> str:
         return f"{words[1]} tier"
     if one.reason == "LoanEnded":
         return words[3]  # the loan of NODE by POOL is over
-    if one.reason in {"NodeBorrowed", "NodeLent", "NodeRecalled"}:
+    if one.reason in {"NodeBorrowed", "NodeLent", "NodeRecalled", "NodeReturned"}:
         return words[0]
     return next((name for kind, name in LANES.items() if one.reason.startswith(kind)), OTHER)
 
@@ -134,7 +137,7 @@ def short(one: Decided) -> str:
         text = text.split("; ", 1)[-1]
     for tail in ("; it lifts when", "; they go on when"):
         text = text.split(tail)[0]
-    return FOR_WHOM.sub("", text)
+    return GOES_HOME.sub("", FOR_WHOM.sub("", text))
 
 
 def _lanes(found: Findings, start: Instant, until: float) -> Iterator[Lane]:

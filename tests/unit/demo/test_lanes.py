@@ -5,13 +5,15 @@ from itertools import pairwise
 
 import pytest
 
-from meltguard.core.units import Instant
+from meltguard.core.loan_words import gone_words, home_words
+from meltguard.core.units import Instant, NodeName, PoolName
 from meltguard.demo.check.decisions import Decided
 from meltguard.demo.checker import check
 from meltguard.demo.lanes import OTHER, PEOPLE, Lane, decisions_of, key, lane_of, short, spread
 from support.demo_runs import TOLD_SO, a_good_run, facts
 
 RUN = a_good_run()
+NODE, RESEARCH = NodeName("gpu-10"), PoolName("research")
 MADE = decisions_of(check(RUN), facts(RUN), until=95.0)
 
 
@@ -79,9 +81,10 @@ def test_a_loan_is_on_its_nodes_lane_from_the_claim_to_the_release() -> None:
         ("RolloutHeld", "level Elevated holds updates", "updates"),
         ("UpdateTried", "level Elevated holds updates; one pod", "updates"),
         ("OverrideEnded", "free: Suspend: its time is over", PEOPLE),
-        ("NodeBorrowed", "gpu-10 is claimed from research for a/b", "gpu-10"),
+        ("NodeBorrowed", "gpu-10 is borrowed from research for a/b", "gpu-10"),
         ("NodeRecalled", "gpu-10 goes home to research: calm", "gpu-10"),
-        ("LoanEnded", "the loan of gpu-10 by research is over", "gpu-10"),
+        ("NodeReturned", home_words(NODE, RESEARCH), "gpu-10"),
+        ("LoanEnded", gone_words(NODE, RESEARCH), "gpu-10"),
         ("MetricsUnknown", "temperature is unknown", OTHER),
         ("NodesOrdered", "2 nodes are ordered", OTHER),
     ],

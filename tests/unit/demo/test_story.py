@@ -20,7 +20,10 @@ WHY = {
     "the free tier is limited on the serving pods": "tier free: Delay at 12/m; demand 4.00/s",
     "a developer ships a version all the same: it waits": "the image becomes image-gen:3.3",
     "it is tried on one pod: does it make images cheaper?": "one pod is to run the update",
-    "an idle research node is claimed": "for serving/image-gen: it relieves 1 of 2 missing GPUs (50%) and is idle",
+    "an idle research node is claimed": (
+        "for serving/image-gen; it goes home once the service stays calm without it, at 1970-01-01T01:00:00Z"
+        " at the latest: it relieves 1 of 2 missing GPUs (50%) and is idle"
+    ),
     "it is schedulable for inference": "c is lent by research",
     "it serves images": "15 s after its claim",
     "training that was told saves its work and leaves": "breaks off Job research/tune, 0.2 GPU-hours of unsaved work",

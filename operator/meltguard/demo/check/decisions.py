@@ -17,11 +17,11 @@ WITHIN_ITS_SECOND: Final = 0.999
 BORROWED: Final = "NodeBorrowed"
 PLAN: Final = re.compile(r"(?P<node>\S+) of pool \S+ (?P<relief>relieves .*)")
 
-
 STEPS: Final[Mapping[str, Callable[[Move], Instant | None]]] = {
     BORROWED: attrgetter("claimed"),
     "NodeLent": attrgetter("schedulable"),
     "NodeRecalled": attrgetter("recalled"),
+    "NodeReturned": attrgetter("released"),
     "LoanEnded": attrgetter("released"),
 }
 """When a move took the step that a decision tells."""
@@ -50,29 +50,13 @@ def _time(one: Decided) -> Instant:
 
 
 def _stepped(one: Decided, moves: Sequence[Move]) -> Decided:
-    """With the time of the last such step of its node that was not later, and what a claim was to cost."""
+    """With the time of the last such step of its node that was not later."""
     step = STEPS.get(one.reason)
-    words = one.text.split()
     if step is None:
         return one
-    times = [
-        (at, move) for move in moves if move.node in words for at in [step(move)] if at is not None and at <= one.at
-    ]
-    if not times:
-        return one
-    at, move = max(times, key=_first)
-    return replace(one, at=at, text=_costed(one, move))
-
-
-def _first(pair: tuple[Instant, Move]) -> Instant:
-    return pair[0]
-
-
-def _costed(one: Decided, move: Move) -> str:
-    """As the claim's Event tells it, where no status told the plan."""
-    if one.reason != BORROWED or not move.victims or "relieves" in one.text:
-        return one.text
-    return f"{one.text}; it breaks off {', '.join(move.victims)}, {move.work_lost:.1f} GPU-hours of unsaved work"
+    words = one.text.split()
+    times = (step(move) for move in moves if move.node in words)
+    return replace(one, at=max((at for at in times if at is not None and at <= one.at), default=one.at))
 
 
 def _decisions(statuses: Sequence[Told]) -> Iterator[Decided]:
