@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from meltguard.core.load import AgentCounters, PodLoad, load_between
@@ -44,8 +45,7 @@ class Followed:
     node: NodeName
     readings: deque[Reading] = field(default_factory=lambda: deque(maxlen=16))
     past: Past | None = None
-    trouble: str = "has not answered yet"
-    trouble_since: Seconds = Seconds(0.0)
+    answers: bool = False
 
     @property
     def last(self) -> Reading | None:
@@ -98,7 +98,7 @@ class AgentBook:
             self._tasks.pop(gone).cancel()
         for pod, (target, node) in wanted.items():
             if pod not in self._followed:
-                self._followed[pod] = Followed(target=target, node=node, trouble_since=self._clock.elapsed())
+                self._followed[pod] = Followed(target=target, node=node)
                 self._tasks[pod] = asyncio.create_task(self._read_on(self._followed[pod]), name=f"read {target.name}")
 
     async def close(self) -> None:
@@ -109,16 +109,16 @@ class AgentBook:
 
     def loads(self) -> tuple[PodLoad, ...]:
         """Rates of the ready pods that answer."""
-        return tuple(load for load in self._loads() if load.pod in self._ready)
+        return self._loads(self._ready)
 
     def unready_loads(self) -> tuple[PodLoad, ...]:
         """Rates of the others that answer."""
-        return tuple(load for load in self._loads() if load.pod not in self._ready)
+        return self._loads(self._followed.keys() - self._ready)
 
-    def _loads(self) -> Iterator[PodLoad]:
+    def _loads(self, pods: AbstractSet[PodUid]) -> tuple[PodLoad, ...]:
         now = self._clock.elapsed()
-        loads = (followed.load(now) for followed in self._followed.values())
-        return (load for load in loads if load is not None)
+        loads = (followed.load(now) for pod, followed in self._followed.items() if pod in pods)
+        return tuple(load for load in loads if load is not None)
 
     def targets(self) -> tuple[Target, ...]:
         """The ready pods' agents: those that limits are pushed to."""
@@ -134,22 +134,14 @@ class AgentBook:
         followed = self._followed.get(pod)
         if followed is not None:
             followed.take(counters, self._clock.elapsed())
-            followed.trouble = ""
-
-    def failed(self, pod: PodUid, cause: str) -> None:
-        """Remember why a pod does not answer, and since when."""
-        followed = self._followed.get(pod)
-        if followed is not None:
-            if not followed.trouble:
-                followed.trouble_since = self._clock.elapsed()
-            followed.trouble = cause
+            followed.answers = True
 
     async def _read_on(self, followed: Followed) -> None:
         while True:
             started = self._clock.elapsed()
             after = followed.last.counters.sequence if self.calm and followed.last else AT_ONCE
             await self._read_once(followed, after)
-            pause = RETRY if followed.trouble else (Seconds(0.0) if after != AT_ONCE else TICK)
+            pause = (Seconds(0.0) if after != AT_ONCE else TICK) if followed.answers else RETRY
             left = pause - (self._clock.elapsed() - started)
             if left > 0:
                 await asyncio.sleep(left)  # the cadence of reading, not a wait for something
@@ -157,8 +149,8 @@ class AgentBook:
     async def _read_once(self, followed: Followed, after: int) -> None:
         try:
             counters = await self._sink.read(followed.target, after)
-        except (Unavailable, InvalidInput) as exc:
-            self.failed(followed.target.pod, str(exc))
+        except (Unavailable, InvalidInput):
+            followed.answers = False
             return
         before = followed.last
         self.record(followed.target.pod, counters)

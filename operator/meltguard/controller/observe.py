@@ -23,7 +23,7 @@ from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
 from meltguard.core.models import model_of
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import NO_PLAN, GpuClock, Hours, PodRevision, Reading, Snapshot
+from meltguard.core.seen import NO_PLAN, GpuClock, Hours, PodRevision, Reading, Snapshot, Workload
 from meltguard.core.sick import sick_nodes, with_health
 from meltguard.core.units import Instant, NodeName, PoolName, Seconds
 from meltguard.ports import Clock, Metrics, Target
@@ -68,20 +68,20 @@ class Observer:
 
     def gpu_kinds(self, found: PolicyObject) -> frozenset[str]:
         """The resources that the service's pods ask for."""
-        return frozenset().union(*(pod.gpu_kinds for pod in self._pods(found)))
+        return _asked(self._pods(found))
 
     def _pods(self, found: PolicyObject) -> list[PodView]:
         every = self._fleet.view().pods_of(found.policy.namespace, found.service.selector)
         return [pod for pod in every if not pod.terminating]
 
     def _with_its_pods(self, seen: Snapshot, found: PolicyObject) -> Snapshot:
-        """What the service's own pods say, Ready or not."""
+        """What the service's own pods say by now, Ready or not."""
         pods = self._pods(found)
         labels = {node.name: node.labels for node in self._fleet.view().nodes}
         return replace(
             seen,
             started={pod.uid: pod.started_at for pod in pods if pod.started_at is not None},
-            gpu_kinds=self.gpu_kinds(found),
+            gpu_kinds=_asked(pods),
             models={pod.uid: model_of(labels[pod.node], pod.gpu_kinds) for pod in pods if pod.node in labels},
             priority=max((pod.priority for pod in pods), default=0),
             revisions={
@@ -107,10 +107,13 @@ class Observer:
         loans = loans_of(policy.uid, every)
         found_pools = [one for one in self._resources.pools() if not one.deleting]
         now = self._outside.clock.now()
-        readings, clocks, sick, rollout = await asyncio.gather(
-            self._readings(found, nodes), self._clocks(found, nodes), self._sick(found), self._rollout(found)
+        readings, clocks, sick, workload, rollout = await asyncio.gather(
+            self._readings(found, nodes),
+            self._clocks(found, nodes),
+            self._sick(found),
+            self._workload(found, loans),
+            self._rollout(found),
         )
-        follows = bool(loans) or found.status.replicas_found is not None
         seen = Snapshot(
             ready_pods=pods,
             loads=book.loads(),
@@ -121,7 +124,7 @@ class Observer:
             pools=assign([one.pool for one in found_pools], with_health(every, sick)),
             loans=loans,
             namespace_labels=self._resources.namespace_labels(policy.namespace),
-            workload=await self._outside.workloads.lately(found) if follows else None,
+            workload=workload,
             fleet_age=view.age,
             guards=view.guards,
             pending=tuple(pod for pod in view.pending if pod.gpus > 0 and not pod.finished and not pod.terminating),
@@ -142,8 +145,8 @@ class Observer:
 
         A pod with more work than it can do may fail its readiness: its users are heard all the same.
         """
-        port, ready = found.service.agent_port, self.serving_pods(found)
-        unready = [pod for pod in self._pods(found) if _has_agent(pod) and not pod.ready]
+        port, pods = found.service.agent_port, [pod for pod in self._pods(found) if _has_agent(pod)]
+        ready, unready = [pod for pod in pods if pod.ready], [pod for pod in pods if not pod.ready]
         book.follow(
             [(_target(pod, port), pod.node) for pod in ready], [(_target(pod, port), pod.node) for pod in unready]
         )
@@ -178,6 +181,12 @@ class Observer:
         answer = await self._outside.metrics.read(found.service.metric_source, XIDS)
         return {} if answer.problem else sick_nodes(answer.samples, found.policy.stale_after)
 
+    async def _workload(self, found: PolicyObject, loans: Sequence[NodeView]) -> Workload | None:
+        """Asked for only where its replicas follow: while nodes are lent, and until it is as it was found."""
+        if not loans and found.status.replicas_found is None:
+            return None
+        return await self._outside.workloads.lately(found)
+
     async def _rollout(self, found: PolicyObject) -> SeenRollout:
         if found.policy.hold_at is None:
             return SeenRollout(read=None)
@@ -188,6 +197,10 @@ def _looks_at_gpus(found: PolicyObject) -> bool:
     """Clocks and errors are asked for where the policy looks at its GPUs: the same exporter tells all of them."""
     kinds = {signal.kind for signal in found.policy.signals}
     return SignalKind.GPU_TEMPERATURE in kinds or SignalKind.GPU_UTILIZATION in kinds
+
+
+def _asked(pods: Iterable[PodView]) -> frozenset[str]:
+    return frozenset().union(*(pod.gpu_kinds for pod in pods))
 
 
 def _has_agent(pod: PodView) -> bool:
