@@ -16,6 +16,7 @@ from meltguard.controller.policies import changed
 from meltguard.controller.recall import Loans, Recall
 from meltguard.core.fleet import Claim
 from meltguard.core.units import NodeName
+from meltguard.core.wording import listed
 
 COLUMNS = ("POOL", "NODE", "STEP", "POLICY", "SINCE", "UNTIL", "STOPPED")
 SHOWN = 2
@@ -67,14 +68,14 @@ def _formed(found: Loans, form: Form, pool: str | None) -> str:
             if not found:
                 return "nothing is lent" if pool is None else f"pool {pool} has lent nothing"
             wide = form is Form.WIDE
-            rows = [_row(name, claim) + ((claim.why,) if wide else ()) for name, claim in found.items()]
+            rows = [_row(name, claim) + ((claim.told_why,) if wide else ()) for name, claim in found.items()]
             return "\n".join(table([(*COLUMNS, "WHY") if wide else COLUMNS, *rows]))
 
 
 def _told(name: NodeName, claim: Claim) -> Mapping[str, object]:
     keys = ("pool", "node", "step", "policy", "since", "until")
     works = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in write_stopped(claim.stopped)]
-    return {**dict(zip(keys, _row(name, claim)[: len(keys)], strict=True)), "why": claim.why, "stopped": works}
+    return {**dict(zip(keys, _row(name, claim)[: len(keys)], strict=True)), "why": claim.told_why, "stopped": works}
 
 
 def _by_pool(loan: tuple[NodeName, Claim]) -> tuple[str, str]:
@@ -87,4 +88,4 @@ def _row(name: NodeName, claim: Claim) -> tuple[str, ...]:
 
 def _stopped(claim: Claim) -> str:
     told = [f"{one.work} ({one.hours:.1f} GPU-hours)" for one in claim.stopped]
-    return ", ".join(told[:SHOWN]) + (f" and {len(told) - SHOWN} more" if len(told) > SHOWN else "")
+    return listed(told, SHOWN)

@@ -145,7 +145,7 @@ def _loan(node: NodeView, waits_for: str | None) -> LoanStatus:
         step=claim.step,
         since=rfc3339(claim.since),
         promised_return=rfc3339(claim.due),
-        why=claim.why or claim.cause or None,
+        why=claim.told_why or None,
         waits_for=waits_for,
         stopped=write_stopped(claim.stopped),
     )

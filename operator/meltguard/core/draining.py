@@ -12,6 +12,7 @@ from meltguard.core.move_actions import Evict, MoveAction, Notify, Scene, Wait
 from meltguard.core.policy import OnDeadline
 from meltguard.core.preflight import obstacles, wants_to_stay
 from meltguard.core.units import Instant, Seconds
+from meltguard.core.wording import listed
 
 LAST_GRACE: Final = Seconds(30.0)
 """After the deadline, pods that are already leaving get at least this long."""
@@ -80,11 +81,9 @@ def empty(node: NodeView, claim: Claim, scene: Scene) -> MoveAction | None:
     return Evict(node=node.name, pods=due) if due else Wait(node=node.name, why=_awaited(node, scene.now))
 
 
-def names(node: NodeView, most: int = 3) -> str:
+def names(node: NodeView) -> str:
     """The pods that are still bound, in words."""
-    pods = node.movable_pods
-    shown = ", ".join(f"{pod.namespace}/{pod.name}" for pod in pods[:most])
-    return shown if len(pods) <= most else f"{shown} and {len(pods) - most} more"
+    return listed([f"{pod.namespace}/{pod.name}" for pod in node.movable_pods])
 
 
 def _staying(node: NodeView) -> tuple[PodView, ...]:

@@ -115,6 +115,11 @@ class Claim:
     why: str = ""  # why it was recalled; empty until then
 
     @property
+    def told_why(self) -> str:
+        """Why it goes home; until then, why it was borrowed."""
+        return self.why or self.cause
+
+    @property
     def stopped(self) -> tuple[Stopped, ...]:
         """Whose work it has broken off."""
         return self.drain.stopped if self.drain is not None and self.drain.began is not None else ()

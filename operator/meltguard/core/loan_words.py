@@ -7,10 +7,7 @@ from meltguard.core.fleet import Claim
 from meltguard.core.harm import HOUR, Loss
 from meltguard.core.units import Instant, NodeName, PoolName
 from meltguard.core.victims import Choice, Place, Refusal, in_gpus
-from meltguard.core.wording import per_minute, when
-
-SHOWN = 3
-"""Names beyond so many are counted."""
+from meltguard.core.wording import listed, per_minute, when
 
 
 def plan_in_words(plan: Sequence[Borrow]) -> str:
@@ -34,14 +31,14 @@ def taken_in_words(place: Place, borrow: Borrow, losses: Sequence[Loss], choice:
     told = {loss.work.name for loss in losses}
     words = [_loss(loss, choice.stakes.now) for loss in losses]
     words += [f"the rest of {name}" for name in borrow.victims if name not in told]
-    also = f"; stops {_listed(borrow.gang_elsewhere)} too" if borrow.gang_elsewhere else ""
-    return f"{said} for {borrow.work_lost:.1f} GPU-hours of work: {_listed(words)}{also}"
+    also = f"; stops {listed(borrow.gang_elsewhere)} too" if borrow.gang_elsewhere else ""
+    return f"{said} for {borrow.work_lost:.1f} GPU-hours of work: {listed(words)}{also}"
 
 
 def refusals_in_words(refused: Mapping[NodeName, Refusal]) -> str:
     """Why nodes were left."""
     told = [f"{name} {refusal.text}" for name, refusal in refused.items()]
-    return "; ".join(told[:SHOWN]) + _more(told) if told else "no other node may be lent now"
+    return listed(told, apart="; ") if told else "no other node may be lent now"
 
 
 def still_missing(left: float, refused: Mapping[NodeName, Refusal]) -> str:
@@ -66,14 +63,6 @@ def _ago(seconds: float) -> str:
     return f"{seconds / HOUR:.1f} h"
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + _more(names)
-
-
-def _more(items: Sequence[object]) -> str:
-    return f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-
-
 def lent_words(node: NodeName, claim: Claim) -> str:
     """A node serves the borrower."""
     return f"{node} is lent by {claim.home} to {claim.to} for {claim.policy}"
@@ -96,7 +85,7 @@ def borrowed_words(node: NodeName, claim: Claim) -> str:
     said = [f"{node} is borrowed from {claim.home} for {claim.policy}" + (f": {claim.cause}" if claim.cause else "")]
     if claim.drain is not None and claim.drain.victims:
         lost = f"{claim.drain.work_lost:.1f} GPU-hours of unsaved work"
-        said.append(f"it breaks off {_listed(claim.drain.victims)}, {lost}")
+        said.append(f"it breaks off {listed(claim.drain.victims)}, {lost}")
     said.append(f"it goes home once the service stays calm without it, at {when(claim.due)} at the latest")
     return "; ".join(said)
 

@@ -1,5 +1,6 @@
 """How rates and times are written, everywhere the same."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from meltguard.core.units import Instant, UnitsPerSecond
@@ -29,6 +30,16 @@ def is_more(rate: float, other: float) -> bool:
     False
     """
     return float(per_minute(rate).removesuffix("/m")) > float(per_minute(other).removesuffix("/m"))
+
+
+def listed(items: Sequence[str], most: int = 3, apart: str = ", ") -> str:
+    """The first ones; how many more there are.
+
+    >>> listed(["gpu-1", "gpu-2", "gpu-3", "gpu-4", "gpu-5"])
+    'gpu-1, gpu-2, gpu-3 and 2 more'
+    """
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return apart.join(items[:most]) + more
 
 
 def when(at: Instant) -> str:
