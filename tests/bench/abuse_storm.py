@@ -18,6 +18,7 @@ from aiohttp import web
 
 from bench.agent_processes import AgentProcess, running
 from bench.cores import seconds_in_line, subjects_core
+from bench.ending import end
 from bench.image_server import serving
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.clock import SystemClock
@@ -207,12 +208,9 @@ async def stormed(folder: Path, clients: int = CLIENTS, part: float = 1.0) -> St
             await asyncio.sleep(AFTER * part)
             storm.ended = clock.elapsed()
             storm.starved = (seconds_in_line(agent.pid) - in_line) / (storm.ended - storm.lifted)
-            for task in tasks:
-                task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-    for one in ended:
-        if isinstance(one, Exception):
-            raise one
+            failed = await end(tasks)
+    if failed:
+        raise failed[0]
     return storm
 
 

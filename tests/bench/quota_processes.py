@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp import web
 
 from bench.agent_processes import AgentProcess, running
+from bench.ending import end
 from bench.image_server import serving
 from bench.limit_pushes import BURST, LIMITED, Pushes, a_campaigns_baseline, a_campaigns_policy
 from bench.limited_crowd import left_alone
@@ -134,12 +135,9 @@ class Processes:
             try:
                 await self._befall(agents, pushes)
             finally:
-                for task in tasks:
-                    task.cancel()
-                ended = await asyncio.gather(*tasks, return_exceptions=True)
-            for one in ended:
-                if isinstance(one, Exception):
-                    raise one
+                failed = await end(tasks)
+            if failed:
+                raise failed[0]
             await asyncio.gather(*(agent.stop() for agent in agents))  # they write their journals' last lines
         self.shown.limited = self._limited(agents, pushes)
         self.shown.untold = untold_images(self._server.client(), self.shown.had, frozenset(self._lost))

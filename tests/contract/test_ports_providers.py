@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from meltguard.core.units import Epoch, NodeName
 from meltguard.errors import Conflict, Fenced, InvalidInput, Unavailable
 from meltguard.localcluster.plane import Plane
 from meltguard.ports import Departures, Providers
-from support.admission import EPOCH, EPOCH_KEY, Shielded, a_node, note, put, shield
+from support.admission import EPOCH, EPOCH_KEY, Shielded, a_node, note, put, shield, until
 from support.chart import NAMESPACE, RELEASE, Manifest, rendered
 from support.fake_providers import FakeDepartures, FakeProviders
 from support.fakes import FakeFleet
@@ -125,10 +124,8 @@ def shielded(lone_plane: Plane, helm: Path) -> Shielded:
     admin = Rest.of(lone_plane.kubeconfig)
     for kind in (CRD, machines_crd()):
         admin.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", kind).must()
-    ends = time.monotonic() + 30.0
-    while not (admin.get(GROUPS).ok and admin.get(MACHINES_HERE).ok):
-        assert time.monotonic() < ends, "the kind is not served"
-        time.sleep(0.1)  # the API server tells nobody of a kind that is not served yet
+    # the API server tells nobody of a kind that is not served yet
+    until(lambda: admin.get(GROUPS).ok and admin.get(MACHINES_HERE).ok, 30.0)
     return shield(admin, rendered(helm, *[part for value in values for part in ("--set", value)]))
 
 

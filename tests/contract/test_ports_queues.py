@@ -1,7 +1,6 @@
 """What every ClusterQueues does: the fake, and the API server's under the chart's rights."""
 
 import itertools
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from meltguard.core.units import NodeName
 from meltguard.errors import Conflict, InvalidInput, Unavailable
 from meltguard.localcluster.plane import Plane
 from meltguard.ports import ClusterQueues
-from support.admission import Shielded, put, shield
+from support.admission import Shielded, put, shield, until
 from support.chart import NAMESPACE, RELEASE, rendered
 from support.fake_queues import FakeQueues
 from support.kueue import FLAVOR, GPU, MARK, NOMINAL_PATH, QUEUES, a_queue, crd, nominal_of
@@ -68,10 +67,7 @@ def shielded(lone_plane: Plane, helm: Path) -> Shielded:
     """The plane under the chart's policies, with the right to the queues that it names."""
     admin = Rest.of(lone_plane.kubeconfig)
     admin.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd()).must()
-    ends = time.monotonic() + 30.0
-    while not admin.get(QUEUES).ok:
-        assert time.monotonic() < ends, "the kind is not served"
-        time.sleep(0.1)  # the API server tells nobody of a kind that is not served yet
+    until(lambda: admin.get(QUEUES).ok, 30.0)  # the API server tells nobody of a kind that is not served yet
     values = ["nodeLabelKeys={workload}", f"kueue.clusterQueues={{{','.join(NAMES)}}}"]
     return shield(admin, rendered(helm, *[part for value in values for part in ("--set", value)]))
 

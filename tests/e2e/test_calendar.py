@@ -9,7 +9,7 @@ from faults import world
 from faults.ground import Ground, Operators, ground
 from faults.rest import path_of
 from faults.scenario import CALM
-from faults.setting import Setting, settled
+from faults.setting import Setting
 from meltguard.localcluster.plane import Plane
 from support.overload import until
 
@@ -53,7 +53,7 @@ async def test_planned_nodes_come_in_the_calm_as_far_as_the_floor_allows_and_go_
     async with ground(lone_plane, Operators(directory=tmp_path)) as found:
         for made in (*(world.a_node(name, "research") for name in NODES), *world.pools(SHAPE)):
             await found.admin.apply(made)
-        await until(lambda: is_set(found), 60.0)
+        await until(lambda: Setting(found).is_set(NODES), 60.0)
         found.operator.open()
         await found.operator.up()
         found.agents.ask(CALM)
@@ -80,12 +80,6 @@ async def test_planned_nodes_come_in_the_calm_as_far_as_the_floor_allows_and_go_
         assert (await condition(found, "Stalled"))["status"] == "False"
         assert await lent(found) == 0
         await found.admin.delete(path_of(a_policy()))
-
-
-async def is_set(found: Ground) -> bool:
-    there = await Setting(found).nodes()
-    ready = all(name in there and there[name].ready and settled(there[name]) for name in NODES)
-    return ready and len(found.agents) == world.SERVERS
 
 
 async def decided_again(found: Ground) -> None:

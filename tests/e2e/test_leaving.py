@@ -14,7 +14,7 @@ from faults.ground import PODS, Ground, Operators, ground
 from faults.promises import IDENTITY
 from faults.rest import path_of
 from faults.scenario import CALM
-from faults.setting import Setting, settled
+from faults.setting import Setting
 from meltguard.clock import SystemClock, rfc3339
 from meltguard.localcluster.plane import Plane
 from support.overload import until
@@ -45,7 +45,7 @@ async def found(lone_plane: Plane, tmp_path: Path) -> AsyncIterator[Ground]:
             await made.admin.apply(world.a_node(name, "research"))
         for pool in world.pools(SHAPE):
             await made.admin.apply(pool)
-        await until(lambda: is_set(made), 60.0)
+        await until(lambda: Setting(made).is_set(NAMES), 60.0)
         made.operator.open()
         await made.operator.up()
         made.agents.ask(CALM)
@@ -55,12 +55,6 @@ async def found(lone_plane: Plane, tmp_path: Path) -> AsyncIterator[Ground]:
         made.agents.ask(0.0)
         await made.admin.delete(path_of(POLICY))
         await until(lambda: is_over(made), 60.0)
-
-
-async def is_set(found: Ground) -> bool:
-    there = await Setting(found).nodes()
-    ready = all(name in there and there[name].ready and settled(there[name]) for name in NAMES)
-    return ready and len(found.agents) == world.SERVERS
 
 
 async def status(found: Ground) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from faults.evidence import EPOCH, Node
 from faults.ground import Ground, Operators, ground
 from faults.rest import path_of
 from faults.scenario import CALM
-from faults.setting import Setting, settled
+from faults.setting import Setting
 from meltguard.localcluster.plane import Plane
 from support.overload import until
 
@@ -83,12 +83,6 @@ def path(name: str) -> str:
     return f"/api/v1/nodes/{name}"
 
 
-async def is_set(found: Ground) -> bool:
-    there = await Setting(found).nodes()
-    ready = all(name in there and there[name].ready and settled(there[name]) for name in ALL)
-    return ready and len(found.agents) == world.SERVERS
-
-
 async def decides(found: Ground) -> bool:
     read = await found.admin.get(path_of(POLICY))
     return "decision" in ((read or {}).get("status") or {})
@@ -119,7 +113,7 @@ async def test_every_kind_of_node_is_lent_or_left_and_comes_home_as_it_was(lone_
     async with ground(lone_plane, Operators(directory=tmp_path)) as found:
         for made in (*fleet(), *world.pools(SHAPE)):
             await found.admin.apply(made)
-        await until(lambda: is_set(found), 60.0)
+        await until(lambda: Setting(found).is_set(ALL), 60.0)
         await found.admin.delete(path("deleted"))
         found.operator.open()
         await found.operator.up()

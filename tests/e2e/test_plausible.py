@@ -12,6 +12,7 @@ from faults.promises import IDENTITY
 from faults.rest import path_of
 from meltguard.core.fleet import HOMEWARD, MoveStep
 from meltguard.localcluster.plane import Plane
+from support.eventually import eventually
 from support.overload import Overload, an_overload, until
 
 pytestmark = pytest.mark.plane
@@ -90,11 +91,7 @@ class Ground:
         await admin.merge(path_of(world.deployment()), {"spec": {"replicas": SERVERS}})
         self.source.nodes, self.source.used = (*self.source.nodes, *names[2:]), DAY_USED
 
-        async def serve() -> bool:
-            await asyncio.sleep(0)
-            return len(self.agents) == SERVERS
-
-        await until(serve, 60.0)
+        await eventually(lambda: len(self.agents) == SERVERS, 60.0)
         self.agents.ask(DAY)
         self.agents.waiting = 0.0
 

@@ -14,17 +14,18 @@ from faults.agents import Agents
 from faults.checker import check
 from faults.evidence import Node, Pod, pod_of, read_deeds
 from faults.fast_clock import FastClock
-from faults.ground import PODS, Ground, Operators, ground
+from faults.ground import Ground, Operators, follow, ground
 from faults.holdings import claims_begun, mean_held
 from faults.promises import Evidence, Promises
 from faults.replay import NodeStep, node_steps
 from faults.rest import path_of
 from faults.scenario import CALM
-from faults.setting import Setting, settled
+from faults.setting import Setting
 from meltguard.api.recall import RECALL_ANNOTATION, RecallText, write_recall
 from meltguard.clock import SystemClock, rfc3339
 from meltguard.core.rest import SHORTEST_REST
 from meltguard.localcluster.plane import Plane
+from support.eventually import eventually
 from support.overload import until
 
 pytestmark = pytest.mark.plane
@@ -85,9 +86,7 @@ class Fight:
 
     async def is_set(self) -> bool:
         """Whether all nodes and serving pods are there."""
-        nodes = await Setting(self.found).nodes()
-        ready = all(name in nodes and nodes[name].ready and settled(nodes[name]) for name in NODES)
-        return ready and len(self.found.agents) == len(self.other) == world.SERVERS
+        return await Setting(self.found).is_set(NODES) and len(self.other) == world.SERVERS
 
     async def both_decide(self) -> bool:
         """Whether the operator has met both policies."""
@@ -96,11 +95,7 @@ class Fight:
 
     async def reach(self, minute: float, start: float) -> None:
         """Let the fight go on until then."""
-        await until(lambda: self._is_at(start + minute), 60.0 * (ENDS_AT + 1.0) / RATE)
-
-    async def _is_at(self, minute: float) -> bool:
-        await asyncio.sleep(0)
-        return self.clock.minutes() >= minute
+        await eventually(lambda: self.clock.minutes() >= start + minute, 60.0 * (ENDS_AT + 1.0) / RATE)
 
     def ask(self, light: float, heavy: float) -> None:
         """From now on users ask for so many image units a second."""
@@ -133,7 +128,7 @@ async def a_fight(plane: Plane, directory: Path) -> AsyncIterator[Fight]:
     async with AsyncExitStack() as stack:
         found = await stack.enter_async_context(ground(plane, Operators(directory=directory, clock=clock)))
         other = await stack.enter_async_context(Agents("image-edit"))
-        following = asyncio.create_task(_follow(found, other))
+        following = asyncio.create_task(follow(found.admin, other))
         stack.callback(following.cancel)
         studio = [world.a_node(f"studio-{number}", "studio") for number in (1, 2)]
         pools = [*world.pools(SHAPE), world.a_pool("studio", {})]
@@ -141,12 +136,6 @@ async def a_fight(plane: Plane, directory: Path) -> AsyncIterator[Fight]:
             await found.admin.apply(made)
         await found.admin.apply(world.deployment("image-edit", "studio"))
         yield Fight(found, other, clock)
-
-
-async def _follow(found: Ground, agents: Agents) -> None:
-    while True:
-        await agents.follow(await found.admin.items(PODS))
-        await asyncio.sleep(0.25)
 
 
 async def test_floors_shares_and_rests_hold_while_two_services_fight_for_half_an_hour(

@@ -83,7 +83,7 @@ async def ground(plane: Plane, told: Operators) -> AsyncIterator[Ground]:
             launch = _launch(plane, told, (url, listen), name)
             ground.operators[name] = OperatorProcess(launch, ground.forget_holder)
             stack.push_async_callback(ground.operators[name].close)
-        following = asyncio.create_task(_follow(ground))
+        following = asyncio.create_task(follow(admin, agents))
         stack.callback(following.cancel)
         yield ground
 
@@ -148,9 +148,9 @@ async def _nobody(_: str) -> None:
     """No operator stands behind the door yet."""
 
 
-async def _follow(ground: Ground) -> None:
+async def follow(admin: Admin, agents: Agents) -> None:
     """Keep an agent on every serving pod."""
     while True:
         with contextlib.suppress(MeltguardError):  # the API server may be away: the agents go on as they are
-            await ground.agents.follow(await ground.admin.items(PODS))
+            await agents.follow(await admin.items(PODS))
         await asyncio.sleep(0.25)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,13 +54,17 @@ class Setting:
             await admin.create(world.a_job(name))
         await until(lambda: self._is_set(case, stage), 30.0)
 
+    async def is_set(self, names: Iterable[str]) -> bool:
+        """Whether these nodes are ready and settled, and the service's pods are there."""
+        there = await self.nodes()
+        ready = all(name in there and there[name].ready and settled(there[name]) for name in names)
+        return ready and len(self.ground.agents) == world.SERVERS
+
     async def _is_set(self, case: Case, stage: Stage) -> bool:
-        nodes = await self.nodes()
         bodies = await self.ground.admin.items(f"/api/v1/namespaces/{world.RESEARCH}/pods")
         running = sum(body["status"].get("phase") == "Running" for body in bodies)
         wanted = len(stage.names) if case.shape.busy else 0
-        ready = all(name in nodes and nodes[name].ready and settled(nodes[name]) for name in stage.names)
-        return ready and running >= wanted and len(self.ground.agents) == world.SERVERS
+        return running >= wanted and await self.is_set(stage.names)
 
     async def clear(self, *, broken: bool) -> None:
         """Back to the empty fleet; after a broken run the operator starts anew, and nothing keeps an object alive."""

@@ -18,6 +18,7 @@ from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput
 from meltguard.localcluster.certificates import Authority, Identity
 from support.agents import until
+from support.eventually import eventually
 from support.quota_desks import claim, spend, stands, working_desk
 from support.tls import tls_before
 from support.valkey import ValkeyServer, valkey_cluster, valkey_server
@@ -166,12 +167,7 @@ async def test_a_store_that_fell_back_without_a_break_is_noticed_and_told_again(
 
 async def settled(*desks: QuotaDesk) -> None:
     """Wait until the store was told all."""
-
-    async def told_all() -> bool:
-        await asyncio.sleep(0)
-        return all(desk.nothing_to_tell for desk in desks)
-
-    await until(told_all)
+    await eventually(lambda: all(desk.nothing_to_tell for desk in desks), 5.0)
 
 
 @pytest.mark.parametrize("how", ["flushed", "restarted empty"])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from meltguard.core.fleet import CLAIM_ANNOTATION, Claim, Job, NodeView, PodView
 from meltguard.core.level import ENTER, LevelNow, LevelState, Pressing, level_now
@@ -120,7 +121,7 @@ def a_pool(name: str = "research", **changes: Any) -> Pool:
 def a_node(name: str = "gpu-05", pool: str = "research", **changes: Any) -> NodeView:
     node = NodeView(
         name=NodeName(name),
-        uid=f"{name}-uid",
+        uid=str(uuid5(NAMESPACE_URL, name)),  # as the API gives them: no two begin alike
         labels={"workload": pool, "meltguard.io/managed": "true", "zone": "a"},
         annotations={"node.alpha.kubernetes.io/ttl": "0"},
         taints=(Taint(key="workload", value=pool, effect="NoSchedule"),),

@@ -16,6 +16,7 @@ from faults.ground import Ground, Operators, ground
 from faults.rest import path_of
 from faults.scenario import CALM, NODES, OVERLOAD
 from meltguard.localcluster.plane import Plane
+from support.eventually import eventually
 from support.fake_apiserver import serving
 from support.promql import heat, vector
 
@@ -148,12 +149,7 @@ async def an_overload(plane: Plane, directory: Path) -> AsyncIterator[Overload]:
             await found.admin.apply(pool)
         found.operator.open()
         await found.operator.up()
-        await until(lambda: _both_serve(found), 60.0)
+        await eventually(lambda: len(found.agents) == 2, 60.0)
         found.agents.ask(OVERLOAD)
         found.agents.waiting = 1.2
         yield Overload(found, source)
-
-
-async def _both_serve(found: Ground) -> bool:
-    await asyncio.sleep(0)
-    return len(found.agents) == 2

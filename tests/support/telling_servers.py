@@ -1,6 +1,5 @@
 """Image servers that tell their queue, each in its own format."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +10,7 @@ from aiohttp import web
 from meltguard.agent.server_words import ServerKind
 from meltguard.agent.settings import ServerLook
 from meltguard.core.units import Seconds
-from support.agents import until
+from support.eventually import eventually
 from support.loopback import on_loopback
 
 VLLM = """\
@@ -77,12 +76,7 @@ class Teller:
     async def asked(self, times: int) -> None:
         """Wait until it was asked so often from now on."""
         goal = self.times + times
-
-        async def reached() -> bool:
-            await asyncio.sleep(0)
-            return self.times >= goal
-
-        await until(reached)
+        await eventually(lambda: self.times >= goal, 5.0)
 
 
 @asynccontextmanager

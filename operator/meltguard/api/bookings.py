@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
 
-from meltguard.api.openings import zone_of
+from meltguard.api.openings import clock_time
 from meltguard.api.windows import Timetable
 from meltguard.core.policy import Booking
 from meltguard.core.seen import Hours, Plan
@@ -42,7 +41,4 @@ def _loans(one: Booking) -> str:
 
 
 def _when(word: str, one: Booking, hours: Hours) -> str:
-    if hours.until is None:
-        return ""
-    zone = zone_of(one.window)
-    return f"{word} {datetime.fromtimestamp(hours.until, zone):%Y-%m-%d %H:%M} {zone.key}"
+    return "" if hours.until is None else f"{word} {clock_time(one.window, hours.until)}"

@@ -61,6 +61,12 @@ def zone_of(window: Window) -> ZoneInfo:
         raise InvalidInput(text) from exc
 
 
+def clock_time(window: Window, at: Instant) -> str:
+    """The minute on the clock of the window's time zone, as in "2026-03-01 14:00 Europe/Zurich". Raises as above."""
+    zone = zone_of(window)
+    return f"{datetime.fromtimestamp(at, zone):%Y-%m-%d %H:%M} {zone.key}"
+
+
 def _in_order(window: Window, zone: ZoneInfo, readings: Iterator[datetime]) -> Iterator[Instant]:
     """The second pass through a repeated hour comes after all of the first."""
     held: list[Instant] = []

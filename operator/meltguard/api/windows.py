@@ -6,12 +6,11 @@ the hour that daylight saving skips or repeats makes it neither shorter nor long
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from heapq import merge
 from itertools import groupby, islice
 from typing import Final
 
-from meltguard.api.openings import last_opening, openings_after, zone_of
+from meltguard.api.openings import clock_time, last_opening, openings_after
 from meltguard.core.policy import Window, WindowAction
 from meltguard.core.seen import Hours
 from meltguard.core.units import Instant, Seconds
@@ -92,9 +91,8 @@ def _hours(windows: Sequence[Window], now: Instant) -> Hours:
     until = _next_change(windows, current, now)
     if until is None:
         return hours
-    zone = zone_of(windows[min(current, default=0)])
-    said = datetime.fromtimestamp(until, zone).strftime("%Y-%m-%d %H:%M")
-    return replace(hours, why=f"{hours.why}; until {said} {zone.key}", until=until)
+    said = clock_time(windows[min(current, default=0)], until)
+    return replace(hours, why=f"{hours.why}; until {said}", until=until)
 
 
 def _answer(windows: Sequence[Window], current: Collection[int]) -> Hours:

@@ -4,7 +4,6 @@ The next node goes to the priority whose missing GPUs, times that priority, are 
 the one that has least for its weight. Who loses a node plans anew without it, in the same pass.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +14,7 @@ from meltguard.core.policy import Policy
 from meltguard.core.pools import PoolView
 from meltguard.core.sharing import first
 from meltguard.core.units import Gpus, NodeName, PoolName
-from meltguard.core.victims import ROUNDING
+from meltguard.core.victims import whole_gpus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +67,7 @@ def arbitrate(wishes: Iterable[Wish]) -> tuple[Award, ...]:
         winner = first(takers)
         borrow, winner.plan = winner.plan[0], winner.plan[1:]
         gpus, worth = _gained(winner.wish, borrow.node)
-        winner.held, winner.missing = (
-            Gpus(winner.held + gpus),
-            Gpus(max(0, math.ceil(winner.missing - worth - ROUNDING))),
-        )
+        winner.held, winner.missing = Gpus(winner.held + gpus), whole_gpus(winner.missing - worth)
         awards.append(Award(policy=winner.wish.policy, borrow=borrow))
         for taker in takers:
             if taker is not winner and _is_void(taker, awards):

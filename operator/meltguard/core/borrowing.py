@@ -95,7 +95,7 @@ def _missing(memory: Memory, seen: Snapshot, pressed: Pressed) -> Gpus:
 
 def _demand(seen: Snapshot, measured: Measured) -> UnitsPerSecond:
     """As far as more than one agent tells of it."""
-    return UnitsPerSecond(sum(measured.demand.values()) * agreed_share((*seen.believed, *seen.overloaded)))
+    return UnitsPerSecond(sum(measured.demand.values()) * agreed_share(seen.heard))
 
 
 def _usual(measured: Measured) -> tuple[Rates, UnitsPerSecond] | None:

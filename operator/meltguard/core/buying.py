@@ -1,6 +1,5 @@
 """Borrow first or buy first: what is claimed of lenders, and what providers are asked for. Never both for one GPU."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -22,7 +21,7 @@ from meltguard.core.policy import Mode, Source
 from meltguard.core.pools import PoolView
 from meltguard.core.providers import Want
 from meltguard.core.units import Gpus
-from meltguard.core.victims import ROUNDING
+from meltguard.core.victims import whole_gpus
 
 SELLER_RULES: Final[tuple[Callable[[Shortage, PoolView], Outcome], ...]] = (
     pool_lends,  # what is bought joins this pool, and is lent from it
@@ -101,7 +100,7 @@ def _left(short: Shortage, taken: Iterable[Borrow]) -> Gpus:
     """GPUs such as serve today; nobody knows what a node does that is still to be bought."""
     names = {borrow.node for borrow in taken}
     members = (node for pool in short.seen.pools.values() for node in pool.members)
-    return _whole(short.missing - sum(short.worth(node) for node in members if node.name in names))
+    return whole_gpus(short.missing - sum(short.worth(node) for node in members if node.name in names))
 
 
 def _offered(short: Shortage, sellers: Iterable[PoolView]) -> Gpus:
@@ -118,7 +117,7 @@ def _want(short: Shortage, choice: CapacityChoice, sellers: tuple[PoolView, ...]
     sizes = {pool.pool.name: pool.pool.scaling.gpus_per_node for pool in sellers if pool.pool.scaling}
     coming = -(-short.seen.on_order // min(sizes.values()))
     most = short.capacity.max_loans - len(short.seen.loans) - len(choice.taken) - coming
-    missing = _whole(_left(short, choice.taken) - _about_to_rest_no_more(short, sellers))
+    missing = whole_gpus(_left(short, choice.taken) - _about_to_rest_no_more(short, sellers))
     if missing <= 0 or most <= 0:
         return None
     return Want(
@@ -143,7 +142,3 @@ def _about_to_rest_no_more(short: Shortage, sellers: Iterable[PoolView]) -> floa
         if not unfit(node) and resting(short, node)
     )
     return sum(short.worth(node) for node in resting_nodes)
-
-
-def _whole(gpus: float) -> Gpus:
-    return Gpus(max(0, math.ceil(gpus - ROUNDING)))

@@ -20,7 +20,7 @@ def stays_calm_without(ebb: Ebb, lost: float) -> bool:
     """The shadow check: with so much of the capacity gone and nothing limited, the service would still be calm."""
     if ebb.demand is None or not ebb.capacity or ebb.limited or ebb.level is not Level.NORMAL:
         return False
-    demand = ebb.demand * unheard_share((*ebb.seen.believed, *ebb.seen.overloaded))
+    demand = ebb.demand * unheard_share(ebb.seen.heard)
     return demand <= SHADOW_SHARE * UTILIZATION * max(0.0, ebb.capacity - lost)
 
 

@@ -19,7 +19,6 @@ class LawfulLimit:
 
     need: TierNeed
     needs: Sequence[TierNeed]  # of all tiers
-    rate: UnitsPerSecond
     wanted: UnitsPerSecond | None  # where the limit goes; None: it lifts
     motion: Motion
     budget: UnitsPerSecond | None

@@ -45,7 +45,7 @@ def measure(policy: Policy, memory: Memory, seen: Snapshot, context: Context) ->
     """Add up what the agents counted."""
     platform, elapsed, leaving = context
     span = Seconds(steps(elapsed, policy.wait_target) * TICK)  # the averages' clock runs with the wait target too
-    load = total_load((*seen.believed, *seen.overloaded), policy.tiers)
+    load = total_load(seen.heard, policy.tiers)
     guess = policy.capacity.units_per_gpu if policy.capacity else None
     heat = heat_of(policy, platform, seen, memory.heat)
     pace = learned(_pace(memory), total_load(heat.cool, policy.tiers), elapsed, guess)

@@ -83,8 +83,6 @@ def moved(
     the paid tiers first, for in a pod their requests go first and wait little. Where nodes are about to leave nothing
     waits yet: a limit is then at once what it will have to be.
     """
-    if need.fixed is not None:
-        return need.fixed.rate
     if before is None:
         return wanted if _begins(motion) else None
     if wanted is None and motion.may_rise:

@@ -103,10 +103,10 @@ def second_signal(short: Shortage) -> str:
 def _full_pods(short: Shortage) -> str:
     """Most pods' GPUs are full; each tells that for itself, and the demand is what more than one of them tells of.
 
-    One pod alone has nobody beside it: then the platform must tell, and only where the policy names no metric of it
-    do the pod's own full GPUs and its queue suffice.
+    A pod that is not Ready may be so for its full GPUs. One pod alone has nobody beside it: then the platform must
+    tell, and only where the policy names no metric of it do the pod's own full GPUs and its queue suffice.
     """
-    pods = short.seen.believed
+    pods = short.seen.heard
     said = f"GPUs work for {short.busy:.0%} of the time"
     if not pods or median_low(load.busy for load in pods) < FULL:
         return ""

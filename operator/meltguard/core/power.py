@@ -1,7 +1,7 @@
 """What the service's GPUs can do, and whose count: those of ready pods that are believed, on nodes that stay."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -31,22 +31,21 @@ def power_of(seen: Snapshot, rates: Rates | None, heat: Heat, leaving: AbstractS
     stays = [load for load in seen.believed if load.node not in leaving]
     gpus = Gpus(sum(load.gpus for load in stays))
     none = UnitsPerSecond(0.0)
+    busy = _busy(seen, gpus)
     if rates is None:
-        busy = _busy(seen, gpus)
         return Power(gpus=gpus, busy=busy, per_gpu=None, counts=None, works=None, by_node={}, leaves=none, unready=none)
     by_node: defaultdict[NodeName, float] = defaultdict(float)
     for load in stays:
         by_node[load.node] += _does(load, rates, heat)
     counts = UnitsPerSecond(sum(by_node.values()))
-    everything = sum(_does(load, rates, heat) for load in seen.believed)
     leaves = UnitsPerSecond(sum(_does(load, rates, heat) for load in seen.believed if load.node in leaving))
     unready = UnitsPerSecond(sum(load.busy * _does(load, rates, heat) for load in seen.overloaded))
     return Power(
         gpus=gpus,
-        busy=_busy(seen, gpus),
+        busy=busy,
         per_gpu=rates.mean(stays),
         counts=counts if seen.answers else None,
-        works=UnitsPerSecond(everything + unready) if seen.answers else None,
+        works=UnitsPerSecond(counts + leaves + unready) if seen.answers else None,
         by_node={node: UnitsPerSecond(rate) for node, rate in by_node.items()},
         leaves=leaves,
         unready=unready,
@@ -59,9 +58,5 @@ def _does(load: PodLoad, rates: Rates, heat: Heat) -> float:
 
 def _busy(seen: Snapshot, gpus: Gpus) -> Share:
     """The busy time of all answering ready pods, laid on the GPUs that stay: what only seems idle is none to give."""
-    used = _used(seen.believed)
+    used = sum(load.busy * load.gpus for load in seen.believed)
     return Share(min(1.0, used / gpus) if gpus else 1.0)
-
-
-def _used(loads: Sequence[PodLoad]) -> float:
-    return sum(load.busy * load.gpus for load in loads)

@@ -109,10 +109,7 @@ def _arrivals(loads: Sequence[PodLoad], tier: TierName) -> dict[PodUid, float]:
 
 def _decreased(wanted: Rates, held: Rates | None) -> Rates:
     """The lesser of old and new for every tier; a pod that holds nothing yet is as if it had no limit at all."""
-    if held is None:
-        return wanted
-    lesser = {tier: min(rate, held.get(tier, rate)) for tier, rate in wanted.items()}
-    return lesser | {tier: rate for tier, rate in held.items() if tier not in wanted}
+    return wanted if held is None else lesser(wanted, held)
 
 
 def larger(one: Rates, other: Rates) -> Rates:
@@ -155,6 +152,7 @@ def content(grant: Grant) -> tuple[object, ...]:
             t.max_wait,
             t.shed_status,
             t.max_rate,
+            t.floor,
             t.quota,
             t.message,
             t.until,

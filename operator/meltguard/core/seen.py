@@ -223,6 +223,11 @@ class Snapshot:
         return tuple(load for load in self.unready if load.at_work and not load.doubt)
 
     @property
+    def heard(self) -> tuple[PodLoad, ...]:
+        """Those whose users count as demand: all that tell of work and are believed, Ready or not."""
+        return (*self.believed, *self.overloaded)
+
+    @property
     def answers(self) -> bool:
         """Whether the demand is known, if only in part: ready pods that are silent may hide any."""
         return bool(self.believed) or (not self.ready_pods and bool(self.overloaded))

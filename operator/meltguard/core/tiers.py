@@ -173,16 +173,15 @@ def _tier_limit(this: _Pass, need: TierNeed, rate: UnitsPerSecond | None) -> Tie
         return _limit(need, (TierState.OPEN, None), ("", ""))
     if measure.fixed is not None:
         return _limit(need, (measure.state, rate), (measure.cause, measure.lifts_when), measure.until)
-    cause, lifts = words_of(_lawful(this, need, rate))
+    cause, lifts = words_of(_lawful(this, need))
     state = TierState.DELAY if measure.state is TierState.OPEN else measure.state
     return _limit(need, (state, rate), ("; ".join(filter(None, (cause, measure.cause))), lifts))
 
 
-def _lawful(this: _Pass, need: TierNeed, rate: UnitsPerSecond) -> LawfulLimit:
+def _lawful(this: _Pass, need: TierNeed) -> LawfulLimit:
     return LawfulLimit(
         need=need,
         needs=this.needs,
-        rate=rate,
         wanted=this.wanted[need.tier.name],
         motion=_motion(this, need),
         budget=this.law.budget,

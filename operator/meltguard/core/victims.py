@@ -185,6 +185,11 @@ def _worth(places: Sequence[Place]) -> float:
     return math.fsum(place.worth for place in places)
 
 
+def whole_gpus(missing: float) -> Gpus:
+    """The GPUs that make up for what is missing; 0 where nothing is, or hardly anything."""
+    return Gpus(max(0, math.ceil(missing - ROUNDING)))
+
+
 def in_gpus(count: float) -> str:
     """A number of GPUs in words; parts of one come of models that do less or more than today's.
 

@@ -2,13 +2,14 @@
 
 from typing import Final
 
+from meltguard.core.policy import Level
 from meltguard.monitoring.panel import Kind, Panel, Row
 
 OURS: Final = 'namespace=~"$namespace", policy=~"$policy"'
 """Matches the policies that the dashboard's variables choose."""
 
 
-LEVELS: Final = ("Normal", "Elevated", "Overloaded", "Critical")
+LEVELS: Final = tuple(level.label for level in Level)
 
 ROWS: Final = (
     Row(

@@ -74,7 +74,7 @@ def exceeded(case: Case) -> float:
 
 @pytest.mark.parametrize("name", ["reference", "step", "flash crowd", "viral"])
 def test_a_surge_is_borrowed_for_at_the_second_sample_that_lacks_gpus(name: str) -> None:
-    if name not in CASES:
+    if name in {"flash crowd", "viral"} and traces_beside_checkout() is None:
         pytest.skip("no recorded traces at ../shared/traces beside this checkout")
     law = watched(CASES[name])
     assert law.missing[0] >= exceeded(CASES[name])

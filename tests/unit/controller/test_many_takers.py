@@ -67,6 +67,7 @@ async def test_who_comes_late_is_given_one_after_the_other_until_it_has_its_shar
     assert all(later - one >= BETWEEN for one, later in pairwise(times))
     past = [loan for one in world.ground.resources.lent for loan in read_books(one.status).recent]
     whys = [loan.why for loan in sorted(past, key=_until)]
+    assert len(whys) == 4
     for count, why in enumerate(whys):
         assert f"and has {count} GPUs on loan for a weight of 2, serving/light has {6 - count} for 1" in why
     assert all(why.startswith("serving/heavy waits for a node of pool ") for why in whys)

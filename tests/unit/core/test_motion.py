@@ -120,13 +120,6 @@ def test_a_limit_is_lifted_once_it_stands_well_above_demand() -> None:
     assert moved(rate(4.0 * LIFT_ABOVE_DEMAND), None, need, a_motion()) is None
 
 
-@given(before=st.none() | rates, wanted=st.none() | rates)
-def test_suspended_is_nothing_at_once(before: float | None, wanted: float | None) -> None:
-    was = None if before is None else rate(before)
-    goal = None if wanted is None else rate(wanted)
-    assert moved(was, goal, a_need(suspended=True), a_motion()) == 0.0
-
-
 @given(trim=st.floats(0.5, 2.0), wait=waits, busy=st.floats(0.0, 1.0), count=spans)
 def test_the_trim_rises_only_for_idle_gpus_that_limits_keep_idle(
     trim: float, wait: float, busy: float, count: float

@@ -58,6 +58,16 @@ def test_a_real_flood_is_confirmed_by_the_gpus_at_once() -> None:
     assert rule(decision).text.endswith("GPUs work for 100% of the time")
 
 
+def test_a_flood_under_which_no_pod_stays_ready_is_confirmed_by_their_full_gpus() -> None:
+    """Nobody is left who is Ready: what those that fail for their work tell of is the surge."""
+    flood = quiet(400.0, busy=1.0)
+    failing = replace(flood, loads=(), ready_pods=0, unready=flood.loads, unready_pods=8)
+    decision = passes(failing, 1.0, seconds=10)
+    assert decision.borrow, rule(decision).text
+    idle = replace(failing, unready=quiet(400.0).loads)
+    assert passes(idle, 1.0).borrow == ()
+
+
 def test_a_hot_gpu_is_a_second_signal() -> None:
     heat = replace(a_snapshot({FREE: 1.0}).readings[0], signal="heat", value=84.0)
     assert passes(replace(quiet(400.0), readings=(heat,)), 1.0).borrow
