@@ -33,8 +33,8 @@ OWN: Final = float(world.SERVERS * world.GPUS)
 POOL: Final = "/apis/meltguard.io/v1alpha1/gpupools/research"
 NO_TRIM: Final = 1.02
 LOADING: Final = "local.meltguard.io/load"
-HORIZON: Final = 0.05
-"""Seconds: clocks of agents and API server are this machine's; the log is written to the millisecond."""
+HORIZON: Final = 0.001
+"""Seconds: clocks of agents and API server are this machine's; the log is written to the microsecond."""
 
 
 @pytest.fixture

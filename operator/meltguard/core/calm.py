@@ -7,6 +7,7 @@ from meltguard.core.fleet import MoveStep, NodeView
 from meltguard.core.limits import UTILIZATION
 from meltguard.core.loan_rules import COVERAGE
 from meltguard.core.policy import Level, SignalKind
+from meltguard.core.power import unheard_on
 from meltguard.core.pressure import TARGET, platform_signals
 from meltguard.core.returns import Ebb, going_home
 from meltguard.core.seen import Snapshot
@@ -25,16 +26,8 @@ def stays_calm_without(ebb: Ebb, lost: float) -> bool:
 
 
 def _done_by(ebb: Ebb, node: NodeView) -> float:
-    """What the service would lose with a node: nothing where nothing of it serves there yet.
-
-    A Ready pod whose agent is silent, or not believed, serves, as far as anybody knows.
-    """
-    namespace = node.claim.policy.partition("/")[0] if node.claim else ""
-    ready = sum(pod.gpus for pod in node.movable_pods if pod.namespace == namespace and pod.ready)
-    silent = max(0, ready - sum(load.gpus for load in ebb.seen.believed if load.node == node.name))
-    gpus = ebb.seen.gpus_of(node)
-    each = ebb.rates.of_node(node, ebb.seen.gpu_kinds) / gpus if ebb.rates and gpus else 0.0
-    return ebb.by_node.get(node.name, 0.0) + silent * each
+    """What the service would lose with a node: nothing where nothing of it serves there yet."""
+    return ebb.by_node.get(node.name, 0.0) + (unheard_on(node, ebb.seen, ebb.rates) if ebb.rates else 0.0)
 
 
 def spare_since(ebb: Ebb) -> Instant | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from meltguard.core.fleet import NodeView
 from meltguard.core.heat import Heat
 from meltguard.core.load import PodLoad
 from meltguard.core.models import Rates
@@ -22,7 +23,7 @@ class Power:
     counts: UnitsPerSecond | None  # derated; 0 where none counts that could; None: not known
     works: UnitsPerSecond | None  # derated, of all that work on what waits now: those that leave, those not Ready
     by_node: Mapping[NodeName, UnitsPerSecond]  # of what counts
-    leaves: UnitsPerSecond  # what goes home still does
+    leaves: UnitsPerSecond  # what goes home still does, heard of or not
     unready: UnitsPerSecond  # what GPUs of pods that are not Ready do
 
 
@@ -38,7 +39,8 @@ def power_of(seen: Snapshot, rates: Rates | None, heat: Heat, leaving: AbstractS
     for load in stays:
         by_node[load.node] += _does(load, rates, heat)
     counts = UnitsPerSecond(sum(by_node.values()))
-    leaves = UnitsPerSecond(sum(_does(load, rates, heat) for load in seen.believed if load.node in leaving))
+    leaves = sum(_does(load, rates, heat) for load in seen.believed if load.node in leaving)
+    unheard = sum(unheard_on(loan, seen, rates) for loan in seen.loans if loan.name in leaving)
     unready = UnitsPerSecond(sum(load.busy * _does(load, rates, heat) for load in seen.overloaded))
     return Power(
         gpus=gpus,
@@ -47,9 +49,18 @@ def power_of(seen: Snapshot, rates: Rates | None, heat: Heat, leaving: AbstractS
         counts=counts if seen.answers else None,
         works=UnitsPerSecond(counts + leaves + unready) if seen.answers else None,
         by_node={node: UnitsPerSecond(rate) for node, rate in by_node.items()},
-        leaves=leaves,
+        leaves=UnitsPerSecond(leaves + unheard),
         unready=unready,
     )
+
+
+def unheard_on(loan: NodeView, seen: Snapshot, rates: Rates) -> UnitsPerSecond:
+    """What Ready pods of the service do there of which no believed agent tells: they serve, as far as anybody knows."""
+    namespace = loan.claim.policy.partition("/")[0] if loan.claim else ""
+    ready = sum(pod.gpus for pod in loan.movable_pods if pod.namespace == namespace and pod.ready)
+    unheard = ready - sum(load.gpus for load in seen.believed if load.node == loan.name)
+    gpus = seen.gpus_of(loan)
+    return UnitsPerSecond(max(0, unheard) * rates.of_node(loan, seen.gpu_kinds) / gpus if gpus else 0.0)
 
 
 def _does(load: PodLoad, rates: Rates, heat: Heat) -> float:

@@ -17,8 +17,8 @@ from meltguard.core.moves import new_claim
 from meltguard.core.policy import TierState
 from meltguard.core.pools import assign
 from meltguard.core.seen import Held, Memory, RecallOrder, Snapshot
-from meltguard.core.units import Instant, NodeName, PoolName, TierName, Units, UnitsPerSecond
-from support.core_values import FREE, PLUS, a_node, a_policy, a_pool, a_snapshot
+from meltguard.core.units import Gpus, Instant, NodeName, PoolName, TierName, Units, UnitsPerSecond
+from support.core_values import FREE, PLUS, a_node, a_pod, a_policy, a_pool, a_snapshot
 
 NOW = Instant(10_000.0)
 OWN, LENT = NodeName("gpu-01"), NodeName("gpu-04")
@@ -55,6 +55,17 @@ def sight(
     return replace(found, loads=loads, loans=(loan,), pools=pools, **seen)
 
 
+def not_heard(found: Snapshot) -> Snapshot:
+    """The pods on the loan became Ready a moment ago: nothing was counted twice by their agents yet."""
+    served = tuple(a_pod(f"server-{n}", namespace="serving", node=LENT, gpus=Gpus(1)) for n in range(4))
+    own = tuple(load for load in found.loads if load.node == OWN)
+    twice = tuple(
+        replace(load, tiers={name: replace(one, offered=2.0 * one.offered) for name, one in load.tiers.items()})
+        for load in own
+    )
+    return replace(found, loads=twice, loans=tuple(replace(loan, pods=served) for loan in found.loans))
+
+
 def a_memory(**changes: Any) -> Memory:
     known = Memory(units_per_gpu=UnitsPerSecond(1.0), evidence=Units(600.0), decided_at=Instant(NOW - 2.0))
     return replace(known, **{"demand": {name: UnitsPerSecond(rate) for name, rate in SURGE.items()}, **changes})
@@ -79,6 +90,7 @@ GOES = {
         sight(MoveStep.LENT), pools=assign([a_pool("inference"), a_pool()], [a_loan(MoveStep.LENT)])
     ),
     "the policy borrows from there no more": sight(MoveStep.LENT, namespace_labels={}),
+    "it had just begun to serve": not_heard(sight(MoveStep.RECALLED)),
 }
 
 
