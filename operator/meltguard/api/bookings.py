@@ -8,6 +8,7 @@ from meltguard.api.windows import Timetable
 from meltguard.core.policy import Booking
 from meltguard.core.seen import Hours, Plan
 from meltguard.core.units import Instant
+from meltguard.core.wording import counted
 
 
 def plan_of(calendar: Sequence[Booking], timetable: Timetable, now: Instant) -> Plan:
@@ -21,23 +22,20 @@ def plan_of(calendar: Sequence[Booking], timetable: Timetable, now: Instant) -> 
     opened = [(one, hours) for one, hours in found if hours.open]
     if opened:
         one, hours = max(opened, key=_most)
-        why = f"the calendar asks for {_loans(one)}{_when(' until', one, hours)}"
+        why = f"the calendar asks for {counted(one.least, 'loan')}{_when(' until', one, hours)}"
         return Plan(least=one.least, why=why, problem=problem)
     coming = [(hours.until, one, hours) for one, hours in found if hours.until is not None]
     if not coming:
         return Plan(problem=problem)
     _, one, hours = min(coming, key=lambda entry: entry[0])
-    return Plan(least=0, why=f"the calendar asks for {_loans(one)}{_when(' from', one, hours)} on", problem=problem)
+    asked = counted(one.least, "loan")
+    return Plan(least=0, why=f"the calendar asks for {asked}{_when(' from', one, hours)} on", problem=problem)
 
 
 def _most(entry: tuple[Booking, Hours]) -> tuple[int, float]:
     """Who asks for most, of those who does so for longest."""
     one, hours = entry
     return one.least, math.inf if hours.until is None else hours.until
-
-
-def _loans(one: Booking) -> str:
-    return "a loan" if one.least == 1 else f"{one.least} loans"
 
 
 def _when(word: str, one: Booking, hours: Hours) -> str:

@@ -16,6 +16,7 @@ from meltguard.core.policy import Lending, Policy, Pool
 from meltguard.core.pools import PoolView, assign, loans_of
 from meltguard.core.preflight import obstacles
 from meltguard.core.units import Instant
+from meltguard.core.wording import counted
 from meltguard.ports import Census, Clock, Fleet
 
 log = logging.getLogger(__name__)
@@ -77,9 +78,10 @@ class Claimer:
             return ""
         lending = lender.pool.lending
         if lending is None or lending.eviction is None:
-            return f"it is in use by {len(node.movable_pods)} pods, and its pool lends idle nodes only"
+            return f"it is in use by {counted(len(node.movable_pods), 'pod')}, and its pool lends idle nodes only"
         if lender.emptying >= lending.bounds.nodes_at_once:
-            return f"pool {lender.pool.name} has {lender.emptying} nodes being emptied, and more would be too many"
+            emptying = counted(lender.emptying, "node")
+            return f"pool {lender.pool.name} has {emptying} being emptied, and more would be too many"
         read = await self.fleet.guards(frozenset(pod.namespace for pod in node.movable_pods))
         guards = replace(read, pledged=pledged_pods(self._others(node, taken)))
         found = obstacles(node, lending.eviction, guards, now)

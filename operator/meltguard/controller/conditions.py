@@ -16,6 +16,7 @@ from meltguard.core.policy import Mode, Policy, TierState
 from meltguard.core.replicas import scale_conflict
 from meltguard.core.seen import Snapshot
 from meltguard.core.units import NodeName
+from meltguard.core.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +102,8 @@ def _borrowed(this: Pass) -> Condition:
     steps = [node.claim.step for node in this.seen.loans if node.claim]
     if not steps:
         return _yes_no(this, "CapacityBorrowed", ("NoLoan", "no node is on loan"), holds=False)
-    lent = steps.count(MoveStep.LENT)
-    return _yes_no(this, "CapacityBorrowed", ("OnLoan", f"{len(steps)} nodes claimed, {lent} open"), holds=True)
+    said = f"{counted(len(steps), 'node')} claimed, {steps.count(MoveStep.LENT)} open"
+    return _yes_no(this, "CapacityBorrowed", ("OnLoan", said), holds=True)
 
 
 def _blocked(this: Pass) -> Condition:

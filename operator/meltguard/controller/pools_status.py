@@ -29,6 +29,7 @@ from meltguard.core.quota_ref import QuotaRef
 from meltguard.core.seen import Hours
 from meltguard.core.units import Instant
 from meltguard.core.victims import in_use
+from meltguard.core.wording import counted
 from meltguard.errors import InvalidInput
 from meltguard.ports import Clock, Fleet
 
@@ -189,7 +190,7 @@ def _ready(one: PoolObject, view: PoolView, now: str) -> Condition:
     if not view.members:
         text = "no node bears the labels of spec.nodes.labels; correct them, or label nodes"
         return _condition(one, "Ready", (False, "NoNodes", text), now)
-    return _condition(one, "Ready", (True, "Understood", f"{len(view.members)} nodes"), now)
+    return _condition(one, "Ready", (True, "Understood", counted(len(view.members), "node")), now)
 
 
 def _provider(one: PoolObject, now: str) -> tuple[Condition, ...]:

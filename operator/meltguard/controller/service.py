@@ -35,6 +35,7 @@ from meltguard.core.policy import Level, Mode, TierState
 from meltguard.core.replicas import OnLoan, replicas
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import Epoch, Instant, NodeName, Seconds
+from meltguard.core.wording import counted
 from meltguard.errors import InvalidInput
 from meltguard.ports import Clock, LimitSink
 
@@ -147,7 +148,8 @@ class ServiceLoop:
         unheard = await self._enforcer.release(self.found.policy)
         await self._means.rollouts.let_go(self.found, workload_ref(self.found))
         self.released = True
-        text = "the agents were released" if not unheard else f"{len(unheard)} agents did not hear of the release"
+        deaf = counted(len(unheard), "agent")
+        text = f"{deaf} did not hear of the release" if unheard else "the agents were released"
         await self._means.events.say(policy_ref(self.found.policy), Reason.RELEASED, text)
 
     async def _take_pods_back(self) -> None:

@@ -22,6 +22,7 @@ from meltguard.core.pools import PoolView
 from meltguard.core.providers import Want
 from meltguard.core.units import Gpus
 from meltguard.core.victims import whole_gpus
+from meltguard.core.wording import counted
 
 SELLER_RULES: Final[tuple[Callable[[Shortage, PoolView], Outcome], ...]] = (
     pool_lends,  # what is bought joins this pool, and is lent from it
@@ -68,7 +69,7 @@ def _chosen(short: Shortage) -> CapacityChoice:
 
 def _asked(short: Shortage, want: Want) -> Outcome:
     """That providers are asked; where none of them can deliver now, why not, and from when on one may be able to."""
-    asked = f"{want.missing} GPUs more are asked of {', '.join(sorted(want.pools))}"
+    asked = f"{counted(want.missing, 'GPU more is', 'GPUs more are')} asked of {', '.join(sorted(want.pools))}"
     refused = {name: short.seen.no_offer[name] for name in sorted(want.pools) if name in short.seen.no_offer}
     if len(refused) < len(want.pools):
         return Outcome(rule="providers are asked", holds=True, text=asked)

@@ -12,7 +12,7 @@ from meltguard.core.move_actions import Evict, MoveAction, Notify, Scene, Wait
 from meltguard.core.policy import OnDeadline
 from meltguard.core.preflight import obstacles, wants_to_stay
 from meltguard.core.units import Instant, Seconds
-from meltguard.core.wording import listed
+from meltguard.core.wording import counted, listed
 
 LAST_GRACE: Final = Seconds(30.0)
 """After the deadline, pods that are already leaving get at least this long."""
@@ -72,7 +72,7 @@ def empty(node: NodeView, claim: Claim, scene: Scene) -> MoveAction | None:
     if not node.movable_pods:
         return None
     if claim.drain is None:
-        return Wait(node=node.name, why=f"{len(node.movable_pods)} pods are bound: {names(node)}")
+        return Wait(node=node.name, why=f"{counted(len(node.movable_pods), 'pod is', 'pods are')} bound: {names(node)}")
     if not node.ready:
         return Wait(node=node.name, why=NOT_READY)
     if strangers := untold(node, claim):
@@ -122,6 +122,6 @@ def _may_be_evicted(pod: PodView, drain: Drain, now: Instant) -> bool:
 def _awaited(node: NodeView, now: Instant) -> str:
     told = [pod.evict_after for pod in _staying(node) if pod.evict_after is not None]
     if not told:
-        return f"{len(node.movable_pods)} pods are ending: {names(node)}"
+        return f"{counted(len(node.movable_pods), 'pod is', 'pods are')} ending: {names(node)}"
     left = max(0.0, max(told) - now)
-    return f"{len(told)} pods have {left:.0f} s to save their work: {names(node)}"
+    return f"{counted(len(told), 'pod has', 'pods have')} {left:.0f} s to save work: {names(node)}"

@@ -17,6 +17,7 @@ from meltguard.core.rest import rest_of
 from meltguard.core.sharing import my_room
 from meltguard.core.units import Gpus, Instant, Seconds, Share
 from meltguard.core.waiting import outranking
+from meltguard.core.wording import counted
 
 COVERAGE: Final = Share(0.8)
 """Below this share of answering pods the demand is not known."""
@@ -71,11 +72,9 @@ def pressure_is_high(short: Shortage) -> Outcome:
 
 def gpus_are_missing(short: Shortage) -> Outcome:
     """A loan must relieve something."""
-    return Outcome(
-        rule="GPUs are missing",
-        holds=short.missing > 0,
-        text=f"the offered demand needs {short.missing} more GPUs than serve or are arriving",
-    )
+    more = counted(short.missing, "more GPU") if short.missing > 0 else "no more GPUs"
+    text = f"the offered demand needs {more} than serve or are arriving"
+    return Outcome(rule="GPUs are missing", holds=short.missing > 0, text=text)
 
 
 def shortage_lasts(short: Shortage) -> Outcome:
@@ -189,10 +188,11 @@ def lender_keeps_its_floor(_: Shortage, lender: PoolView) -> Outcome:
     floor = lender.floor
     left = len(lender.sound) - 1
     sick = [f"; {node.name} {node.sick}" for node in lender.at_home if node.sick]
+    kept = counted(max(left, 0), "node")
     return Outcome(
         rule="lender keeps its floor",
         holds=left >= floor,
-        text=f"pool {lender.pool.name} would keep {max(left, 0)} nodes, its floor is {floor}{''.join(sick[:3])}",
+        text=f"pool {lender.pool.name} would keep {kept}, its floor is {floor}{''.join(sick[:3])}",
     )
 
 
@@ -294,4 +294,4 @@ def unsuitable(short: Shortage, node: NodeView) -> str:
     if asked and node.gpu_kinds and not asked & node.gpu_kinds:
         return f"offers {', '.join(sorted(node.gpu_kinds))}, serving pods ask for {', '.join(sorted(asked))}"
     fits, gpus = node.pods_for(asked, wanted), short.seen.gpus_of(node)
-    return "" if fits else f"has {gpus} GPUs, a serving pod needs {wanted}"
+    return "" if fits else f"has {counted(gpus, 'GPU')}, a serving pod needs {wanted}"

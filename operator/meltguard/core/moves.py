@@ -23,6 +23,7 @@ from meltguard.core.move_actions import Enter, Evict, Intent, MoveAction, Releas
 from meltguard.core.node_shape import CORDON_TAINT, OWNER_MARKS
 from meltguard.core.policy import Pool
 from meltguard.core.units import Instant, Seconds
+from meltguard.core.wording import counted
 
 STEP_TIME: Final = Seconds(60.0)
 """How long an outbound step may take before the move is undone; the drain has its own deadline."""
@@ -165,7 +166,7 @@ def _from_cordoned(node: NodeView, claim: Claim, scene: Scene) -> MoveAction:
     if not node.movable_pods:
         return _enter(claim, MoveStep.RELABELLED, scene.now)
     if claim.drain is None:
-        return Wait(node=node.name, why=f"{len(node.movable_pods)} pods are bound: {names(node)}")
+        return Wait(node=node.name, why=f"{counted(len(node.movable_pods), 'pod is', 'pods are')} bound: {names(node)}")
     why = cannot_be_emptied(node, claim.drain, scene)
     if why:
         return _homeward(node, replace(claim, why=f"it cannot be emptied: {why}"), scene.now)
@@ -241,7 +242,7 @@ def _leave(node: NodeView, claim: Claim, now: Instant) -> MoveAction:
     staying = tuple(pod for pod in node.movable_pods if not pod.terminating)
     if now > claim.step_deadline and staying:
         return Evict(node=node.name, pods=staying)
-    return Wait(node=node.name, why=f"{len(node.movable_pods)} pods are finishing: {names(node)}")
+    return Wait(node=node.name, why=f"{counted(len(node.movable_pods), 'pod is', 'pods are')} finishing: {names(node)}")
 
 
 def _left_behind(node: NodeView, claim: Claim) -> tuple[PodView, ...]:

@@ -20,6 +20,7 @@ from meltguard.core.purchases import (
 from meltguard.core.scaling import Removal
 from meltguard.core.spend import HOUR, Fare, Spend, affordable
 from meltguard.core.units import Gpus, Instant, PoolName
+from meltguard.core.wording import counted
 
 MOST_BOUGHT: Final = 200
 """Nodes of one pool at a time: they are all written in its status."""
@@ -81,7 +82,7 @@ def _it_has_rested(this: Provider) -> Obstacle:
 def _there_is_room(this: Provider) -> Obstacle:
     wanted = (this.scale.wanted if this.scale is not None else 0) + _asked(this.books)
     full = wanted >= this.scaling.most or len(this.books.nodes) >= MOST_BOUGHT
-    return ("AtMost", f"{wanted} nodes, at most {this.scaling.most}") if full else FREE
+    return ("AtMost", f"{counted(wanted, 'node')}, at most {this.scaling.most}") if full else FREE
 
 
 def _it_is_affordable(this: Provider) -> Obstacle:

@@ -14,6 +14,7 @@ from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.sharing import BETWEEN, a_peer, gives_way_to
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Seconds, UnitsPerSecond
 from meltguard.core.waiting import outranking, wants
+from meltguard.core.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ def _given_up(ebb: Ebb, decided: Mapping[NodeName, Intent]) -> _GivenUp | None:
             continue
         peer = gives_way_to(me, ebb.seen.peers, node.claim.home, (ebb.seen.gpus_of(node), ebb.now))
         if peer is not None:
-            why = f"{peer.key} waits for a node of pool {node.claim.home} and has {peer.held} GPUs on loan"
+            why = f"{peer.key} waits for a node of pool {node.claim.home} and has {counted(peer.held, 'GPU')} on loan"
             told = f"{why} for a weight of {peer.weight}, {me.key} has {me.held} for {me.weight}"
             return _GivenUp(node=node.name, since=lately[1] if lately else ebb.now, why=told)
     return None
@@ -188,7 +189,8 @@ def _floor_broken(ebb: Ebb, lender: PoolView, claim: Claim) -> str:
     lasts = since is not None and ebb.now - since >= BREACH_TIME
     returning = len(lender.lent) - len(_staying(lender))
     if lasts and len(lender.at_home) + returning < lender.floor and claim == _youngest(_staying(lender)):
-        return f"pool {claim.home} has had {len(lender.at_home)} nodes for a minute, its floor is {lender.floor}"
+        left = counted(len(lender.at_home), "node")
+        return f"pool {claim.home} has had {left} for a minute, its floor is {lender.floor}"
     return ""
 
 

@@ -10,6 +10,7 @@ from meltguard.core.seen import RolloutView, Snapshot, TrialMark, TrialStage
 from meltguard.core.trial import FEWEST, Tally, Verdict
 from meltguard.core.units import Instant, Seconds, Share
 from meltguard.core.update_shares import START_LIMIT, Sides, next_share, taken_back
+from meltguard.core.wording import counted
 
 STAGE_LIMIT: Final = Seconds(14_400.0)
 """A share that has no verdict after this long is not waited for any more: the update stays where it is."""
@@ -132,7 +133,7 @@ def _judged(held: Rollouts, trial: TrialMark, found: Found, when: When) -> Rollo
     if now - trial.since > STAGE_LIMIT:
         why = f"the update waits, nothing is certain after {STAGE_LIMIT:.0f} s: {within}"
         return _told(held, trial, seen, (TrialStage.EQUAL, why), now)
-    cause = f"{held.cause}; the update is compared on {on_pods(len(sides.new))}: {within}"
+    cause = f"{held.cause}; the update is compared on {counted(len(sides.new), 'pod')}: {within}"
     return replace(held, state=RolloutState.TRYING, cause=cause, trial=trial, compared=seen.trial)
 
 
@@ -158,7 +159,7 @@ def _further(held: Rollouts, trial: TrialMark, found: Found, now: Instant) -> Ro
     if wider is None:
         all_pods = replace(trial, pods=view.replicas)
         return _told(held, all_pods, seen, (TrialStage.PROMOTED, f"the update goes on to all pods: {within}"), now)
-    why = f"the update goes on to {on_pods(wider)} of {view.replicas}: {within}"
+    why = f"the update goes on to {counted(wider, 'pod')} of {view.replicas}: {within}"
     return _told(held, replace(trial, pods=wider), seen, (TrialStage.WIDENING, why), now)
 
 
@@ -179,18 +180,13 @@ def _widening(held: Rollouts, trial: TrialMark, found: Found, when: When) -> Rol
     if broken is not None:
         return broken
     if not sides.old or len(sides.new) >= trial.pods:
-        why = f"{on_pods(len(sides.new))} of {view.replicas} are to run the update; what it costs is compared again"
+        why = f"the update is to run on {len(sides.new)} of {view.replicas} pods; what it costs is compared again"
         return _told(held, trial, seen, (TrialStage.JUDGING, why), now)
     if now - trial.since > STAGE_LIMIT:
-        why = f"the update waits, it did not come to {on_pods(trial.pods)} in {STAGE_LIMIT:.0f} s"
+        why = f"the update waits, it did not come to {counted(trial.pods, 'pod')} in {STAGE_LIMIT:.0f} s"
         return _told(held, trial, seen, (TrialStage.EQUAL, why), now)
-    cause = f"{held.cause}; the update goes on to {on_pods(trial.pods)}, {len(sides.new)} run it"
+    cause = f"{held.cause}; the update goes on to {counted(trial.pods, 'pod')}, {len(sides.new)} run it"
     return replace(held, state=RolloutState.TRYING, cause=cause, trial=trial, compared=seen.trial)
-
-
-def on_pods(count: int) -> str:
-    """A number of pods in words."""
-    return "one pod" if count == 1 else f"{count} pods"
 
 
 def in_words(found: Compared, trial: TrialMark) -> str:
@@ -241,7 +237,7 @@ def _equal(held: Rollouts, trial: TrialMark, found: Found, _: When) -> Rollouts:
     view, seen = found
     if not view.paused:
         return replace(left_alone(RESUMED), trial=trial)
-    waits = f"the update was tried and waits on {on_pods(len(Sides.of(seen, trial).new))}"
+    waits = f"the update was tried and waits on {counted(len(Sides.of(seen, trial).new), 'pod')}"
     return replace(held, cause=f"{held.cause}; {waits}{_so_far(trial)}", trial=trial)
 
 

@@ -10,6 +10,7 @@ from meltguard.core.harm import HOUR, Loss, Stakes, leaving, losses, lost_hours
 from meltguard.core.policy import Eviction, HarmBounds
 from meltguard.core.preflight import Obstacle, obstacles
 from meltguard.core.units import Gpus, NodeName, PoolName
+from meltguard.core.wording import counted
 
 ROUNDING: Final = 0.01
 """Of a GPU: so little is not missing."""
@@ -211,7 +212,8 @@ def _refusal(choice: Choice, place: Place, harm: _Harm) -> Refusal | None:
 def in_use(node: NodeView, eviction: Eviction | None) -> str:
     """Why a pool on these terms does not lend a busy node; "" where it does, or the node is idle."""
     pods = node.movable_pods
-    return f"is in use by {len(pods)} pods; its pool lends idle nodes only" if pods and eviction is None else ""
+    said = f"is in use by {counted(len(pods), 'pod')}; its pool lends idle nodes only"
+    return said if pods and eviction is None else ""
 
 
 def _only_idle_nodes_are_lent(_: Choice, place: Place, __: _Harm) -> Refusal | None:
@@ -251,8 +253,8 @@ def _too_many_are_emptied(choice: Choice, place: Place, _: _Harm) -> Refusal | N
     if count < most:
         return None
     return Refusal(
-        text=f"is in use, and pool {place.home} has {count} nodes being emptied, at most {most} may be at a time "
-        "(lending.eviction.maxAtOnce)"
+        text=f"is in use, and pool {place.home} has {counted(count, 'node')} being emptied, at most {most} may be at a "
+        "time (lending.eviction.maxAtOnce)"
     )
 
 

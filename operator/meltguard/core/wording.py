@@ -32,6 +32,15 @@ def is_more(rate: float, other: float) -> bool:
     return float(per_minute(rate).removesuffix("/m")) > float(per_minute(other).removesuffix("/m"))
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number of things; `many` is for what has more than an s at its end.
+
+    >>> counted(1, "node"), counted(0, "node"), counted(2, "pod is", "pods are")
+    ('1 node', '0 nodes', '2 pods are')
+    """
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 def listed(items: Sequence[str], most: int = 3, apart: str = ", ") -> str:
     """The first ones; how many more there are.
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from meltguard.core.units import Instant
+from meltguard.core.wording import counted
 from meltguard.demo.check.nodes import Move
 from meltguard.demo.check.policy import a_minute
 from meltguard.demo.check.requests import TierRequests
@@ -81,12 +82,11 @@ def _loans(found: Findings, facts: RunFacts) -> str:
         return "no node was borrowed"
     nodes = ", ".join(_loan(move, facts) for move in lent)
     home, back = found.timeline.all_home, not found.broken.get("nodesRestored")
+    said = f"{counted(len(lent), 'node was', 'nodes were')} borrowed ({nodes})"
     if home is None:
-        return f"{len(lent)} nodes were borrowed ({nodes}); not all are home"
+        return f"{said}; not all are home"
     as_found = "with labels, taints and cordon as they were" if back else "NOT as they were"
-    return (
-        f"{len(lent)} nodes were borrowed ({nodes}); all were home at {since(home, facts.surge_at):.0f} s, {as_found}"
-    )
+    return f"{said}; all were home at {since(home, facts.surge_at):.0f} s, {as_found}"
 
 
 def _loan(move: Move, facts: RunFacts) -> str:
@@ -103,11 +103,9 @@ def _research(found: Findings, facts: RunFacts) -> str:
     lost = sum(move.work_lost for move in broken)
     names = ", ".join(dict.fromkeys(name for move in broken for name in move.victims))
     told = "NOT all told before" if found.broken.get("evictedUntold") else "told before"
-    pods = "one pod was" if found.evictions == 1 else f"{found.evictions} pods were"
-    return (
-        f"{pods} evicted ({names}), {told}, and {found.evicted_saved} of {found.evictions} had saved by then what was "
-        f"at stake ({lost:.2f} GPU-hours); {kept}"
-    )
+    pods = counted(found.evictions, "pod was", "pods were")
+    saved = f"{found.evicted_saved} of {found.evictions} had saved by then what was at stake ({lost:.2f} GPU-hours)"
+    return f"{pods} evicted ({names}), {told}, and {saved}; {kept}"
 
 
 def _people(found: Findings, facts: RunFacts) -> str:
@@ -137,5 +135,5 @@ def _gap(found: Findings, killed: Instant) -> str:
     after = next((one.status for one in found.statuses if one.at == again), None)
     if again is None or after is None or not before:
         return "and no other took over"
-    was, now = (f"level {one.level}, {one.loan_count} loans" for one in (before[-1], after))
+    was, now = (f"level {one.level}, {counted(one.loan_count, 'loan')}" for one in (before[-1], after))
     return f"its successor went on {again - killed:.0f} s later ({was} before, {now} after)"

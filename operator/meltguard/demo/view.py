@@ -15,6 +15,7 @@ from rich.text import Text
 from meltguard.api.policy_status import HistoryEntry, PolicyStatus
 from meltguard.clock import parse_rfc3339
 from meltguard.core.units import Instant, Seconds
+from meltguard.core.wording import counted
 from meltguard.demo.tail import TierNow
 from meltguard.demo.watch import NodeNow, Picture
 
@@ -186,7 +187,7 @@ def _nodes(nodes: tuple[NodeNow, ...]) -> Table:
         table.add_column(column, justify="right" if column in {"GPUs busy", "hottest", "counts for"} else "left")
     for node in nodes:
         move = Text(f"{node.step}{' (cordoned)' if node.cordoned else ''}", style="cyan" if node.step else "")
-        serving = f"{node.serving} pods" if node.serving else "-"
+        serving = counted(node.serving, "pod") if node.serving else "-"
         table.add_row(
             node.name,
             Text(node.pool, style="cyan" if node.pool != node.home else ""),

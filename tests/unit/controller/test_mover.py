@@ -151,7 +151,7 @@ async def test_so_many_nodes_are_emptied_at_a_time_whoever_they_are_for() -> Non
     ground.mover.board.wanted[POLICY.uid] = Wish(policy=POLICY, plan=told)
     await ground.passes(2)
     assert [ground.step(f"gpu-{number}") is not None for number in (1, 2)] == [True, False]
-    assert any("has 1 nodes being emptied" in text for _, _, text in ground.posts.said)
+    assert any("has 1 node being emptied" in text for _, _, text in ground.posts.said)
 
 
 @settings(max_examples=200, deadline=None)

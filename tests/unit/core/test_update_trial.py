@@ -215,7 +215,7 @@ def test_an_equal_one_waits_like_any_other() -> None:
     assert "makes no difference" in found.cause
     after = at(TrialStage.EQUAL, revisions=pods(old=3, new=1), trial={"found": compared})
     assert (after.state, after.write) == (RolloutState.HELD, None)
-    assert "waits on one pod" in after.cause
+    assert "waits on 1 pod" in after.cause
 
 
 @pytest.mark.parametrize("stage", [TrialStage.PROMOTED, TrialStage.REFUSED, TrialStage.EQUAL])

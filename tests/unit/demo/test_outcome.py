@@ -42,7 +42,7 @@ def test_loans_are_told_with_their_nodes_and_their_return() -> None:
 
 def test_research_is_told_with_what_it_lost() -> None:
     assert told()["research"] == (
-        "one pod was evicted (Job research/tune), told before, and 1 of 1 had saved by then what was at stake "
+        "1 pod was evicted (Job research/tune), told before, and 1 of 1 had saved by then what was at stake "
         "(0.25 GPU-hours); it never had fewer than 2 nodes ready, its floor is 2"
     )
 
@@ -53,7 +53,7 @@ def test_the_person_and_the_crash_are_told_with_what_they_changed() -> None:
 
     assert "suspended the free tier for 16 s: 3 requests were refused for it" in said
     assert "killed at 47 s, its successor went on 3 s later" in said
-    assert "level Overloaded, 1 loans before, level Overloaded, 1 loans after" in said
+    assert "level Overloaded, 1 loan before, level Overloaded, 1 loan after" in said
 
 
 def test_a_run_in_which_nothing_happened_says_so() -> None:
