@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 import time
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -53,7 +55,42 @@ async def test_metrics_that_cannot_be_trusted_move_nothing(lone_plane: Plane, di
             assert after <= 1.1 * before, mood
         overload.source.mood = "well"
         await until(overload.claims, 30.0)
+        await tells_what_happens(overload)
         await overload.end()
+
+
+DESCRIBED: Final = (
+    r"^  Why: +\w+: (demand|wait) ",
+    r"^  Level Lifts When: +pressure below ",
+    r"^    Message: +\d nodes? claimed, \d open$",
+    r"^    Message: +free: Delay, demand ",
+    r"^    Cause: +.*(demand|wait).*\d",
+    r"^    Lifts When: +\S",
+    r"^    Promised Return: +20\d\d-",
+    r"^    Why: +\d+ GPUs? (is|are) missing for a demand of ",
+    r"^    Next Change: +\S",
+)
+UNREADABLE: Final = r"\bNone\b|\b1 (nodes|pods|loans|GPUs)\b|\b0 more\b|\bnan\b|\binf\b|<unknown>"
+
+MEMORY: Final = r"(?m)^  Memory: .*"
+"""The one line that is not for people."""
+
+
+async def tells_what_happens(overload: Overload) -> None:
+    """`kubectl get` and `kubectl describe`: what a person reads who knows nothing else."""
+
+    async def lends() -> bool:
+        return bool((await overload.status()).get("loans"))
+
+    await until(lends, 20.0)
+    name = ("isp", "image-gen", "-n", world.SERVING)
+    head, line = (await overload.ground.admin.kubectl("get", *name)).splitlines()
+    assert head.split()[-2:] == ["WHY", "AGE"]
+    described = await overload.ground.admin.kubectl("describe", *name)
+    read = described[described.index("\nStatus:") :]
+    missing = [pattern for pattern in DESCRIBED if re.search(pattern, read, re.MULTILINE) is None]
+    assert missing == [], f"{line}\n{read}"
+    assert re.findall(UNREADABLE, re.sub(MEMORY, "", read)) == [], read
 
 
 def written(plane: Plane, offset: int) -> list[Deed]:
