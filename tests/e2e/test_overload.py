@@ -70,7 +70,7 @@ DESCRIBED: Final = (
     r"^    Why: +\d+ GPUs? (is|are) missing for a demand of ",
     r"^    Next Change: +\S",
 )
-UNREADABLE: Final = r"\bNone\b|\b1 (nodes|pods|loans|GPUs)\b|\b0 more\b|\bnan\b|\binf\b|<unknown>"
+UNREADABLE: Final = r"\bNone\b|(?<!of )\b1 (nodes|pods|loans|GPUs)\b|\b0 more\b|\bnan\b|\binf\b|<unknown>"
 
 MEMORY: Final = r"(?m)^  Memory: .*"
 """The one line that is not for people."""
