@@ -43,6 +43,7 @@ class MemoryText(MessageModel):
     in_force: tuple[Annotated[int, Field(ge=0, le=3)], float] | None = None
     risen: int = Field(default=0, ge=0, le=3)
     calm_since: float | None = None
+    blind_since: float | None = None
     decided_at: float | None = None
     agents_at: float | None = None
     units_per_gpu: float | None = Field(default=None, gt=0)
@@ -95,6 +96,7 @@ def read_memory(text: str | None) -> Memory:
         in_force=None if read.in_force is None else (Level(read.in_force[0]), Instant(read.in_force[1])),
         risen=Level(read.risen),
         calm_since=_instant(read.calm_since),
+        blind_since=_instant(read.blind_since),
         decided_at=_instant(read.decided_at),
         agents_at=_instant(read.agents_at),
         units_per_gpu=None if read.units_per_gpu is None else UnitsPerSecond(read.units_per_gpu),
@@ -130,6 +132,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         in_force=None if memory.in_force is None else (int(memory.in_force[0]), _rounded(memory.in_force[1])),
         risen=int(memory.risen),
         calm_since=_rounded_or_none(memory.calm_since),
+        blind_since=_rounded_or_none(memory.blind_since),
         decided_at=_rounded_or_none(memory.decided_at),
         agents_at=_rounded_or_none(memory.agents_at),
         units_per_gpu=memory.units_per_gpu,

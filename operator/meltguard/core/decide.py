@@ -71,7 +71,12 @@ def _parts(policy: Policy, memory: Memory, seen: Snapshot, given: tuple[frozense
     measured = measure(policy, memory, seen, (platform, span, leaving))
     signals = all_signals(policy, platform, measured)
     acute = highest([signal for signal in signals if signal.name != DEMAND_SIGNAL])
-    pressing = Pressing(most=_pressure(highest(signals)), acute=_pressure(acute))
+    pressing = Pressing(
+        most=_pressure(highest(signals)),
+        acute=_pressure(acute),
+        unknown=tuple(signal.name for signal in signals if signal.drives and signal.pressure is None),
+        heard=measured.answers,
+    )
     level = _level(policy, memory, pressing, now)
     spendable = _budget(measured, memory.trim, policy)
     limited = limit_tiers(policy, level, _law(measured, spendable, span, now), memory.limits)
@@ -166,6 +171,7 @@ def _remembered(memory: Memory, measured: Measured, level: LevelNow, now: Instan
         in_force=None if (level.level, level.since) == (law.level, law.since) else (level.level, level.since),
         risen=law.risen,
         calm_since=law.calm_since,
+        blind_since=law.blind_since,
         decided_at=now,
         agents_at=now if measured.answers else memory.agents_at,
         units_per_gpu=measured.pace.rate,
@@ -189,7 +195,13 @@ def _pressure(signal: SignalPressure | None) -> Pressure | None:
 def _level(policy: Policy, memory: Memory, pressing: Pressing, now: Instant) -> LevelNow:
     """The level in force. The law's goes on below a person's, so that it holds at once when that ends."""
     law_since = memory.level_since if memory.level_since > 0 else now
-    law = LevelState(level=memory.level, since=law_since, risen=memory.risen, calm_since=memory.calm_since)
+    law = LevelState(
+        level=memory.level,
+        since=law_since,
+        risen=memory.risen,
+        calm_since=memory.calm_since,
+        blind_since=memory.blind_since,
+    )
     if policy.mode is Mode.PAUSED:
         law = replace(law, risen=law.level, calm_since=None)
     else:

@@ -124,4 +124,5 @@ def _next_level(policy: Policy, level: LevelNow, now: Instant) -> str:
         return f"level {level.level.label} stays until the policy is resumed"
     calm_since = level.law.calm_since
     left = policy.dwell if calm_since is None else max(0.0, policy.dwell - (now - calm_since))
-    return f"{level.level.label} steps down once {pressure_to_leave(level.level)} lasts for {left:.0f} s more"
+    ends = f"{level.sight}{pressure_to_leave(level.level)} lasts for {left:.0f} s more"
+    return f"{level.level.label} steps down once {ends}"

@@ -1,11 +1,11 @@
 """Pressure to level: up at once after two samples, down one step at a time after the dwell time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from meltguard.core.policy import Level, Mode, Override, Policy
 from meltguard.core.units import Instant, Pressure, Seconds
-from meltguard.core.wording import when
+from meltguard.core.wording import listed, when
 
 ENTER: Final = {Level.ELEVATED: 1.0, Level.OVERLOADED: 1.2, Level.CRITICAL: 1.5}
 """The pressure at which a level begins."""
@@ -18,6 +18,11 @@ Critical suspended must not stay away until the surge is over.
 """
 
 
+BLIND: Final = Seconds(600.0)
+"""For so long a level does not end while some signal is unknown that might press: then what is known decides alone, as
+an agent without a lease does not wait for ever either."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelState:
     """A level and what it takes to leave it."""
@@ -26,6 +31,7 @@ class LevelState:
     since: Instant
     risen: Level  # what the last sample alone asked for
     calm_since: Instant | None
+    blind_since: Instant | None = None  # a driving signal is unknown since then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,8 @@ class Pressing:
 
     most: Pressure | None
     acute: Pressure | None
+    unknown: tuple[str, ...] = ()  # the driving signals that are not known
+    heard: bool = True  # agents answer; without them nobody knows what is asked for
 
     def on(self, level: Level) -> Pressure | None:
         """The pressure that this level hangs on."""
@@ -52,20 +60,38 @@ def asked_by(pressing: Pressing) -> Level:
 
 
 def next_level(state: LevelState, pressing: Pressing, dwell: Seconds, now: Instant) -> LevelState:
-    """The level after one more sample; an unknown pressure changes nothing and starts the dwell anew."""
+    """The level after one more sample; an unknown pressure changes nothing and starts the dwell anew.
+
+    Any known signal raises the level; it ends only by what all of them say, for what is unknown may press.
+    """
     pressure = pressing.on(state.level)
+    state = replace(state, blind_since=_blind_since(state, pressing, now))
     if pressing.most is None or pressure is None:
-        return LevelState(level=state.level, since=state.since, risen=state.level, calm_since=None)
+        return replace(state, risen=state.level, calm_since=None)
     asked = asked_by(pressing)
     confirmed = min(asked, state.risen)
     if confirmed > state.level:
-        return LevelState(level=confirmed, since=now, risen=asked, calm_since=None)
-    if state.level is Level.NORMAL or pressure >= LEAVE * ENTER[state.level]:
-        return LevelState(level=state.level, since=state.since, risen=asked, calm_since=None)
+        return replace(state, level=confirmed, since=now, risen=asked, calm_since=None)
+    presses = state.level is Level.NORMAL or pressure >= LEAVE * ENTER[state.level]
+    if presses or _is_blind(state, pressing, now):
+        return replace(state, risen=asked, calm_since=None)
     calm_since = now if state.calm_since is None else state.calm_since
     if now - calm_since < dwell:
-        return LevelState(level=state.level, since=state.since, risen=asked, calm_since=calm_since)
-    return LevelState(level=Level(state.level - 1), since=now, risen=asked, calm_since=now)
+        return replace(state, risen=asked, calm_since=calm_since)
+    return replace(state, level=Level(state.level - 1), since=now, risen=asked, calm_since=now)
+
+
+def _blind_since(state: LevelState, pressing: Pressing, now: Instant) -> Instant | None:
+    if pressing.heard and not pressing.unknown:
+        return None
+    return now if state.blind_since is None else state.blind_since
+
+
+def _is_blind(state: LevelState, pressing: Pressing, now: Instant) -> bool:
+    """Whether what is unknown keeps the level: what the agents do not tell as long as they are silent."""
+    if not pressing.heard:
+        return True
+    return state.blind_since is not None and now - state.blind_since < BLIND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +134,17 @@ class LevelNow:
         if self.paused:
             return "the policy is resumed"
         milder = Level(self.level - 1).label
-        return f"{pressure_to_leave(self.level)} lasts for {self.dwell:.0f} s: {milder} then"
+        return f"{self.sight}{pressure_to_leave(self.level)} lasts for {self.dwell:.0f} s: {milder} then"
+
+    @property
+    def sight(self) -> str:
+        """What has to be known before this level can end, as the beginning of a sentence; "" where all is."""
+        if not self.pressing.heard:
+            return "agents answer again, and "
+        blind_since = self.law.blind_since
+        if blind_since is None or not self.pressing.unknown:
+            return ""
+        return f"{listed(self.pressing.unknown)} is known again, or it is {when(Instant(blind_since + BLIND))}, and "
 
     def falls_below(self, level: Level) -> str:
         """What must come about for a level milder than this one."""

@@ -271,6 +271,7 @@ class Memory:
     in_force: tuple[Level, Instant] | None = None  # the level that holds, since when; None: the law's as above
     risen: Level = Level.NORMAL  # what the last sample alone would have asked for
     calm_since: Instant | None = None  # pressure low enough to step down since then
+    blind_since: Instant | None = None  # a driving signal is unknown since then
     decided_at: Instant | None = None
     agents_at: Instant | None = None  # when an agent last answered
     units_per_gpu: UnitsPerSecond | None = None  # learned: units a busy GPU completes in a second
