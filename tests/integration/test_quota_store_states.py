@@ -144,6 +144,7 @@ async def test_a_fail_over_that_lost_what_was_delivered_is_caught_up(valkey: Val
             await stands(desk, StoreState.OK)
             assert await spend(desk) == "daily-quota", "what it delivered was told again before it asked"
             assert await spend(other, "bob") == REFUSED, "it noticed at its first question, and tells what was lost"
+            await stands(other, StoreState.OK)
             await settled(other)
             assert [await spend(other, "bob") for _ in range(2)] == ["had", "daily-quota"]
 
