@@ -126,6 +126,16 @@ BAD_POLICIES: Final[dict[str, Bad]] = {
     "a target below calm": Bad(SIGNAL, ORDER, {f"{SIGNAL}.calm": "5s"}),
     "durations that only look ordered": Bad(SIGNAL, ORDER, {f"{SIGNAL}.target": "1m"}),
     "a target equal to critical": Bad("spec.metrics.signals.1", ORDER, {"spec.metrics.signals.1.critical": "80.0"}),
+    "a power without a scale": Bad(
+        "spec.metrics.signals.1",
+        "gpu-power has no scale of its own, for what a card may draw differs: give calm, target and critical in watts",
+        {
+            "spec.metrics.signals.1.preset": "gpu-power",
+            "spec.metrics.signals.1.calm": REMOVED,
+            "spec.metrics.signals.1.target": REMOVED,
+            "spec.metrics.signals.1.critical": REMOVED,
+        },
+    ),
     "utilization that drives": Bad(
         "spec.metrics.signals.2",
         "gpu-utilization may not drive the level, because limits keep GPUs busy on purpose: set use to Confirm",

@@ -1,4 +1,4 @@
-"""What GPU exporters call heat and work, and how their series become one number a GPU.
+"""What GPU exporters call heat, power and work, and how their series become one number a GPU.
 
 NVIDIA's names changed with DCGM 4.6 and the old ones stay as aliases, so both may be there at once; so may a series
 of a restarted exporter. Per GPU the best spelling counts, and of it the newest sample.
@@ -72,6 +72,19 @@ PRESETS: Final[Mapping[SignalKind, Preset]] = {
         ),
         least=0.0,
         most=100.5,
+    ),
+    SignalKind.GPU_POWER: Preset(
+        spellings=(
+            Spelling("DCGM_FI_DEV_BOARD_POWER_WATTS"),
+            Spelling("DCGM_FI_DEV_POWER_USAGE"),
+            Spelling("gpu_package_power"),  # AMD
+            Spelling("amd_gpu_package_power"),
+            Spelling("gpu_power_usage"),
+            Spelling("amd_gpu_power_usage"),
+            Spelling('hw_power_watts{pci_bdf!=""}'),  # Intel
+        ),
+        least=0.0,
+        most=10_000.0,
     ),
     SignalKind.GPU_CLOCK: Preset(  # only ever compared between GPUs of one model, so its unit does not matter
         spellings=(

@@ -21,6 +21,7 @@ class SignalPreset(StrEnum):
     AGENT_WAIT = "agent-wait"
     GPU_TEMPERATURE = "gpu-temperature"
     GPU_UTILIZATION = "gpu-utilization"
+    GPU_POWER = "gpu-power"
 
 
 PRESET_SCALES: Final[Mapping[SignalPreset, tuple[str, str, str]]] = {
@@ -28,7 +29,8 @@ PRESET_SCALES: Final[Mapping[SignalPreset, tuple[str, str, str]]] = {
     SignalPreset.GPU_TEMPERATURE: ("70", "80", "88"),
     SignalPreset.GPU_UTILIZATION: ("50", "80", "100"),
 }
-"""Calm, target and critical where a signal does not say; the field descriptions quote them."""
+"""Calm, target and critical where a signal does not say; the field descriptions quote them. What a card may draw
+differs from model to model, so gpu-power has none."""
 
 
 def _measure(field: str) -> Checked:
@@ -100,6 +102,12 @@ class SignalSpec(RuledModel):
             message="query has no scale of its own: give calm, target and critical",
         ),
         Rule(
+            cel="!has(self.preset) || self.preset != 'gpu-power' || has(self.target)",
+            holds=lambda self: self.preset is not SignalPreset.GPU_POWER or self.target is not None,
+            message="gpu-power has no scale of its own, for what a card may draw differs: "
+            "give calm, target and critical in watts",
+        ),
+        Rule(
             cel=f"!({_GIVEN}) || !({_ALL_WRITTEN}) || {_SAME_KIND}",
             holds=_same_kind,
             message="calm, target and critical must be all durations or all numbers: write them in one unit",
@@ -112,7 +120,7 @@ class SignalSpec(RuledModel):
                 or _all_written(self, DURATION if self.preset is SignalPreset.AGENT_WAIT else NUMBER)
             ),
             message="calm, target and critical of agent-wait are durations like 4s, "
-            'of gpu-temperature degrees Celsius and of gpu-utilization per cent, both numbers like "80"',
+            'of gpu-temperature degrees Celsius, of gpu-utilization per cent and of gpu-power watts, numbers like "80"',
         ),
         Rule(
             cel=f"!({_GIVEN}) || !{_SAME_KIND} || (({_ALL_DURATIONS}) ? {_rising('duration')} : {_rising('double')})",
@@ -130,7 +138,7 @@ class SignalSpec(RuledModel):
     name: Annotated[str, fields.name("name")]
     """Name of the signal, as status and explanations show it."""
     preset: SignalPreset | None = None
-    """A signal that needs no query: agent-wait is the wait that the serving agents predict; gpu-temperature and gpu-utilization are read from the exporter of the service's GPUs, whatever its spelling. Give preset or query."""  # noqa: E501
+    """A signal that needs no query: agent-wait is the wait that the serving agents predict; gpu-temperature (the hottest), gpu-utilization (the mean) and gpu-power (the highest draw) are read from the exporter of the service's GPUs, whatever its spelling. Give preset or query."""  # noqa: E501
     query: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """PromQL whose highest value counts. Give preset or query."""
     freshness_query: Annotated[str, Field(min_length=1, max_length=512)] | None = None
@@ -138,7 +146,7 @@ class SignalSpec(RuledModel):
     use: SignalUse = SignalUse.DRIVE
     """Drive sets the level; Confirm never does, but must be fresh and above calm before a node is borrowed."""
     calm: Annotated[str, _measure("calm")] | None = None
-    """Value at which pressure is 0.7: below it the service is calm. A duration, or a number in the signal's unit; omitted, the preset's (agent-wait 1s, gpu-temperature 70, gpu-utilization 50)."""  # noqa: E501
+    """Value at which pressure is 0.7: below it the service is calm. A duration, or a number in the signal's unit; omitted, the preset's (agent-wait 1s, gpu-temperature 70, gpu-utilization 50; gpu-power has none)."""  # noqa: E501
     target: Annotated[str, _measure("target")] | None = None
     """Value at which pressure is 1.0: where the limits aim at. Omitted, the preset's (agent-wait 4s, gpu-temperature 80, gpu-utilization 80)."""  # noqa: E501
     critical: Annotated[str, _measure("critical")] | None = None

@@ -180,11 +180,9 @@ def _cheaper_by(spec: RolloutsSpec | None) -> Share | None:
 
 
 def _signal(spec: SignalSpec) -> Signal:
-    given = (spec.calm, spec.target, spec.critical)
-    preset = PRESET_SCALES[spec.preset] if spec.preset else ("0", "0", "0")
-    calm, target, critical = (
-        read.parse_measure(one if one is not None else default) for one, default in zip(given, preset, strict=True)
-    )
+    given = [one for one in (spec.calm, spec.target, spec.critical) if one is not None]
+    scale = given if spec.preset is None else given or PRESET_SCALES[spec.preset]
+    calm, target, critical = (read.parse_measure(one) for one in scale)
     return Signal(
         name=spec.name,
         kind=SignalKind(spec.preset) if spec.preset else SignalKind.QUERY,

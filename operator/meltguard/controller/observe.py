@@ -26,6 +26,7 @@ from meltguard.core.pools import assign, loans_of
 from meltguard.core.seen import NO_PLAN, GpuClock, Hours, PodRevision, Reading, Snapshot, Workload
 from meltguard.core.sick import sick_nodes, with_health
 from meltguard.core.units import Instant, NodeName, PoolName, Seconds
+from meltguard.core.wording import counted
 from meltguard.ports import Clock, Metrics, Target
 
 TEMPLATE_HASH: Final = "pod-template-hash"
@@ -238,8 +239,8 @@ def reading_of(signal: Signal, answer: MetricAnswer, nodes: frozenset[NodeName])
     if not nodes:
         return _unknown(signal, "no serving pod is Ready, so there is no GPU to measure")
     if len(covered) < COVERAGE * len(nodes):
-        lies = f" ({len(every) - len(ours)} samples are no possible values)" if len(ours) < len(every) else ""
-        text = f"{len(covered)} of the service's {len(nodes)} nodes have samples{lies}"
+        lies = counted(len(every) - len(ours), "sample is no possible value", "samples are no possible values")
+        text = f"{len(covered)} of the service's {len(nodes)} nodes have samples{f' ({lies})' if len(ours) < len(every) else ''}"
         return _unknown(signal, f"{text}; check the GPU exporter and its labels")
     return _of_samples(signal, ours)
 

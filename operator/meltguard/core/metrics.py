@@ -6,8 +6,12 @@ from typing import Final
 from meltguard.core.policy import SignalKind
 from meltguard.core.units import NodeName, Seconds
 
-POSSIBLE: Final = {SignalKind.GPU_TEMPERATURE: (1.0, 150.0), SignalKind.GPU_UTILIZATION: (0.0, 100.0)}
-"""What a GPU's sensors can say, in C and in percent: 0 and 255 C are a sensor that does not answer, no GPU at all."""
+POSSIBLE: Final = {
+    SignalKind.GPU_TEMPERATURE: (1.0, 150.0),
+    SignalKind.GPU_UTILIZATION: (0.0, 100.0),
+    SignalKind.GPU_POWER: (1.0, 5000.0),
+}
+"""What a GPU's sensors can say, in C, percent and W: 0 C, 255 C and 0 W are sensors that do not answer."""
 
 
 def is_possible(kind: SignalKind, value: float) -> bool:

@@ -52,6 +52,7 @@ class SignalKind(StrEnum):
     AGENT_WAIT = "agent-wait"  # predicted wait in seconds, from the agents
     GPU_TEMPERATURE = "gpu-temperature"  # the hottest of the service's GPUs, degrees Celsius
     GPU_UTILIZATION = "gpu-utilization"  # mean of the service's GPUs, per cent
+    GPU_POWER = "gpu-power"  # the highest draw of the service's GPUs, watts
     GPU_CLOCK = "gpu-clock"  # of the service's GPUs; no signal of a policy: it derates what a GPU is trusted with
     GPU_XID = "gpu-xid"  # the last Xid error of each GPU; no signal of a policy: it tells which nodes are sick
     QUERY = "query"  # a PromQL expression of the policy's

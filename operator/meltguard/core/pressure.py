@@ -21,6 +21,7 @@ UNITS = {
     SignalKind.AGENT_WAIT: "s",
     SignalKind.GPU_TEMPERATURE: "C",
     SignalKind.GPU_UTILIZATION: "%",
+    SignalKind.GPU_POWER: "W",
     SignalKind.GPU_CLOCK: "",
     SignalKind.GPU_XID: "",
     SignalKind.QUERY: "",

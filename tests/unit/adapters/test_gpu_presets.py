@@ -34,6 +34,13 @@ def test_one_gpu_under_two_names_is_one_gpu() -> None:
     assert values(HEAT, series(71.0, NEW_HEAT), series(71.0, OLD_HEAT)) == [71.0]
 
 
+@pytest.mark.parametrize("name", ["DCGM_FI_DEV_POWER_USAGE", "gpu_package_power", "hw_power_watts"])
+def test_power_is_in_watts_whoever_exports_it_and_a_blank_is_none(name: str) -> None:
+    power = PRESETS[SignalKind.GPU_POWER]
+    told = rank(power, name)
+    assert values(power, series(412.5, told), series(9.2e18, told, UUID="GPU-2")) == [412.5]
+
+
 def test_the_profiling_counter_is_believed_before_the_coarse_one_and_scaled_to_percent() -> None:
     assert values(WORK, series(0.5, GR_ACTIVE), series(0.0, UTIL)) == [50.0]
 

@@ -42,6 +42,12 @@ def test_a_sensor_that_says_what_no_gpu_is_like_says_nothing(stuck: float) -> No
     assert "2 samples are no possible values" in reading.problem
 
 
+def test_the_highest_draw_counts_and_a_card_that_draws_nothing_is_no_card() -> None:
+    power = a_signal(SignalKind.GPU_POWER)
+    assert reading_of(power, samples(a=310.0, b=690.0), NODES).value == 690.0
+    assert "1 sample is no possible value" in reading_of(power, samples(a=0.0, b=690.0), NODES).problem
+
+
 UNKNOWN = {
     "nothing found": (samples(), NODES, "0 of"),
     "half of the nodes": (samples(a=60.0), NODES, "1 of"),
