@@ -239,8 +239,9 @@ def reading_of(signal: Signal, answer: MetricAnswer, nodes: frozenset[NodeName])
     if not nodes:
         return _unknown(signal, "no serving pod is Ready, so there is no GPU to measure")
     if len(covered) < COVERAGE * len(nodes):
-        lies = counted(len(every) - len(ours), "sample is no possible value", "samples are no possible values")
-        text = f"{len(covered)} of the service's {len(nodes)} nodes have samples{f' ({lies})' if len(ours) < len(every) else ''}"
+        impossible = len(every) - len(ours)
+        lies = counted(impossible, "sample is no possible value", "samples are no possible values")
+        text = f"{len(covered)} of the service's {len(nodes)} nodes have samples" + (f" ({lies})" if impossible else "")
         return _unknown(signal, f"{text}; check the GPU exporter and its labels")
     return _of_samples(signal, ours)
 
