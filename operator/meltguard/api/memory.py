@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from meltguard.api.wire import MessageModel
+from meltguard.core.forecast import Trend
 from meltguard.core.loading import Loading
 from meltguard.core.policy import Level
 from meltguard.core.seen import SOME_EVIDENCE, Held, Memory, Recalled, Slowed
@@ -54,6 +55,7 @@ class MemoryText(MessageModel):
     trim: float = Field(default=1.0, ge=0.5, le=2.0)
     heat: float = Field(default=1.0, ge=0.0, le=1.0)
     demand: dict[str, float] = Field(default_factory=dict)
+    trend: tuple[float, float, float] | None = None
     usual: float | None = Field(default=None, ge=0)
     usual_pressure: dict[str, float] = Field(default_factory=dict)
     surge_at: float | None = None
@@ -106,6 +108,7 @@ def read_memory(text: str | None) -> Memory:
         trim=read.trim,
         heat=Share(read.heat),
         demand={TierName(name): UnitsPerSecond(rate) for name, rate in read.demand.items()},
+        trend=None if read.trend is None else _trend(*read.trend),
         usual=None if read.usual is None else UnitsPerSecond(read.usual),
         usual_pressure={name: Pressure(of) for name, of in read.usual_pressure.items()},
         surge_at=_instant(read.surge_at),
@@ -123,6 +126,14 @@ def read_memory(text: str | None) -> Memory:
         yielded=None if read.yielded is None else (NodeName(read.yielded[0]), Instant(read.yielded[1])),
         slowed={name: Slowed(share=Percent(share), since=Instant(at)) for name, (share, at) in read.slowed.items()},
     )
+
+
+def _trend(demand: float, at: float, rise: float) -> Trend:
+    return Trend(demand=UnitsPerSecond(demand), at=Instant(at), rise=rise)
+
+
+def _trend_text(trend: Trend) -> tuple[float, float, float]:
+    return (round(trend.demand, 4), _rounded(trend.at), round(trend.rise, 6))
 
 
 def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
@@ -143,6 +154,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         trim=round(memory.trim, 4),
         heat=round(memory.heat, 4),
         demand={name: round(rate, 4) for name, rate in memory.demand.items()},
+        trend=None if memory.trend is None else _trend_text(memory.trend),
         usual=None if memory.usual is None else round(memory.usual, 4),
         usual_pressure={name: round(of, 3) for name, of in memory.usual_pressure.items()},
         surge_at=_rounded_or_none(memory.surge_at),

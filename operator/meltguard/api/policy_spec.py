@@ -11,7 +11,7 @@ from meltguard.api.policy_metrics import MetricsSpec
 from meltguard.api.policy_tiers import FLOORS_FIT, FeatureSpec, TierSpec
 from meltguard.api.recurring import RecurringSpec
 from meltguard.api.rules import Checked, Rule, RuledModel
-from meltguard.core.policy import Mode, ReplicaWriter, Source, TierState
+from meltguard.core.policy import Forecast, Mode, ReplicaWriter, Source, TierState
 
 MOST_TEXT: Final = 8192
 """Characters that a policy's free texts may have together: it keeps the spec under 16 KiB."""
@@ -100,6 +100,9 @@ class CapacitySpec(RuledModel):
     them with a scaleRef grow. What is left out is never done."""
     calendar: Annotated[tuple[CalendarSpec, ...], Field(max_length=16), fields.ATOMIC] = ()
     """Hours at which nodes are borrowed ahead of demand. Where several are open, the one that asks for most counts."""
+    forecast: Forecast = Forecast.OFF
+    """Trend: as many GPUs are asked for as a rising demand will need once a node that is claimed now serves (as long as
+    the service's pods were seen to take), at most half as much again. Off: as many as it needs now."""
     images_per_gpu_minute: Annotated[str, fields.number("imagesPerGPUMinute", "0.001", "100000", "7.5")] | None = Field(
         default=None, alias="imagesPerGPUMinute"
     )

@@ -257,6 +257,7 @@ def _capacity(spec: CapacitySpec) -> Capacity:
         priority=spec.priority,
         weight=spec.weight,
         order=spec.order,
+        forecast=spec.forecast,
         calendar=tuple(Booking(window=_window(one, WindowAction.ALLOW), least=one.min_loans) for one in spec.calendar),
     )
 

@@ -74,7 +74,7 @@ def doubts_in_words(seen: Snapshot) -> tuple[str, ...]:
     return tuple(f"{load.name or load.pod} {load.doubt}" for load in (*seen.loads, *seen.unready) if load.doubt)
 
 
-def agreed_share(loads: Sequence[PodLoad]) -> float:
+def agreed_share(loads: Sequence[PodLoad], chance: Units = CHANCE) -> float:
     """What is left of the demand when the loudest pod tells no more than the second loudest, and some chance.
 
     No single agent's word moves a node. Over the last minute, so that a request that comes once in a while is no
@@ -84,7 +84,7 @@ def agreed_share(loads: Sequence[PodLoad]) -> float:
     if len(loads) < 2 or total <= 0:  # noqa: PLR2004 - a pair
         return 1.0
     *_, second, loudest = sorted(loads, key=_offered)
-    beyond = (_offered(loudest) - _offered(second)) * loudest.gpus - CHANCE / loudest.told.span
+    beyond = (_offered(loudest) - _offered(second)) * loudest.gpus - chance / loudest.told.span
     return 1.0 - max(0.0, beyond) / total
 
 

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from meltguard.core.belief import agreed_share
 from meltguard.core.buying import choose_capacity
 from meltguard.core.decision import Borrow, Outcome, Shortage, SignalPressure
+from meltguard.core.forecast import Trend, trend_after
 from meltguard.core.loading import late_nodes
 from meltguard.core.loans import arriving, missing_gpus, waits_for
 from meltguard.core.measure import Measured
 from meltguard.core.models import Rates, worth_of
 from meltguard.core.plausible import Usual, usual_after
-from meltguard.core.policy import Policy
+from meltguard.core.policy import Capacity, Forecast, Policy
 from meltguard.core.pressure import highest
 from meltguard.core.providers import Want
 from meltguard.core.seen import Memory, Snapshot
-from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Seconds, UnitsPerSecond
+from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Seconds, Units, UnitsPerSecond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class LoanChoice:
     rules: tuple[Outcome, ...]
     short_since: Instant | None
     usual: Usual
+    trend: Trend | None = None
     shortage: Shortage | None = None
     want: Want | None = None
     waits_for: frozenset[PoolName] = frozenset()
@@ -53,7 +55,11 @@ def borrow(policy: Policy, memory: Memory, seen: Snapshot, pressed: Pressed) -> 
     if policy.capacity is None:
         return LoanChoice(taken=(), rules=(), short_since=None, usual=Usual.remembered(memory))
     top = highest(pressed.signals)
-    missing = _missing(memory, seen, pressed)
+    demand = _demand(seen, measured)
+    trend = trend_after(memory.trend, _unmoved(seen, measured), now) if measured.answers else None
+    growth = _growth(policy.capacity, memory, trend)
+    foreseen = UnitsPerSecond(demand + growth) if growth else None
+    missing = _missing(memory, seen, pressed, foreseen or demand)
     short = Shortage(
         policy=policy,
         capacity=policy.capacity,
@@ -61,11 +67,12 @@ def borrow(policy: Policy, memory: Memory, seen: Snapshot, pressed: Pressed) -> 
         memory=memory,
         signals=pressed.signals,
         pressure=top.pressure if top else None,
-        demand=_demand(seen, measured),
+        demand=demand,
         busy=measured.load.busy,
         missing=missing,
         now=now,
         usual=_usual(measured),
+        foreseen=foreseen,
     )
     choice = choose_capacity(short)
     return LoanChoice(
@@ -73,13 +80,21 @@ def borrow(policy: Policy, memory: Memory, seen: Snapshot, pressed: Pressed) -> 
         rules=choice.rules,
         short_since=(memory.short_since if memory.short_since is not None else now) if missing else None,
         usual=usual_after(short, pressed.span) if measured.answers else Usual.remembered(memory),
+        trend=trend,
         shortage=choice.shortage,
         want=choice.want,
         waits_for=waits_for(choice.shortage, choice.taken),
     )
 
 
-def _missing(memory: Memory, seen: Snapshot, pressed: Pressed) -> Gpus:
+def _growth(capacity: Capacity, memory: Memory, trend: Trend | None) -> UnitsPerSecond:
+    """What the demand gains until a node serves that is claimed now; 0 where nobody asked for that."""
+    if capacity.forecast is Forecast.OFF or trend is None:
+        return UnitsPerSecond(0.0)
+    return trend.growth(memory.loading.usual)
+
+
+def _missing(memory: Memory, seen: Snapshot, pressed: Pressed, demand: UnitsPerSecond) -> Gpus:
     """In GPUs such as serve today. What pods that are not Ready do, they do: it need not be borrowed again."""
     measured, power = pressed.measured, pressed.measured.power
     if not measured.answers or not power.per_gpu:
@@ -90,12 +105,17 @@ def _missing(memory: Memory, seen: Snapshot, pressed: Pressed) -> Gpus:
     coming = sum(worth_of(node, seen.gpu_kinds, usual) for node in arriving(seen, serving | late | pressed.leaving))
     doubted = sum(load.gpus for load in seen.loads if load.doubt and load.node not in pressed.leaving)
     have = power.gpus + doubted + power.unready / power.per_gpu + coming + seen.on_order
-    return missing_gpus(_demand(seen, measured), power.per_gpu, have)
+    return missing_gpus(demand, power.per_gpu, have)
 
 
 def _demand(seen: Snapshot, measured: Measured) -> UnitsPerSecond:
     """As far as more than one agent tells of it."""
     return UnitsPerSecond(sum(measured.demand.values()) * agreed_share(seen.heard))
+
+
+def _unmoved(seen: Snapshot, measured: Measured) -> UnitsPerSecond:
+    """The demand less all that only one agent tells of: a lie within what chance allows would be a trend."""
+    return UnitsPerSecond(sum(measured.demand.values()) * agreed_share(seen.heard, Units(0.0)))
 
 
 def _usual(measured: Measured) -> tuple[Rates, UnitsPerSecond] | None:

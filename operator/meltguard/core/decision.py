@@ -112,6 +112,7 @@ class Shortage:
     now: Instant
     usual: tuple[Rates, UnitsPerSecond] | None = None  # (what each model does, what a GPU does that serves today)
     planned: bool = False  # the calendar asks for it, whatever the demand
+    foreseen: UnitsPerSecond | None = None  # what the demand grows to until a node serves; None: that does not count
 
     def worth(self, node: NodeView) -> float:
         """How many of the missing GPUs a node stands for: by what its model does, where that is known."""

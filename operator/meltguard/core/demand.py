@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from meltguard.core.averages import smoothed
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Tier
 from meltguard.core.seen import SOME_EVIDENCE
 from meltguard.core.units import Gpus, Seconds, Share, TierName, Units, UnitsPerSecond
-
-TICK = Seconds(5.0)
-"""The gains below are per this much time; other spans take the equivalent share."""
 
 DEMAND_UP, DEMAND_DOWN = 0.5, 0.1
 """Fast up for more than chance, else slow both ways: an average that climbs fast at every chance reads it as demand."""
@@ -77,22 +75,6 @@ def _for_gpu(loads: Sequence[PodLoad], tier: TierName) -> Units | None:
     said = [load.tiers[tier].for_gpu for load in loads if tier in load.tiers]
     known = [units for units in said if units is not None]
     return Units(sum(known)) if len(known) == len(said) else None
-
-
-def gain_over(gain: float, span: Seconds) -> float:
-    """The share of the way to go in `span`, where `gain` is the share per TICK.
-
-    >>> round(gain_over(0.5, Seconds(10.0)), 3)
-    0.75
-    """
-    return float(1.0 - (1.0 - gain) ** (max(0.0, span) / TICK))
-
-
-def smoothed(before: float | None, now: float, gains: tuple[float, float], span: Seconds) -> float:
-    """An exponential average that climbs with the first gain and falls with the second."""
-    if before is None:
-        return now
-    return before + gain_over(gains[0] if now > before else gains[1], span) * (now - before)
 
 
 def demand_after(before: float | None, now: float, capacity: UnitsPerSecond | None, span: Seconds) -> UnitsPerSecond:

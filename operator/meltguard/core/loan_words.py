@@ -7,7 +7,7 @@ from meltguard.core.fleet import Claim
 from meltguard.core.harm import HOUR, Loss
 from meltguard.core.units import Instant, NodeName, PoolName
 from meltguard.core.victims import Choice, Place, Refusal, in_gpus
-from meltguard.core.wording import listed, per_minute, when
+from meltguard.core.wording import counted, listed, per_minute, when
 
 
 def plan_in_words(plan: Sequence[Borrow]) -> str:
@@ -75,9 +75,11 @@ def recalled_words(node: NodeName, claim: Claim) -> str:
 
 def shortage_in_words(short: Shortage) -> str:
     """What the service lacks: `4 GPUs are missing for a demand of 540/m`."""
-    are = "GPU is" if short.missing == 1 else "GPUs are"
-    reason = f": {short.seen.plan.why}" if short.planned else f" for a demand of {per_minute(short.demand)}"
-    return f"{short.missing} {are} missing{reason}"
+    missing = counted(short.missing, "GPU is", "GPUs are") + " missing"
+    if short.planned:
+        return f"{missing}: {short.seen.plan.why}"
+    grows = "" if short.foreseen is None else f", {per_minute(short.foreseen)} by the time a node serves"
+    return f"{missing} for a demand of {per_minute(short.demand)}{grows}"
 
 
 def borrowed_words(node: NodeName, claim: Claim) -> str:

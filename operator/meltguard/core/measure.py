@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from meltguard.core.averages import TICK
 from meltguard.core.decision import SignalPressure
-from meltguard.core.demand import TICK, Pace, ServiceLoad, demand_after, learned, total_load
+from meltguard.core.demand import Pace, ServiceLoad, demand_after, learned, total_load
 from meltguard.core.heat import heat_of
 from meltguard.core.limits import steps
 from meltguard.core.models import Rates, Speeds, speeds_after

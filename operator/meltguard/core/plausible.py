@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from statistics import median_low
 from typing import Final
 
+from meltguard.core.averages import smoothed
 from meltguard.core.decision import Outcome, Shortage, SignalPressure
-from meltguard.core.demand import smoothed
 from meltguard.core.policy import Policy, SignalUse
 from meltguard.core.pressure import CALM, TARGET, platform_signals
 from meltguard.core.seen import Memory

@@ -153,6 +153,13 @@ class Source(StrEnum):
     BUY = "Buy"  # nodes that a provider makes for us
 
 
+class Forecast(StrEnum):
+    """What the number of missing GPUs reckons with."""
+
+    OFF = "Off"  # the demand that is there
+    TREND = "Trend"  # what it grows to until a node serves that is claimed now
+
+
 class WindowAction(StrEnum):
     """What a window does."""
 
@@ -193,6 +200,7 @@ class Capacity:
     weight: int = 1  # the share among policies of one priority
     order: tuple[Source, ...] = (Source.BORROW, Source.BUY)  # what is tried first
     calendar: tuple[Booking, ...] = ()
+    forecast: Forecast = Forecast.OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Final
 
 from meltguard.core.comparison import Compared
 from meltguard.core.fleet import Claim, Guards, NodeView, PodView
+from meltguard.core.forecast import Trend
 from meltguard.core.load import PodLoad
 from meltguard.core.loading import Loading
 from meltguard.core.policy import Level
@@ -281,6 +282,7 @@ class Memory:
     loading: Loading = field(default_factory=Loading)  # how long new pods take; the pods being timed are not kept
     heat: Share = Share(1.0)  # derating by temperature; held while the temperature is unknown
     demand: Mapping[TierName, UnitsPerSecond] = field(default_factory=dict)
+    trend: Trend | None = None  # of the demand that more than one agent tells of
     usual: UnitsPerSecond | None = None  # what is demanded on a usual day's peak
     usual_pressure: Mapping[str, Pressure] = field(default_factory=dict)  # of each platform signal, likewise
     surge_at: Instant | None = None  # a demand far off the usual was last confirmed
