@@ -44,7 +44,9 @@ class LentQuotas:
 
     queues: ClusterQueues
     words: dict[QuotaRef, QuotaWord] = field(default_factory=dict)
-    known: set[str] = field(default_factory=set)  # ClusterQueues that a pool named: one may be named no more
+    known: set[str] = field(
+        default_factory=set
+    )  # ClusterQueues that we may change, or a pool named: one may be named no more
     noted: dict[QuotaRef, Mapping[NodeName, int]] = field(default_factory=dict)
 
     async def follow(self, pools: Sequence[Pool], nodes: Sequence[NodeView]) -> bool:

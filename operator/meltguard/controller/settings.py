@@ -42,6 +42,8 @@ class ConfigFile(SpecModel):
     """Label keys that the admission policy lets us change."""
     node_taint_keys: tuple[str, ...] = ()
     """Taint keys that the admission policy lets us change."""
+    cluster_queues: tuple[str, ...] = ()
+    """ClusterQueues whose numbers we may change: one that no pool names any more is looked at too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

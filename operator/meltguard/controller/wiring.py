@@ -101,7 +101,7 @@ def build_loops(
         key=process.settings.keys[0],
         epoch=epoch,
     )
-    quotas = LentQuotas(KubernetesQueues(api))
+    quotas = LentQuotas(KubernetesQueues(api), known=set(process.settings.config.cluster_queues))
     return HolderLoops(
         means=means,
         resources=process.resources,

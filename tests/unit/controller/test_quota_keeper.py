@@ -48,7 +48,7 @@ class Ground:
 
     def restart(self) -> None:
         """A keeper that remembers nothing."""
-        quotas = LentQuotas(self.queues)
+        quotas = LentQuotas(self.queues, known={REF.cluster_queue})
         self.keeper = QuotaKeeper(
             quotas=quotas, resources=self.resources, fleet=self.fleet, lost=self.lost, clock=self.clock
         )
@@ -221,3 +221,22 @@ async def test_a_number_that_no_pool_names_any_more_is_put_back_once_its_nodes_a
     ground.clock.advance(LOOK_EVERY)
     await ground.look()
     assert ground.queues.quotas[REF] == Quota(nominal=24)
+
+
+async def test_a_pool_that_names_another_queue_while_its_nodes_are_lent_leaves_nothing_behind() -> None:
+    """Though the operator begins anew in between, and remembers nothing of the old name."""
+    other = replace(REF, cluster_queue="renamed")
+    ground = Ground(queues=FakeQueues({REF: Quota(nominal=24), other: Quota(nominal=24)}))
+    ground.lend("gpu-0")
+    await ground.look()
+    assert ground.nominal == 16
+    ground.set_pools(a_pool(kueue=other))
+    ground.restart()
+    await ground.look()
+    renamed = ground.queues.quotas[other]
+    assert isinstance(renamed, Quota)
+    assert renamed.nominal == 16, "what is lent is out of the number that the pool names now"
+    ground.home("gpu-0")
+    ground.clock.advance(LOOK_EVERY)
+    await ground.look()
+    assert ground.queues.quotas == {REF: Quota(nominal=24), other: Quota(nominal=24)}
