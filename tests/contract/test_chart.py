@@ -12,6 +12,7 @@ import yaml
 
 from meltguard.api.signed import SigningKey
 from meltguard.cli.render import generated
+from meltguard.controller.settings import ConfigFile
 from meltguard.monitoring.alerts import rules_yaml
 from meltguard.monitoring.dashboard import dashboard_json
 from support.chart import (
@@ -201,7 +202,8 @@ def test_the_service_reaches_the_operator_and_not_the_uninstall_job(chart: list[
 
 def test_the_configuration_says_what_the_values_say(helm: Path) -> None:
     chart = rendered(
-        helm, "--set", "nodeLabelKeys={workload}", "--set", "config.metricSources.default.bearerTokenFile=/t"
+        *(helm, "--set", "nodeLabelKeys={workload}", "--set", "kueue.clusterQueues={research}"),
+        *("--set", "config.metricSources.default.bearerTokenFile=/t"),
     )
     text = the(chart, "ConfigMap", f"{RELEASE}-config")["data"]["config.yaml"]
     assert yaml.safe_load(text) == {
@@ -212,7 +214,9 @@ def test_the_configuration_says_what_the_values_say(helm: Path) -> None:
         "publicKeysConfigMap": f"{RELEASE}-agent-keys",
         "nodeLabelKeys": ["workload"],
         "nodeTaintKeys": ["workload"],
+        "clusterQueues": ["research"],
     }
+    assert ConfigFile.model_validate(yaml.safe_load(text)).cluster_queues == ("research",)
 
 
 def test_a_changed_configuration_or_key_rolls_the_pods(helm: Path, chart: list[Manifest]) -> None:
