@@ -143,8 +143,11 @@ BAD_POOLS: Final[dict[str, Bad]] = {
     "an order that may arrive at once": Bad(
         "spec.scaleRef.arriveWithin", "arriveWithin must be a duration", {"spec.scaleRef.arriveWithin": "0s"}
     ),
-    "a node that leaves at once": Bad(
-        "spec.scaleRef.idleAfter", "idleAfter must be a duration", {"spec.scaleRef.idleAfter": "25h"}
+    "a node that stays for ever": Bad(
+        "spec.scaleRef.idleAfter", "idleAfter must be a duration from 10s to 24h", {"spec.scaleRef.idleAfter": "25h"}
+    ),
+    "a node that leaves before whoever ordered it can claim it": Bad(
+        "spec.scaleRef.idleAfter", "idleAfter must be a duration from 10s to 24h", {"spec.scaleRef.idleAfter": "9s"}
     ),
     "a day's cap in words": Bad(
         "spec.scaleRef.spend.perDay", "perDay must be a number", {"spec.scaleRef.spend.perDay": "much"}

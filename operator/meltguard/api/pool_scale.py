@@ -61,8 +61,8 @@ class ScaleRef(RuledModel):
     """Most that may be spent."""
     arrive_within: Annotated[str, fields.duration("arriveWithin", "1s", "24h")] = "15m"
     """From an order until its node is Ready. After it there is no capacity here, and the next provider is asked."""
-    idle_after: Annotated[str, fields.duration("idleAfter", "1s", "24h")] = "10m"
-    """How long nobody has needed a bought node before it leaves."""
+    idle_after: Annotated[str, fields.duration("idleAfter", "10s", "24h")] = "10m"
+    """How long nobody has needed a bought node before it leaves: longer than who ordered it takes to claim it."""
     removal: Removal = Removal.ANY
     """How the provider learns which node is to go. NodeMark: it removes only nodes annotated meltguard.io/leaving, or
     machines that never became nodes. ClusterMachine: Cluster API's annotation on the Machine. Any: it picks by itself;
