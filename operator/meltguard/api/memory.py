@@ -5,10 +5,11 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from meltguard.api.wire import MessageModel
+from meltguard.core.demand import SOME_EVIDENCE
 from meltguard.core.forecast import Trend
 from meltguard.core.loading import Loading
 from meltguard.core.policy import Level
-from meltguard.core.seen import SOME_EVIDENCE, Held, Memory, Recalled, Slowed
+from meltguard.core.seen import Held, Memory, Recalled, Slowed
 from meltguard.core.units import (
     Instant,
     NodeName,
@@ -86,12 +87,13 @@ def write_memory(memory: Memory) -> str:
 
 def read_memory(text: str | None) -> Memory:
     """The memory in a status; lost or damaged memory is a cautious start."""
-    if not text:
-        return Memory()
     try:
-        read = MemoryText.model_validate_json(text)
+        return _read(MemoryText.model_validate_json(text)) if text else Memory()
     except ValidationError:
         return Memory()
+
+
+def _read(read: MemoryText) -> Memory:
     return Memory(
         level=Level(read.level),
         level_since=Instant(read.level_since),

@@ -11,7 +11,8 @@ from meltguard.api.policy_metrics import MetricsSpec
 from meltguard.api.policy_tiers import FLOORS_FIT, FeatureSpec, TierSpec
 from meltguard.api.recurring import RecurringSpec
 from meltguard.api.rules import Checked, Rule, RuledModel
-from meltguard.core.policy import Forecast, Mode, ReplicaWriter, Source, TierState
+from meltguard.core.forecast import Forecast
+from meltguard.core.policy import Mode, ReplicaWriter, Source, TierState
 
 MOST_TEXT: Final = 8192
 """Characters that a policy's free texts may have together: it keeps the spec under 16 KiB."""

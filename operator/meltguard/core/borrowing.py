@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from meltguard.core.belief import agreed_share
 from meltguard.core.buying import choose_capacity
 from meltguard.core.decision import Borrow, Outcome, Shortage, SignalPressure
-from meltguard.core.forecast import Trend, trend_after
+from meltguard.core.forecast import Forecast, Trend, trend_after
 from meltguard.core.loading import late_nodes
 from meltguard.core.loans import arriving, missing_gpus, waits_for
 from meltguard.core.measure import Measured
 from meltguard.core.models import Rates, worth_of
 from meltguard.core.plausible import Usual, usual_after
-from meltguard.core.policy import Capacity, Forecast, Policy
+from meltguard.core.policy import Capacity, Policy
 from meltguard.core.pressure import highest
 from meltguard.core.providers import Want
 from meltguard.core.seen import Memory, Snapshot

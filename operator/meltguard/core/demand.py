@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from meltguard.core.averages import smoothed
 from meltguard.core.load import PodLoad
 from meltguard.core.policy import Tier
-from meltguard.core.seen import SOME_EVIDENCE
 from meltguard.core.units import Gpus, Seconds, Share, TierName, Units, UnitsPerSecond
 
 DEMAND_UP, DEMAND_DOWN = 0.5, 0.1
@@ -17,6 +17,9 @@ CHANCE = 0.25
 
 EVIDENCE = Units(600.0)
 """Image units after which what was known before counts for a third: requests differ by size, a few say little."""
+
+SOME_EVIDENCE: Final = Units(20.0)
+"""Image units: what a first guess of a GPU's rate is worth, or a rate of which nothing else is known."""
 
 MIN_DONE = Units(5.0)
 """Image units that must have been completed before a first estimate counts."""

@@ -5,6 +5,7 @@ follow what is there.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from meltguard.core.averages import smoothed
@@ -18,6 +19,13 @@ PAUSE: Final = Seconds(10.0)
 
 MOST: Final = 0.5
 """A trend alone asks for at most so much more than the demand itself."""
+
+
+class Forecast(StrEnum):
+    """What the number of missing GPUs reckons with."""
+
+    OFF = "Off"  # the demand that is there
+    TREND = "Trend"  # what it grows to until a node serves that is claimed now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

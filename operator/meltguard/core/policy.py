@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from meltguard.core.forecast import Forecast
 from meltguard.core.quota import Period, WhenUncounted
 from meltguard.core.quota_ref import QuotaRef
 from meltguard.core.scaling import Scaling
@@ -151,13 +152,6 @@ class Source(StrEnum):
 
     BORROW = "Borrow"  # nodes that a lender has
     BUY = "Buy"  # nodes that a provider makes for us
-
-
-class Forecast(StrEnum):
-    """What the number of missing GPUs reckons with."""
-
-    OFF = "Off"  # the demand that is there
-    TREND = "Trend"  # what it grows to until a node serves that is claimed now
 
 
 class WindowAction(StrEnum):

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from meltguard.core.comparison import Compared
+from meltguard.core.demand import SOME_EVIDENCE
 from meltguard.core.fleet import Claim, Guards, NodeView, PodView
 from meltguard.core.forecast import Trend
 from meltguard.core.load import PodLoad
@@ -28,10 +29,6 @@ from meltguard.core.units import (
     Units,
     UnitsPerSecond,
 )
-
-SOME_EVIDENCE: Final = Units(20.0)
-"""Image units: what a first guess of a GPU's rate is worth, or a rate of which nothing else is known."""
-
 
 NO_GPUS: Final = Gpus(0)
 

@@ -21,6 +21,7 @@ from meltguard.core.pools import loans_of
 from meltguard.core.rest import LONGEST_REST, SHORTEST_REST
 from meltguard.core.sharing import BETWEEN, WAITS
 from meltguard.core.units import Instant, NodeName, PoolName, Seconds
+from meltguard.core.wording import counted
 from support.rival_world import LENDABLE, PACE, RivalWorld, Service, a_rival
 from support.takers import LENDERS
 
@@ -69,7 +70,8 @@ async def test_who_comes_late_is_given_one_after_the_other_until_it_has_its_shar
     whys = [loan.why for loan in sorted(past, key=_until)]
     assert len(whys) == 4
     for count, why in enumerate(whys):
-        assert f"and has {count} GPUs on loan for a weight of 2, serving/light has {6 - count} for 1" in why
+        has = counted(count, "GPU")
+        assert f"and has {has} on loan for a weight of 2, serving/light has {6 - count} for 1" in why
     assert all(why.startswith("serving/heavy waits for a node of pool ") for why in whys)
 
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from meltguard.api.memory import read_memory, write_memory
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
-from meltguard.core.forecast import MOST, PAUSE, Trend, trend_after
+from meltguard.core.forecast import MOST, PAUSE, Forecast, Trend, trend_after
 from meltguard.core.loading import Loading
 from meltguard.core.loan_words import shortage_in_words
-from meltguard.core.policy import Forecast, Policy
+from meltguard.core.policy import Policy
 from meltguard.core.pools import assign
 from meltguard.core.seen import Memory
 from meltguard.core.units import Instant, Seconds, Units, UnitsPerSecond
