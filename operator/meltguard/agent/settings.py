@@ -143,6 +143,7 @@ class PlaceBounds:
     all_bytes: int = 67_108_864  # of all answers that are kept
     heard_within: Seconds = Seconds(60.0)  # a request whose client does not poll so often is given up
     kept_for: Seconds = Seconds(300.0)  # an answer that is not fetched
+    peer_within: Seconds = Seconds(10.0)  # for a word of another pod that holds one; event streams say one each second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
