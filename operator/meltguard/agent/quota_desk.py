@@ -86,8 +86,14 @@ class QuotaDesk:
         if (known := self._what_is_known(ask, account, keyed)) is not None:
             self.answers["known"] += 1
             return known
-        request = keyed or uuid.uuid4().hex
-        claim = Claim(request=request, images=ask.images, limit=ask.rule.images, hold_for=ask.hold_for)
+        attempt = uuid.uuid4().hex
+        claim = Claim(
+            request=keyed or attempt,
+            images=ask.images,
+            limit=ask.rule.images,
+            hold_for=ask.hold_for,
+            attempt=attempt if keyed else "",
+        )
         outcome = await self._asked(ask, account, claim)
         if not isinstance(outcome, Denial) or outcome.reason is not Reason.QUOTA_STORE:
             return outcome
@@ -101,6 +107,9 @@ class QuotaDesk:
             return Denial(reason=Reason.QUOTA_STORE, wait=SOON)
         try:
             answer = await self._claim(self._store, account, claim, ask.rule)
+        except asyncio.CancelledError:
+            self._release_perhaps(account, claim)
+            raise
         except StoreTrouble as exc:
             self._failed(exc)
             self._release_perhaps(account, claim)
@@ -281,4 +290,11 @@ def _allowance(rule: QuotaRule, used: int, left: Seconds, window: Seconds) -> Al
 
 
 def _release_of(account: AccountKey, claim: Claim, span: str) -> Settlement:
-    return Settlement(account=account, span=span, request=claim.request, images=claim.images, ending=Ending.RELEASE)
+    return Settlement(
+        account=account,
+        span=span,
+        request=claim.request,
+        images=claim.images,
+        ending=Ending.RELEASE,
+        attempt=claim.attempt,
+    )

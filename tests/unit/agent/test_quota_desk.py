@@ -17,6 +17,7 @@ from meltguard.api.limit_document import QuotaRule
 from meltguard.core.quota import Period, span_of
 from meltguard.core.units import Instant, Seconds
 from support.agents import ManualClock
+from support.eventually import eventually
 from support.memory_quota import MemoryQuotaStore
 
 ANN = AccountKey(policy="serving/image-gen", tier="free", user=hashed("ann"))
@@ -201,3 +202,29 @@ async def test_two_users_with_one_key_are_two_requests() -> None:
     assert reason(await pair.ask(key="k")) is None
     assert reason(await pair.ask(key="k", user="bob")) is None
     assert reason(await pair.ask(key="k")) is Reason.DUPLICATE
+
+
+async def test_a_repeat_whose_answer_is_lost_takes_nothing_from_the_first() -> None:
+    """Else a user who repeats a key while the store is slow would have more images than the quota."""
+    pair = Pair()
+    async with pair.working():
+        first = await pair.ask(key="k", images=3)
+        assert isinstance(first, Reservation)
+        pair.store.broken = True
+        assert reason(await pair.ask(key="k", images=3)) is Reason.QUOTA_STORE
+        pair.store.broken = False
+        await eventually(lambda: pair.desk.nothing_to_tell)
+        assert pair.store.used(ANN) == 3
+        assert reason(await pair.ask()) is Reason.DAILY_QUOTA
+
+
+async def test_a_claim_whose_asker_is_gone_before_the_answer_is_given_back() -> None:
+    pair = Pair()
+    assert isinstance(await pair.ask(), Reservation)
+    asking = asyncio.create_task(pair.ask(images=2))
+    with pair.store.answering_late():
+        await eventually(lambda: pair.store.used(ANN) == 3)
+        asking.cancel()
+        await asyncio.wait({asking})
+    async with pair.working():
+        await eventually(lambda: pair.store.used(ANN) == 1)
