@@ -7,6 +7,7 @@ from meltguard.agent.caller import CALLER, Caller
 from meltguard.agent.cost import COST_HEADERS, DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_headers, cost_of
 from meltguard.agent.head import CONTENT_TYPE, HEAD, KEY, Head
 from meltguard.agent.intake import Intake
+from meltguard.agent.quota_store import hashed
 from meltguard.agent.settings import Callers
 from meltguard.agent.visit import Ask
 from meltguard.agent.wanted import wanted_in
@@ -34,7 +35,9 @@ class Asking:
         cost = self._cost_in_headers(head)
         if cost is None:
             cost = UNKNOWN_COST if intake is None else self._cost_of_body(scope, intake, unread)
-        key = head.text(KEY)[:LONGEST_KEY] or None
+        key = head.text(KEY) or None
+        if key is not None and len(key) > LONGEST_KEY:
+            key = hashed(key)  # cut off, two keys could be one
         return Ask(caller.tier, caller.user, cost, caller.address, key, head.text(self._feature))
 
     def _cost_in_headers(self, head: Head) -> Cost | None:

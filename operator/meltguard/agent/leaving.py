@@ -16,14 +16,14 @@ async def left(receive: Receive) -> None:
 
 async def unless_gone(work: Coroutine[Any, Any, None], gone: Coroutine[Any, Any, None]) -> None:
     """Do this, and break it off when `gone` returns. Neither outlives the call."""
-    async with _ended(asyncio.create_task(gone)) as leaving, _ended(asyncio.create_task(work)) as working:
+    async with ended(asyncio.create_task(gone)) as leaving, ended(asyncio.create_task(work)) as working:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             await working
 
 
 @asynccontextmanager
-async def _ended(task: "asyncio.Task[None]") -> AsyncIterator["asyncio.Task[None]"]:
+async def ended(task: "asyncio.Task[None]") -> AsyncIterator["asyncio.Task[None]"]:
     """A task that does not outlive the block."""
     try:
         yield task

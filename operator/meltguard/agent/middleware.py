@@ -6,7 +6,7 @@ from typing import Final
 from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import SEEN, Answer, App, Header, Message, Receive, Scope, Send, problem
 from meltguard.agent.asking import Asking
-from meltguard.agent.bounded import Rest, first_step, within
+from meltguard.agent.bounded import Rest, TooLong, first_step, within
 from meltguard.agent.clients import Trouble
 from meltguard.agent.intake import CROWDED, READ_AHEAD, Crowded, Intake
 from meltguard.agent.load import ORCA_HEADER
@@ -77,7 +77,7 @@ class AdmissionMiddleware:
                 await within(rest, self._pace.longest_image)
             if intake.late and not delivery.status:
                 await self._too_slow().send(delivery.send)
-        except TimeoutError:
+        except TooLong:
             if delivery.status:
                 raise  # half an answer cannot be mended: the server closes the connection
             longest = f"the image was not ready within {self._pace.longest_image:.0f} s; try a smaller one"

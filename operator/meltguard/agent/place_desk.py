@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from meltguard.agent.admission import Admission
@@ -18,6 +19,8 @@ RUNNING_POLL: Final = 2
 LOOK_EVERY: Final = Seconds(1.0)  # of an event stream
 ENDED: Final = (PlaceState.READY, PlaceState.GONE)
 EVENTS: Final = "text/event-stream"
+MOST_LISTENERS: Final = 8  # at one place: each holds a connection that gives way to nobody
+CROWDED: Final = "as many listen at this place as may; poll it, or end another stream"
 
 
 class PlaceAsk(NamedTuple):
@@ -50,6 +53,8 @@ class PlaceDesk:
             await Answer(status=204, body=b"").send(send)
         elif ask.method != "GET":
             await problem(405, "a place takes GET and DELETE").send(send)
+        elif EVENTS in ask.accept and place.listeners >= MOST_LISTENERS:
+            await replace(problem(429, CROWDED), headers={"retry-after": str(RUNNING_POLL)}).send(send)
         elif EVENTS in ask.accept:
             await self._stream(place, receive, send)
         else:
@@ -89,10 +94,10 @@ class PlaceDesk:
     async def _stream(self, place: Place, receive: Receive, send: Send) -> None:
         """Server-sent events until the answer is ready, the place gone or the listener away."""
         kind = (b"content-type", EVENTS.encode()), (b"cache-control", b"no-store")
-        await send({"type": "http.response.start", "status": 200, "headers": list(kind)})
         gone = asyncio.create_task(left(receive))
         place.listeners += 1
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": list(kind)})
             told = b""
             while place.state not in ENDED and not gone.done():
                 news = self._event(place)
