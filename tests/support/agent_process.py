@@ -21,6 +21,7 @@ class AgentProcess:
         self._folder, self._upstream, self.pod = folder, upstream, pod
         self.data, self.control = free_port(), free_port()
         self.process: Process | None = None
+        self.more: list[str] = []  # flags
 
     async def start(self) -> None:
         """Start and wait until it listens."""
@@ -36,7 +37,7 @@ class AgentProcess:
         }
         arguments = [part for name, value in flags.items() for part in (f"--{name}", value)]
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", START, "agent", *arguments, "--trust-gateway", stdout=PIPE
+            sys.executable, "-c", START, "agent", *arguments, *self.more, "--trust-gateway", stdout=PIPE
         )
         assert self.process.stdout is not None
         async with asyncio.timeout(20):

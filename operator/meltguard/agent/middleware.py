@@ -131,6 +131,8 @@ class Delivery:
             if not self._intake.gone:
                 self._body_bytes += len(message.get("body", b""))
             self.whole = not message.get("more_body", False)
+            if self.whole and self._visit.reservation is not None and (result := self.result()).delivered:
+                self._admission.delivers(self._visit, result.images)
         if self._outbox.full:
             await self._outbox.room()
         self._outbox.put(message)

@@ -141,6 +141,7 @@ async def _running(agent: Agent) -> AsyncIterator["asyncio.Task[None]"]:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
+        agent.quota.close()
 
 
 @asynccontextmanager
