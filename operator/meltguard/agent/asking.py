@@ -21,6 +21,7 @@ class Asking:
     def __init__(self, callers: Callers) -> None:
         self._peek_bytes = callers.peek_bytes
         self._feature = callers.feature_header.encode("latin-1")
+        self._paths = callers.feature_paths
         assumed = callers.assumed_images
         self.unseen = UNKNOWN_COST if assumed is None else Cost(images=assumed)  # of a body that is not read whole
         self._costs = {name.encode(): name for name in COST_HEADERS} if callers.trust_gateway else {}
@@ -38,7 +39,8 @@ class Asking:
         key = head.text(KEY) or None
         if key is not None and len(key) > LONGEST_KEY:
             key = hashed(key)  # cut off, two keys could be one
-        return Ask(caller.tier, caller.user, cost, caller.address, key, head.text(self._feature))
+        feature = (self._paths.of(scope["path"]) if self._paths else "") or head.text(self._feature)
+        return Ask(caller.tier, caller.user, cost, caller.address, key, feature)
 
     def _cost_in_headers(self, head: Head) -> Cost | None:
         """What the gateway says, if it is to be believed."""
