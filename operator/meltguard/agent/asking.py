@@ -21,7 +21,7 @@ class Asking:
     def __init__(self, callers: Callers) -> None:
         self._peek_bytes = callers.peek_bytes
         self._feature = callers.feature_header.encode("latin-1")
-        self._paths = callers.feature_paths
+        self._paths = callers.feature_paths or None
         assumed = callers.assumed_images
         self.unseen = UNKNOWN_COST if assumed is None else Cost(images=assumed)  # of a body that is not read whole
         self._costs = {name.encode(): name for name in COST_HEADERS} if callers.trust_gateway else {}
@@ -39,7 +39,7 @@ class Asking:
         key = head.text(KEY) or None
         if key is not None and len(key) > LONGEST_KEY:
             key = hashed(key)  # cut off, two keys could be one
-        feature = (self._paths.of(scope["path"]) if self._paths else "") or head.text(self._feature)
+        feature = ("" if self._paths is None else self._paths.of(scope["path"])) or head.text(self._feature)
         return Ask(caller.tier, caller.user, cost, caller.address, key, feature)
 
     def _cost_in_headers(self, head: Head) -> Cost | None:
