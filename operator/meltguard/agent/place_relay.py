@@ -114,7 +114,7 @@ class PlaceRelay:
             ) as answer:
                 mark = answer.headers.get(MARK_HEADER)
                 if mark != HELD:
-                    await (await self._not_held(answer, mark)).send(send)
+                    await self._not_held(answer.status, mark).send(send)
                     return
                 self.passed[Passed.ANSWERED] += 1
                 headers = [header for header in returned(answer) if header[0] != MARK_HEADER.encode()]
@@ -132,11 +132,11 @@ class PlaceRelay:
         accept = {"accept": EVENTS} if EVENTS in ask.accept else {}
         return {TELLER_HEADER: self._peers.own, OWNER_HEADER: quote(ask.owner, safe=""), **accept}
 
-    async def _not_held(self, answer: aiohttp.ClientResponse, mark: str | None) -> Answer:
+    def _not_held(self, status: int, mark: str | None) -> Answer:
         """Not the place's own answer: whoever is at that address has it not, or does not know us."""
-        if mark != NOT_TAKEN or answer.status == HTTPStatus.MISDIRECTED_REQUEST:
+        if mark != NOT_TAKEN or status == HTTPStatus.MISDIRECTED_REQUEST:
             return self._told(Passed.GONE, problem(410, GONE))
-        if answer.status == HTTPStatus.FORBIDDEN:
+        if status == HTTPStatus.FORBIDDEN:
             return self._told(Passed.NOT_INTRODUCED, problem(421, ELSEWHERE.format("its agent does not know this one")))
         return self._told(Passed.UNREACHED, _later(problem(503, UNREACHED)))
 
