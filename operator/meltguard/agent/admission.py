@@ -121,7 +121,7 @@ class Admission:
         self.gate.hand_over(visit, visit, holder)
 
     def delivers(self, visit: Visit, images: int | None) -> None:
-        """The last of an admitted request's images, so many or all asked for, go to the client now."""
+        """An admitted request's images, so many or all asked for, begin to go to the client now."""
         if visit.reservation is not None:
             self._quota.delivers(visit.reservation, images)
 

@@ -129,13 +129,18 @@ class Delivery:
             message = {**message, "headers": [*own, *told]}
         elif message["type"] == "http.response.body":
             if not self._intake.gone:
+                if not self._body_bytes and self._visit.reservation is not None and message.get("body"):
+                    self._begins()
                 self._body_bytes += len(message.get("body", b""))
             self.whole = not message.get("more_body", False)
-            if self.whole and self._visit.reservation is not None and (result := self.result()).delivered:
-                self._admission.delivers(self._visit, result.images)
         if self._outbox.full:
             await self._outbox.room()
         self._outbox.put(message)
+
+    def _begins(self) -> None:
+        """The first byte goes out: from now on the client pays, also if this process ends before it has told so."""
+        if OK <= self.status < REDIRECT and self._made != 0:
+            self._admission.delivers(self._visit, self._made)
 
     def _allowance(self, given: list[Header]) -> Allowance | None:
         """What the user has left after this answer; None where no allowance was drawn."""

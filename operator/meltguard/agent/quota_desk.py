@@ -121,7 +121,7 @@ class QuotaDesk:
         return Reservation(settlement=_release_of(account, claim, seen.id if seen is not None else ""), allowance=None)
 
     def delivers(self, reservation: Reservation, images: int | None = None) -> None:
-        """So many images, or all, are about to be delivered: they are spent even if this process ends now."""
+        """So many images, or all, begin to be delivered: they are spent even if this process ends now."""
         self._settling.delivers(reservation.settlement, images)
 
     def commit(self, reservation: Reservation, images: int | None = None) -> None:

@@ -1,6 +1,6 @@
 """Reservations under way, in a file beside the state: who is killed leaves them to whoever runs in the pod next.
 
-A reservation is written when it is made, and once more, as delivered, before its last byte goes to the client. So the
+A reservation is written when it is made, and once more, as delivered, before its first byte goes to the client. So the
 next agent knows at once what the store was not told: what was delivered is spent, all else is given back. Without it
 they would be held until they end by themselves, and delivered images be had again then.
 

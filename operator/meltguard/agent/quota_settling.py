@@ -48,7 +48,7 @@ class Settling:
         self._ledger.made(settlement)
 
     def delivers(self, reserved: Settlement, images: int | None) -> Settlement:
-        """So many images of a reservation, or all, are about to be delivered; how it is settled then."""
+        """So many images of a reservation, or all, begin to be delivered; how it is settled then."""
         settlement = _delivered(reserved, images)
         self._ledger.delivers(settlement)
         return settlement
