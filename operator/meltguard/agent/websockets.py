@@ -69,6 +69,7 @@ class WebSockets:
         if knock.gone:  # in the moment of its turn: the app would wait for a client that has been heard leaving
             self._admission.finish(outcome, NOBODY)
             return
+        self._admission.delivers(outcome, None)  # what goes over it is not seen
         passed = Passed(connect, receive, send)
         try:
             await bounded(self._app(scope, passed.receive, passed.send), self._longest)
