@@ -10,7 +10,7 @@ from aiohttp import web
 from meltguard.adapters.agent_push import AgentPush
 from meltguard.agent.asgi import App
 from meltguard.agent.server import ServingAgent, serving
-from meltguard.api.peer_pass import PeerPass, sealed
+from meltguard.api.peer_pass import PASS_LASTS, PeerPass, sealed
 from meltguard.clock import SystemClock
 from meltguard.core.grant import Grant
 from meltguard.core.units import PodUid
@@ -20,9 +20,9 @@ from support.loopback import on_loopback
 
 
 def a_pass(**changes: Any) -> PeerPass:
-    """Of pod-1's agent on loopback, good for a minute."""
+    """Of pod-1's agent on loopback, good for an hour, as the operator's are."""
     fields = {"policy": "serving/image-gen", "pod_uid": "pod-1", "address": "127.0.0.1", "port": 9901}
-    return PeerPass(**{**fields, "until": SystemClock().now() + 60.0, **changes})
+    return PeerPass(**{**fields, "until": SystemClock().now() + PASS_LASTS, **changes})
 
 
 def a_pass_text(**changes: Any) -> str:
