@@ -71,7 +71,12 @@ class Shown:
 
     @property
     def over(self) -> int:
-        """Images made beyond the quota, over all users, whoever got them."""
+        """Images had beyond the quota, over all users."""
+        return sum(max(0, images - IMAGES) for images in self.had.values())
+
+    @property
+    def made_over(self) -> int:
+        """Images made beyond the quota: what nobody got when an agent was killed is given back, and made again."""
         return sum(max(0, images - IMAGES) for images in self.made.values())
 
 

@@ -53,6 +53,7 @@ def process_rows(shown: Shown, course: Course) -> list[Row]:
         *limit_rows(shown.limited, "process"),
         _told("processRequests", shown.asked, "requests"),
         _told("processUnanswered", shown.answers["none: the agent was killed"], "requests"),
+        _told("processImagesMadeAgain", shown.made_over, "images beyond the quota that GPUs made and nobody got"),
         _told("processImagesHadButHeld", shown.untold, "images that may be had again when their holds end"),
     ]
 

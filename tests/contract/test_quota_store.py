@@ -112,6 +112,15 @@ async def test_images_delivered_after_their_hold_ran_out_are_spent_all_the_same(
     assert (await store.reserve(a_claim("r3"))).used == 3
 
 
+async def test_a_repeat_that_is_given_up_gives_back_nothing_of_the_first(store: QuotaStore) -> None:
+    first, repeat = (a_claim("r1", images=3, attempt=attempt) for attempt in ("first", "repeat"))
+    granted = await store.reserve(first)
+    await store.settle([ending_of(repeat, granted.span, Ending.RELEASE)])
+    assert (await store.reserve(a_claim("r2"))).outcome is Outcome.EXHAUSTED
+    await store.settle([ending_of(first, granted.span, Ending.RELEASE)])
+    assert (await store.reserve(a_claim("r2"))).used == 1
+
+
 async def test_a_day_that_is_not_the_stores_is_not_begun(store: QuotaStore) -> None:
     claim = a_claim("r1")
     tomorrow = Span(start=claim.span.end, end=Instant(claim.span.end + 100))

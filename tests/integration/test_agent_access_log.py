@@ -44,5 +44,7 @@ async def test_each_request_is_one_line_without_prompt_token_or_name(
 
 def test_what_anyone_may_send_is_cut() -> None:
     assert len(logged_path("/" + "x" * 10_000)) == LONGEST
+    for path in ("pod-1/s3cret", "pod-1/pass/s3cret", "pod-1/s3cret/", "pod-1/pass/s3cret/more"):
+        assert logged_path(f"/meltguard/places/{path}") == "/meltguard/places/pod-1/..."
     assert len(query_names(b"&".join(b"n%d=1" % number for number in range(1_000)))) == MOST_NAMES
     assert query_names(b"sk-secret&%0Aevil=1") == ("\nevil",)

@@ -1,9 +1,11 @@
 """A feature that fades: sticky per user, told with its why, and never in the way of who does not use it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import aiohttp
 
+from meltguard.agent.feature_paths import FeaturePaths
 from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import Callers
 from meltguard.api.limit_document import DocumentKind, SlowedFeature
@@ -49,6 +51,15 @@ async def test_who_goes_without_is_told_why_and_may_ask_without_it(session: aioh
         assert (await editing(session, running, "ann", feature="unknown")).status == 200
         tiers = (await report(session, running))["tiers"]
         assert sum(tier["refused"].get("feature-slowed", 0) for tier in tiers.values()) == 1
+
+
+async def test_a_path_tells_the_feature_and_no_header_hides_it(session: aiohttp.ClientSession) -> None:
+    told_by_path = replace(GATEWAY, feature_paths=FeaturePaths.parse("edit=/v1/images"))
+    async with agent(ImageServer(seconds=0.0), callers=told_by_path) as running:
+        await push(session, running, a_lease(FREE, features={"edit": 0, "other": 100}, level="Critical"))
+        for feature in ("", "other"):
+            told = await editing(session, running, "ann", feature)
+            assert (told.status, told.body["reason"]) == (503, "feature-slowed")
 
 
 async def test_shadow_only_counts_it(session: aiohttp.ClientSession) -> None:

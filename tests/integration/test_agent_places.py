@@ -1,6 +1,7 @@
 """202 and a place to poll: the request goes on without its connection, its owner alone gets the answer, once."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from meltguard.agent.place_desk import MOST_LISTENERS
+from meltguard.agent.places import LEAVE_WITHIN
 from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import PlaceBounds
 from meltguard.core.units import Seconds
@@ -15,6 +18,7 @@ from support.agent_requests import agent, report, waiting
 from support.agents import FREE, ImageServer, Told, a_lease, ask, look, push, told_of, until
 
 ASYNC = {"Prefer": "respond-async"}
+EVENTS = {"Accept": "text/event-stream"}
 
 
 async def visit(
@@ -142,6 +146,40 @@ async def test_events_tell_the_position_until_the_answer_is_ready(session: aioht
         assert json.loads(events[0][1].removeprefix("data: "))["position"] == 1
         assert (await visit(session, running, path)).body == "image"
         assert (await first).status == 200
+
+
+async def test_what_an_app_does_after_its_answer_is_not_cut_off_by_the_fetching(
+    session: aiohttp.ClientSession,
+) -> None:
+    goes_on, saved = asyncio.Event(), asyncio.Event()
+
+    async def saving(_scope: Any, _receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.3)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"image"})
+        await goes_on.wait()
+        saved.set()
+
+    async with agent(saving) as running:
+        path = (await ask(session, running, headers=ASYNC)).headers["location"]
+        assert (await fetched(session, running, path)).status == 200
+        asyncio.get_running_loop().call_later(2 * LEAVE_WITHIN, goes_on.set)
+        async with asyncio.timeout(5.0):
+            await saved.wait()
+        await until(lambda: _idle(session, running))
+
+
+async def _idle(session: aiohttp.ClientSession, running: ServingAgent) -> bool:
+    return bool((await report(session, running))["inFlight"] == 0)
+
+
+async def test_only_so_many_listen_at_one_place(session: aiohttp.ClientSession) -> None:
+    async with agent(ImageServer(seconds=60.0)) as running, contextlib.AsyncExitStack() as stack:
+        path = (await ask(session, running, headers=ASYNC)).headers["location"]
+        url, headers = f"http://127.0.0.1:{running.data.port}{path}", {"X-Meltguard-User": "ann", **EVENTS}
+        told = [await stack.enter_async_context(session.get(url, headers=headers)) for _ in range(MOST_LISTENERS + 1)]
+        assert [each.status for each in told] == [200] * MOST_LISTENERS + [429]
+        assert told[-1].headers["retry-after"] == "2"
 
 
 async def test_a_server_that_fails_leaves_an_answer(session: aiohttp.ClientSession) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,59 +13,9 @@ import pytest
 from aiohttp import web
 
 from meltguard.agent.journal import JournalEntry
-from support.agents import KEY, a_lease, signed
+from support.agent_process import START, AgentProcess
+from support.agents import KEY
 from support.loopback import on_loopback
-from support.valkey import free_port
-
-START = "from meltguard.cli.main import app; app()"
-
-
-class AgentProcess:
-    """One process and its ports."""
-
-    def __init__(self, folder: Path, upstream: str) -> None:
-        self._folder, self._upstream = folder, upstream
-        self.data, self.control = free_port(), free_port()
-        self.process: Process | None = None
-
-    async def start(self) -> None:
-        """Start and wait until it listens."""
-        flags = {
-            "policy": "serving/image-gen",
-            "upstream": self._upstream,
-            "pod-uid": "pod-1",
-            "keys": KEY.public_text(),
-            "listen": f"127.0.0.1:{self.data}",
-            "control-listen": f"127.0.0.1:{self.control}",
-            "state-file": str(self._folder / "state.json"),
-            "journal": str(self._folder / "journal.jsonl"),
-        }
-        arguments = [part for name, value in flags.items() for part in (f"--{name}", value)]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", START, "agent", *arguments, "--trust-gateway", stdout=PIPE
-        )
-        assert self.process.stdout is not None
-        async with asyncio.timeout(20):
-            assert b"agent of pod pod-1" in await self.process.stdout.readline()
-
-    async def push(self, session: aiohttp.ClientSession, revision: int) -> int:
-        """Push a revision; the answer's status."""
-        url = f"http://127.0.0.1:{self.control}/v1/limits"
-        async with session.put(url, data=signed(a_lease(revision=revision))) as answer:
-            return answer.status
-
-    async def ask(self, session: aiohttp.ClientSession) -> tuple[int, bytes]:
-        """Ask for an image."""
-        headers = {"X-Meltguard-Tier": "free"}
-        async with session.post(f"http://127.0.0.1:{self.data}/i", json={"n": 1}, headers=headers) as answer:
-            return answer.status, await answer.read()
-
-    async def end(self, number: signal.Signals) -> int:
-        """End it; its exit code."""
-        assert self.process is not None
-        self.process.send_signal(number)
-        async with asyncio.timeout(15):
-            return await self.process.wait()
 
 
 async def slow_image(_request: web.Request) -> web.Response:
@@ -100,7 +50,7 @@ async def test_a_stopped_agent_finishes_its_images_and_ends_well(agent: AgentPro
         assert await agent.end(signal.SIGTERM) == 0
         told = [await image for image in images]
     assert sorted(status for status, _ in told) == [200, 503]
-    lines = (tmp_path / "journal.jsonl").read_text().splitlines()
+    lines = (tmp_path / "pod-1-journal.jsonl").read_text().splitlines()
     assert sorted(JournalEntry.parse(line).reason for line in lines) == ["", "agent-stopping"]
 
 

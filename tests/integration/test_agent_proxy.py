@@ -37,7 +37,7 @@ class Upstream:
         async for piece in request.content.iter_any():
             self.pieces.append(piece)
             self.first_piece.set()
-        headers = {"X-Model": "m1", "Connection": "X-Private", "X-Private": "1"}
+        headers = {"X-Model": "m1", "Connection": "X-Private", "X-Private": "1", "X-Name": "R\u00f6ntgen \u65e5\u672c"}
         answer = web.Response(status=201, body=b"".join(self.pieces), headers=headers)
         answer.set_cookie("a", "1")
         answer.set_cookie("b", "2")
@@ -120,6 +120,7 @@ async def test_a_request_and_its_answer_pass_unchanged(
         assert answer.headers["x-model"] == "m1"
         assert answer.headers.getall("set-cookie") == ["a=1; Path=/", "b=2; Path=/"]
         assert "x-private" not in answer.headers
+        assert answer.headers["x-name"] == "R\u00f6ntgen \u65e5\u672c", "byte by byte, whatever the bytes mean"
     assert upstream.path == "/base/echo?a=%2F&b=c+d"
     assert upstream.headers["x-trace"] == "t1"
     assert {"x-hop", "te"}.isdisjoint(upstream.headers)

@@ -45,6 +45,9 @@ class Streams:
         async for message in answer:
             if message.type is aiohttp.WSMsgType.TEXT and message.data == "close":
                 await answer.close(code=4001)
+            elif message.type is aiohttp.WSMsgType.TEXT and message.data == "break off":
+                assert request.transport is not None
+                request.transport.abort()
             elif message.type is aiohttp.WSMsgType.TEXT:
                 await answer.send_str(message.data)
             elif message.type is aiohttp.WSMsgType.BINARY:
@@ -124,6 +127,20 @@ async def test_a_websocket_passes_both_ways_and_holds_one_slot(
     await other.send_str("close")
     assert (await other.receive(timeout=3)).data == 4001
     await until(lambda: _idle(running))
+
+
+async def test_a_server_that_breaks_a_websocket_off_is_told_to_the_client(
+    running: ServingAgent, session: aiohttp.ClientSession
+) -> None:
+    async with session.ws_connect(at(running, "/ws")) as socket:
+        await socket.send_str("break off")
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+        assert socket.close_code == 1001
+
+    async def free() -> bool:
+        return bool((await report(session, running))["inFlight"] == 0)
+
+    await until(free)
 
 
 async def test_a_refused_websocket_is_told_why(running: ServingAgent, session: aiohttp.ClientSession) -> None:

@@ -37,6 +37,14 @@ async def test_what_a_server_holds_is_reported_and_takes_gpus_from_ours(
         assert [(await each).status for each in asked] == [200, 200, 200]
 
 
+async def test_a_long_text_is_read_to_its_end(session: aiohttp.ClientSession) -> None:
+    """A busy server writes hundreds of kilobytes, and the wanted lines may be the last."""
+    async with serving_words(ServerKind.VLLM) as (teller, words), agent(ImageServer(), server=words) as running:
+        teller.text = "vllm:other_bucket 1.0\n" * 50_000 + VLLM
+        await teller.asked(3)
+        assert (await report(session, running))["serverHeld"] == 4
+
+
 async def test_our_own_requests_are_not_others(session: aiohttp.ClientSession) -> None:
     image_server = ImageServer(held=asyncio.Event())
     async with (

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -60,6 +60,24 @@ def gateway(name: str, folder: Path, agent: int, image_server: int) -> Iterator[
         finally:
             # Caddy waits for requests in progress; a killed NGINX leaves its workers.
             process.kill() if name == "caddy" else process.terminate()
+            process.wait(START_WITHIN)
+
+
+@contextlib.contextmanager
+def nginx_in_turn(folder: Path, servers: Sequence[int]) -> Iterator[int]:
+    """An NGINX that gives each request to the next of these servers; the port where it listens."""
+    port, config = free_port(), folder / "in-turn.conf"
+    upstream = " ".join(f"server 127.0.0.1:{server} max_fails=0;" for server in servers)
+    forward = "proxy_pass http://pods; proxy_http_version 1.1; proxy_buffering off;"
+    listen = f"server {{ listen 127.0.0.1:{port}; location / {{ {forward} }} }}"
+    http = f"access_log off; upstream pods {{ {upstream} }} {listen}"
+    config.write_text(f"events {{}} http {{ {http} }}", encoding="utf-8")
+    with (folder / "in-turn.log").open("wb") as log:
+        process = subprocess.Popen(_nginx(config, folder), stdout=log, stderr=log, cwd=folder)
+        try:
+            yield port
+        finally:
+            process.terminate()
             process.wait(START_WITHIN)
 
 

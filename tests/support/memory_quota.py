@@ -1,6 +1,8 @@
 """A quota store in memory, by the arithmetic of core.quota: what the real one is compared with."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from meltguard.agent.quota_store import (
@@ -35,13 +37,27 @@ class MemoryQuotaStore:
         self.broken = False
         self.trouble = StoreState.DOWN
         self.calls = 0
+        self._answers = asyncio.Event()
+        self._answers.set()
 
     def flush(self) -> None:
         """Forget everything."""
         self._days.clear()
 
+    @contextlib.contextmanager
+    def answering_late(self) -> Iterator[None]:
+        """Reserve at once, and answer only after the block."""
+        self._answers.clear()
+        yield
+        self._answers.set()
+
     async def reserve(self, claim: SpanClaim) -> Reserved:
         """As the port says."""
+        answer = self._reserved(claim)
+        await self._answers.wait()
+        return answer
+
+    def _reserved(self, claim: SpanClaim) -> Reserved:
         self._answer()
         now, place = self._clock.now(), (claim.account.policy, claim.account.book)
         remembers = claim.seen is not None and claim.seen.end > now
@@ -84,7 +100,7 @@ class MemoryQuotaStore:
         if settlement.ending is Ending.COMMIT:
             account = commit(account, settlement.request, settlement.images)
         else:
-            account = release(account, settlement.request)
+            account = release(account, settlement.request, settlement.attempt)
         day.accounts[settlement.account.user] = account
         day.writes += account != before
         return day.writes

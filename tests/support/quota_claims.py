@@ -25,5 +25,10 @@ def ending_of(claim: SpanClaim, span: SpanSeen | None, ending: Ending) -> Settle
     """How a claim that was granted ends."""
     assert span is not None
     return Settlement(
-        account=claim.account, span=span.id, request=claim.claim.request, images=claim.claim.images, ending=ending
+        account=claim.account,
+        span=span.id,
+        request=claim.claim.request,
+        images=claim.claim.images,
+        ending=ending,
+        attempt=claim.claim.attempt,
     )

@@ -14,8 +14,9 @@ from yarl import URL
 
 from meltguard.api.agent_report import AgentReport
 from meltguard.api.grants import counters_of, document_of
+from meltguard.api.peer_pass import PASS_LASTS, PeerPass, sealed
 from meltguard.api.signed import SigningKey
-from meltguard.core.grant import Grant
+from meltguard.core.grant import Grant, GrantKind
 from meltguard.core.load import AgentCounters
 from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput, Unavailable
@@ -81,7 +82,8 @@ class AgentPush:
             Unavailable: no answer within 2 s, or not from this pod's agent.
             InvalidInput: the agent refused the document; the text says why.
         """
-        envelope = self._key.sign(document_of(grant)).model_dump_json(by_alias=True).encode()
+        document = document_of(grant).model_copy(update={"peer_pass": self._pass(target, grant)})
+        envelope = self._key.sign(document).model_dump_json(by_alias=True).encode()
         url = _url(target, "/v1/limits")
         limits = aiohttp.ClientTimeout(total=self._timing.push)
         headers = {"Content-Type": "application/json"}
@@ -103,6 +105,19 @@ class AgentPush:
         limits = aiohttp.ClientTimeout(total=patience)
         async with _failures(target, patience), self._session.get(url, timeout=limits) as response:
             return await _read(target, response)
+
+    def _pass(self, target: Target, grant: Grant) -> str:
+        """What the pod shows the others of its service; none where the policy lets it go."""
+        if grant.kind is GrantKind.RELEASED:
+            return ""
+        one = PeerPass(
+            policy=f"{grant.namespace}/{grant.policy}",
+            pod_uid=target.pod,
+            address=target.address,
+            port=target.port,
+            until=grant.issued_at + PASS_LASTS,
+        )
+        return sealed(self._key, one)
 
 
 def _url(target: Target, path: str) -> URL:

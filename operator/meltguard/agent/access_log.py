@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from meltguard.agent.asgi import SEEN, App, Message, Receive, Scope, Send
 from meltguard.agent.journal import Journal
-from meltguard.agent.place_app import PREFIX
+from meltguard.agent.place_paths import PREFIX, PlacePath
 from meltguard.clock import rfc3339
 from meltguard.core.units import Instant, Seconds
 from meltguard.ports import Clock
@@ -91,7 +91,7 @@ def logged_path(path: str) -> str:
     '/meltguard/places/pod-1/...'
     """
     if path.startswith(PREFIX):
-        path = f"{path.rpartition('/')[0]}/..."
+        path = PlacePath.parse(path).logged
     return path[:LONGEST]
 
 

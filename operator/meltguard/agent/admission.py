@@ -120,6 +120,11 @@ class Admission:
         """Another than who asked gives an admitted request's slot back."""
         self.gate.hand_over(visit, visit, holder)
 
+    def delivers(self, visit: Visit, images: int | None) -> None:
+        """An admitted request's images, so many or all asked for, begin to go to the client now."""
+        if visit.reservation is not None:
+            self._quota.delivers(visit.reservation, images)
+
     def finish(self, visit: Visit, result: Result) -> None:
         """An admitted request has left the GPU."""
         at = self._elapsed()

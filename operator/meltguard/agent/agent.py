@@ -12,6 +12,9 @@ from meltguard.agent.documents import DocumentRefused, Documents, Identity
 from meltguard.agent.envelope import BaselineFile, opened
 from meltguard.agent.journal import Journal
 from meltguard.agent.news import News
+from meltguard.agent.peers import Peers
+from meltguard.agent.place_desk import PlaceDesk
+from meltguard.agent.place_relay import PlaceRelay
 from meltguard.agent.places import Shelf
 from meltguard.agent.quota_desk import QuotaDesk
 from meltguard.agent.quota_store import QuotaStore
@@ -42,6 +45,7 @@ class Agent:
         )
         self.documents = Documents(identity, settings.pace, self._state.remembered, clock.elapsed())
         self.quota = QuotaDesk(str(settings.policy), store, clock, self._state, self.news)
+        self.peers = Peers(settings, clock)
         self._baseline_file = BaselineFile(settings.baseline_file)
         self.refused_documents: Counter[int] = Counter()
         self.refused_baselines = 0
@@ -53,6 +57,8 @@ class Agent:
         self._read_baseline()
         self.admission = Admission(settings, clock, Desks(self.documents, self.quota, self.news))
         self.shelf = Shelf(settings.places)
+        self.place_desk = PlaceDesk(settings.pod_uid, self.admission, self.shelf, self.peers)
+        self.place_relay = PlaceRelay(self.peers, settings.places.peer_within)
         self.server_watch = _watch(settings, self.admission, clock)
         self._reporter = Reporter(settings, self.instance, clock)
 
@@ -69,6 +75,7 @@ class Agent:
             self.refused_documents[exc.status] += 1
             log.warning("limit document refused", extra={"status": int(exc.status), "why": str(exc)})
             raise
+        self.peers.introduced(document.peer_pass)
         self._obeyed = self._clock.elapsed()
         self._state.remember(self.documents.remembered)  # before the answer: what is acknowledged is never forgotten
         self.admission.refresh()

@@ -7,6 +7,7 @@ from meltguard.agent.caller import CALLER, Caller
 from meltguard.agent.cost import COST_HEADERS, DEFAULT_COST, UNKNOWN_COST, Cost, cost_in_headers, cost_of
 from meltguard.agent.head import CONTENT_TYPE, HEAD, KEY, Head
 from meltguard.agent.intake import Intake
+from meltguard.agent.quota_store import hashed
 from meltguard.agent.settings import Callers
 from meltguard.agent.visit import Ask
 from meltguard.agent.wanted import wanted_in
@@ -20,6 +21,7 @@ class Asking:
     def __init__(self, callers: Callers) -> None:
         self._peek_bytes = callers.peek_bytes
         self._feature = callers.feature_header.encode("latin-1")
+        self._paths = callers.feature_paths or None
         assumed = callers.assumed_images
         self.unseen = UNKNOWN_COST if assumed is None else Cost(images=assumed)  # of a body that is not read whole
         self._costs = {name.encode(): name for name in COST_HEADERS} if callers.trust_gateway else {}
@@ -34,8 +36,11 @@ class Asking:
         cost = self._cost_in_headers(head)
         if cost is None:
             cost = UNKNOWN_COST if intake is None else self._cost_of_body(scope, intake, unread)
-        key = head.text(KEY)[:LONGEST_KEY] or None
-        return Ask(caller.tier, caller.user, cost, caller.address, key, head.text(self._feature))
+        key = head.text(KEY) or None
+        if key is not None and len(key) > LONGEST_KEY:
+            key = hashed(key)  # cut off, two keys could be one
+        feature = ("" if self._paths is None else self._paths.of(scope["path"])) or head.text(self._feature)
+        return Ask(caller.tier, caller.user, cost, caller.address, key, feature)
 
     def _cost_in_headers(self, head: Head) -> Cost | None:
         """What the gateway says, if it is to be believed."""

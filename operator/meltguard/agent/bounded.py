@@ -9,6 +9,10 @@ from meltguard.core.units import Seconds
 T = TypeVar("T")
 
 
+class TooLong(TimeoutError):
+    """It took longer than it may here."""
+
+
 class Rest(Generic[T]):
     """What is left of an awaitable whose first step was taken: it waits for `first`."""
 
@@ -44,7 +48,7 @@ async def bounded(awaitable: Awaitable[T], most: Seconds) -> T:
     """Await something for at most so long, in this task. What needs no waiting is done at once and costs no timer.
 
     Raises:
-        TimeoutError: it was not ready in time; it has been cancelled.
+        TooLong: it was not ready in time; it has been cancelled.
     """
     rest = first_step(awaitable)
     return await within(rest, most) if isinstance(rest, Rest) else rest
@@ -54,7 +58,13 @@ async def within(rest: Rest[T], most: Seconds) -> T:
     """Await the rest of something for at most so long.
 
     Raises:
-        TimeoutError: as above.
+        TooLong: as above; what times out by itself raises its own error.
     """
-    async with asyncio.timeout(most):
-        return await rest
+    limit = asyncio.timeout(most)
+    try:
+        async with limit:
+            return await rest
+    except TimeoutError as exc:
+        if limit.expired():
+            raise TooLong from exc
+        raise

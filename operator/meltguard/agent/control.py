@@ -14,6 +14,8 @@ from meltguard.agent.clients import Trouble
 from meltguard.agent.documents import DocumentRefused
 from meltguard.agent.intake import Intake
 from meltguard.agent.metrics import registry_of
+from meltguard.agent.place_paths import AMONG_AGENTS
+from meltguard.agent.place_questions import PlaceQuestions
 from meltguard.api.agent_report import AgentReport
 from meltguard.api.limit_document import MAX_DOCUMENT_BYTES
 from meltguard.core.units import Seconds
@@ -26,11 +28,11 @@ Handler = Callable[[Scope, Receive], Awaitable[Answer]]
 
 
 class ControlApp:
-    """PUT /v1/limits, GET /v1/report, /v1/load, /healthz, /metrics."""
+    """PUT /v1/limits, GET /v1/report, /v1/load, /healthz, /metrics; and other agents' questions about places."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._registry = registry_of(agent)
+        self._registry, self._questions = registry_of(agent), PlaceQuestions(agent)
         self._routes: dict[str, tuple[str, Handler]] = {
             "/v1/limits": ("PUT", self._limits),
             "/v1/report": ("GET", self._report),
@@ -41,7 +43,11 @@ class ControlApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http":
+        if scope["type"] != "http":
+            return
+        if scope["path"].startswith(AMONG_AGENTS):
+            await self._questions(scope, receive, send)
+        else:
             await (await self._answer(scope, receive)).send(send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:

@@ -61,8 +61,9 @@ class Door:
             await problem(400, f"the proxy must name the request in {URI_HEADER}, and once").send(send)
             return
         method = headers.get(METHOD_HEADER, "POST").upper()
-        about = _from(scope, headers, uri.partition("?")[0])
-        await self._inside({**about, "method": method}, receive, send)
+        path, _, query = uri.partition("?")
+        about = {**_from(scope, headers, path), "method": method, "query_string": query.encode("latin-1")}
+        await self._inside(about, receive, send)
 
     def _ended(self, scope: Scope) -> Answer:
         if scope["method"] not in TELLING:

@@ -48,6 +48,7 @@ class Grants:
         if isinstance(outcome, Refusal):
             return outcome
         grant = Grant(outcome)
+        self._admission.delivers(outcome, None)  # who ends without having been told pays, as below
         self._admission.hand_over(outcome, grant)
         self._running[grant.id] = grant
         self._bounds[grant.id] = asyncio.get_running_loop().call_later(self._bound, self._let_go, grant)

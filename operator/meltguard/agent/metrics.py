@@ -13,6 +13,7 @@ from meltguard.agent.agent import Agent
 from meltguard.agent.bearers import OUTCOMES
 from meltguard.agent.clients import Trouble
 from meltguard.agent.counters import WAIT_BOUNDS, TierCounts
+from meltguard.agent.place_relay import Passed
 from meltguard.agent.places import PlaceState
 from meltguard.agent.quota_desk import ANSWERED_BY
 from meltguard.agent.refusal import Reason
@@ -141,6 +142,9 @@ class AgentMetrics(Collector):
         yield _counter("places_given", "Requests that were given a place.", [((), shelf.given)])
         told = "Requests that were to have a place and went on with their connection: there were too many."
         yield _counter("places_full", told, [((), shelf.refused)])
+        passed = [((each.value,), float(self._agent.place_relay.passed[each])) for each in Passed]
+        told = "Questions about places of other pods, by what became of them."
+        yield _counter("places_passed_on", told, passed, ("result",))
 
     def _about_callers(self) -> Iterator[Metric]:
         bearers = self._agent.bearers

@@ -6,7 +6,7 @@ from typing import Final
 from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import SEEN, Answer, App, Header, Message, Receive, Scope, Send, problem
 from meltguard.agent.asking import Asking
-from meltguard.agent.bounded import Rest, first_step, within
+from meltguard.agent.bounded import Rest, TooLong, first_step, within
 from meltguard.agent.clients import Trouble
 from meltguard.agent.intake import CROWDED, READ_AHEAD, Crowded, Intake
 from meltguard.agent.load import ORCA_HEADER
@@ -77,7 +77,7 @@ class AdmissionMiddleware:
                 await within(rest, self._pace.longest_image)
             if intake.late and not delivery.status:
                 await self._too_slow().send(delivery.send)
-        except TimeoutError:
+        except TooLong:
             if delivery.status:
                 raise  # half an answer cannot be mended: the server closes the connection
             longest = f"the image was not ready within {self._pace.longest_image:.0f} s; try a smaller one"
@@ -129,11 +129,18 @@ class Delivery:
             message = {**message, "headers": [*own, *told]}
         elif message["type"] == "http.response.body":
             if not self._intake.gone:
+                if not self._body_bytes and self._visit.reservation is not None and message.get("body"):
+                    self._begins()
                 self._body_bytes += len(message.get("body", b""))
             self.whole = not message.get("more_body", False)
         if self._outbox.full:
             await self._outbox.room()
         self._outbox.put(message)
+
+    def _begins(self) -> None:
+        """The first byte goes out: from now on the client pays, also if this process ends before it has told so."""
+        if OK <= self.status < REDIRECT and self._made != 0:
+            self._admission.delivers(self._visit, self._made)
 
     def _allowance(self, given: list[Header]) -> Allowance | None:
         """What the user has left after this answer; None where no allowance was drawn."""

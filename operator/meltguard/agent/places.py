@@ -84,10 +84,14 @@ class Place:
         self.heard = asyncio.get_running_loop().time()
 
     def give_up(self) -> None:
-        """Nobody wants the answer: leave the line, or the GPU, also where an app does not look who is there."""
+        """Nobody wants the answer: leave the line, or the GPU, also where an app does not look who is there.
+
+        Whoever has made the answer already may still have something to do after it.
+        """
+        made = self.state is PlaceState.READY
         self._given_up.set()
         self._end(PlaceState.GONE)
-        if self.work is not None:
+        if self.work is not None and not made:
             asyncio.get_running_loop().call_later(LEAVE_WITHIN, self.work.cancel)
 
     async def reply(self, message: Message) -> None:

@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from meltguard.agent.asgi import Receive, Scope, Send, problem
+from meltguard.agent.leaving import left, unless_gone
 from meltguard.agent.proxy_socket import relayed
 from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput, Unavailable
@@ -71,11 +72,7 @@ class ReverseProxy:
             await relayed(self._session, self._target(scope), headers, scope, (receive, send))
             return
         body = RequestBody(receive)
-        relay = asyncio.create_task(self._relay(scope, body, send))
-        async with _ended(asyncio.create_task(body.client_gone())) as gone, _ended(relay):
-            await asyncio.wait((relay, gone), return_when=asyncio.FIRST_COMPLETED)
-            if relay.done():
-                await relay
+        await unless_gone(self._relay(scope, body, send), body.client_gone())
 
     async def _relay(self, scope: Scope, body: "RequestBody", send: Send) -> None:
         started, has_body = False, _has_body(scope)
@@ -89,7 +86,7 @@ class ReverseProxy:
                 data=body.pieces() if has_body else None,
                 allow_redirects=False,
             ) as answer:
-                headers = _returned(answer)
+                headers = returned(answer)
                 await send({"type": "http.response.start", "status": answer.status, "headers": headers})
                 started = True
                 async for piece in answer.content.iter_chunked(CHUNK):
@@ -142,19 +139,7 @@ class RequestBody:
     async def client_gone(self) -> None:
         """Return when the client has left. Its body is read first: both come the same way."""
         await self._read.wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
-
-@asynccontextmanager
-async def _ended(task: "asyncio.Task[None]") -> AsyncIterator["asyncio.Task[None]"]:
-    """A task that does not outlive the block."""
-    try:
-        yield task
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
+        await left(self._receive)
 
 
 def _has_body(scope: Scope) -> bool:
@@ -181,10 +166,11 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def _returned(answer: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
-    pairs = [(name.lower(), value) for name, value in answer.headers.items()]
-    dropped = _dropped(pairs)
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs if name not in dropped]
+def returned(answer: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
+    """The headers of a server's answer that are for its client, byte by byte as they came."""
+    pairs = [(name.lower(), value) for name, value in answer.raw_headers]
+    dropped = _dropped([(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs])
+    return [(name, value) for name, value in pairs if name.decode("latin-1") not in dropped]
 
 
 def _dropped(pairs: list[tuple[str, str]]) -> frozenset[str]:

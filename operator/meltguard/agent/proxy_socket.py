@@ -8,12 +8,14 @@ import aiohttp
 from yarl import URL
 
 from meltguard.agent.asgi import Receive, Scope, Send
+from meltguard.agent.leaving import ended
 from meltguard.core.units import Seconds
 
 MOST_BYTES: Final = 16_777_216  # of one message
 OPEN_WITHIN: Final = Seconds(10.0)
 CLOSE_WITHIN: Final = Seconds(2.0)
 GOING_AWAY, BAD_GATEWAY = 1001, 1014
+NEVER_SENT: Final = frozenset({1004, 1005, 1006, 1015, *range(1016, 3000)})
 
 
 async def relayed(
@@ -33,17 +35,24 @@ async def relayed(
         return
     try:
         await send({"type": "websocket.accept", "subprotocol": server.protocol})
-        up, down = asyncio.create_task(_up(receive, server)), asyncio.create_task(_down(server, send))
-        done, rest = await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
-        for task in rest:
-            task.cancel()
-        await asyncio.wait(rest)
-        for task in done:
-            await task
+        async with ended(asyncio.create_task(_up(receive, server))) as up:
+            async with ended(asyncio.create_task(_down(server, send))) as down:
+                done, _ = await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                await task
         if down in done:
-            await send({"type": "websocket.close", "code": server.close_code or GOING_AWAY})
+            await send({"type": "websocket.close", "code": sent_code(server.close_code)})
     finally:
         await asyncio.wait({asyncio.ensure_future(server.close())}, timeout=CLOSE_WITHIN)
+
+
+def sent_code(code: int | None) -> int:
+    """The code that a client is closed with; some only say on one side what became of a connection (RFC 6455, 7.4.1).
+
+    >>> sent_code(4001), sent_code(1006), sent_code(None)
+    (4001, 1001, 1001)
+    """
+    return GOING_AWAY if code is None or code in NEVER_SENT or not 1_000 <= code < 5_000 else code  # noqa: PLR2004
 
 
 async def _up(receive: Receive, server: aiohttp.ClientWebSocketResponse) -> None:

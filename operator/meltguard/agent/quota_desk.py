@@ -5,10 +5,8 @@ While it is away nothing is asked and every claim is refused: an allowance that 
 """
 
 import asyncio
-import contextlib
-import itertools
 import uuid
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import replace
 from typing import Final
 
@@ -18,6 +16,8 @@ from meltguard.agent.quota_allowance import Allowance
 from meltguard.agent.quota_asks import Denial, QuotaAsk, Reservation
 from meltguard.agent.quota_health import StoreHealth
 from meltguard.agent.quota_known import KnownAccounts, Standing, verdict
+from meltguard.agent.quota_ledger import QuotaLedger
+from meltguard.agent.quota_settling import Settling
 from meltguard.agent.quota_store import (
     AccountKey,
     Ending,
@@ -30,22 +30,15 @@ from meltguard.agent.quota_store import (
     StoreTrouble,
     hashed,
 )
-from meltguard.agent.quota_told import MOST_TOGETHER, ToldStore
+from meltguard.agent.quota_told import ToldStore
 from meltguard.agent.refusal import EXHAUSTED_BY, Reason
 from meltguard.agent.statefile import DayText, StateFile
 from meltguard.api.limit_document import QuotaRule
 from meltguard.api.store_state import StoreState
 from meltguard.core.quota import Claim, Span, WhenUncounted
 from meltguard.core.units import Instant, Seconds
-from meltguard.errors import Unavailable
 from meltguard.ports import Clock
 
-MOST_UNSETTLED: Final = 10_000
-TOGETHER_WITHIN: Final = Seconds(0.02)
-"""Delivered images are told together, at half the cost; given-back ones at once, since their user may ask again."""
-
-
-MOST_MADE: Final = 1_000  # images that an answer can say it made
 DUPLICATES: Final = frozenset({Outcome.IN_PROGRESS, Outcome.DELIVERED})
 ANSWERED_BY: Final = ("store", "known", "nobody")
 SOON: Final = Seconds(1.0)
@@ -57,12 +50,11 @@ class QuotaDesk:
     def __init__(self, policy: str, store: QuotaStore | None, clock: Clock, state: StateFile, news: News) -> None:
         self._policy, self._store, self._clock, self._state = policy, store, clock, state
         self._seen = {book: SpanSeen(id=span.id, end=Instant(span.end)) for book, span in state.days.items()}
-        self._unsettled: deque[Settlement] = deque(maxlen=MOST_UNSETTLED)
-        self._work, self._hurry = asyncio.Event(), asyncio.Event()
         self._known, self._calendar = KnownAccounts(), Calendar()
         self.told = ToldStore()
         self.health = StoreHealth(news, exists=store is not None)
         self.answers: Counter[str] = Counter()  # claims by who decided them: the store, or what is known
+        self._settling = Settling(QuotaLedger(None if store is None else state.reservations), self.told)
 
     @property
     def down(self) -> bool:
@@ -72,7 +64,7 @@ class QuotaDesk:
     @property
     def nothing_to_tell(self) -> bool:
         """Whether the store knows all that was settled."""
-        return not self._unsettled
+        return self._settling.nothing_to_tell
 
     @property
     def store_state(self) -> StoreState:
@@ -86,12 +78,21 @@ class QuotaDesk:
         if (known := self._what_is_known(ask, account, keyed)) is not None:
             self.answers["known"] += 1
             return known
-        request = keyed or uuid.uuid4().hex
-        claim = Claim(request=request, images=ask.images, limit=ask.rule.images, hold_for=ask.hold_for)
+        attempt = uuid.uuid4().hex
+        claim = Claim(
+            request=keyed or attempt,
+            images=ask.images,
+            limit=ask.rule.images,
+            hold_for=ask.hold_for,
+            attempt=attempt if keyed else "",
+        )
         outcome = await self._asked(ask, account, claim)
-        if not isinstance(outcome, Denial) or outcome.reason is not Reason.QUOTA_STORE:
-            return outcome
-        return outcome if ask.rule.when_uncounted is WhenUncounted.REFUSE else self._uncounted(account, claim)
+        admits = ask.rule.when_uncounted is WhenUncounted.ADMIT
+        if isinstance(outcome, Denial) and outcome.reason is Reason.QUOTA_STORE and admits:
+            outcome = self._uncounted(account, claim)
+        if isinstance(outcome, Reservation):
+            self._settling.made(outcome.settlement)
+        return outcome
 
     async def _asked(self, ask: QuotaAsk, account: AccountKey, claim: Claim) -> Reservation | Denial:
         """What the store says."""
@@ -101,6 +102,9 @@ class QuotaDesk:
             return Denial(reason=Reason.QUOTA_STORE, wait=SOON)
         try:
             answer = await self._claim(self._store, account, claim, ask.rule)
+        except asyncio.CancelledError:
+            self._release_perhaps(account, claim)
+            raise
         except StoreTrouble as exc:
             self._failed(exc)
             self._release_perhaps(account, claim)
@@ -116,43 +120,47 @@ class QuotaDesk:
         seen = self._seen.get(account.book)
         return Reservation(settlement=_release_of(account, claim, seen.id if seen is not None else ""), allowance=None)
 
+    def delivers(self, reservation: Reservation, images: int | None = None) -> None:
+        """So many images, or all, begin to be delivered: they are spent even if this process ends now."""
+        self._settling.delivers(reservation.settlement, images)
+
     def commit(self, reservation: Reservation, images: int | None = None) -> None:
         """Images were delivered: so many, or all. The rest is given back; what is made beyond it is spent too."""
         given = reservation.settlement
-        made = given.images if images is None else min(images, MOST_MADE)
-        if made < given.images:
+        settlement = self._settling.delivers(given, images)
+        if settlement.images < given.images or settlement is given:
             self._known.forget((given.account.book, given.account.user))
-            self._hurry.set()
-        self._settle(replace(given, images=made, ending=Ending.COMMIT) if made > 0 else given)
+            self._settling.hurry()
+        self._settling.add(settlement)
 
     def release(self, reservation: Reservation) -> None:
         """The images were not delivered and cost nothing."""
         account = reservation.settlement.account
         self._known.forget((account.book, account.user))
-        self._settle(reservation.settlement)
+        self._settling.add(reservation.settlement)
 
     async def run(self, probe_every: Seconds) -> None:
         """Settle, and while the store is down ask whether it is back. Ends when cancelled."""
         task = asyncio.current_task()
         while self._store is not None and not (task and task.cancelling()):  # the client may swallow a cancellation
-            if not self._unsettled and not self.health.failures:
-                self._work.clear()
-                await self._work.wait()
-            await self._gathered()
+            if self._settling.nothing_to_tell and not self.health.failures:
+                await self._settling.some()
+            await self._settling.gathered()
             try:
-                await self._tell_some(self._store)
+                await self._settling.tell_some(self._store)
                 await self._look_again(self._store)
             except StoreTrouble as exc:
                 self._failed(exc)
                 await asyncio.sleep(probe_every)
 
     async def finish(self, within: Seconds) -> None:
-        """At the end, settle what is left if the store takes it; what is not is forgotten there in time."""
-        if self._store is not None and self._unsettled:
-            with contextlib.suppress(Unavailable, TimeoutError):
-                async with asyncio.timeout(within):
-                    while self._unsettled:
-                        await self._tell_some(self._store)
+        """At the end, settle what is left if the store takes it."""
+        if self._store is not None:
+            await self._settling.finish(self._store, within)
+
+    def close(self) -> None:
+        """Let the next agent of this pod have what is left."""
+        self._settling.close()
 
     def _what_is_known(self, ask: QuotaAsk, account: AccountKey, keyed: str | None) -> Denial | None:
         """The store's answer, where it is known without asking."""
@@ -209,8 +217,8 @@ class QuotaDesk:
     def _tell_again(self, account: AccountKey, span: str, writes: int) -> Denial:
         """The store fell back: tell it what it lost, and grant nothing until then."""
         for settlement in self.told.behind(account, span, writes):
-            self._settle(settlement)
-        self._hurry.set()
+            self._settling.add(settlement)
+        self._settling.hurry()
         return Denial(reason=Reason.QUOTA_STORE, wait=SOON)
 
     def _denial(self, ask: QuotaAsk, outcome: Outcome, allowance: Allowance) -> Denial:
@@ -240,30 +248,7 @@ class QuotaDesk:
     def _release_perhaps(self, account: AccountKey, claim: Claim) -> None:
         """An unanswered claim may have been granted; give it back, if the span is known."""
         if (seen := self._seen.get(account.book)) is not None:
-            self._settle(_release_of(account, claim, seen.id))
-
-    def _settle(self, settlement: Settlement) -> None:
-        self._unsettled.append(settlement)
-        self._work.set()
-        if settlement.ending is Ending.RELEASE or len(self._unsettled) >= MOST_TOGETHER:
-            self._hurry.set()
-
-    async def _gathered(self) -> None:
-        """Others end meanwhile."""
-        if len(self._unsettled) < MOST_TOGETHER:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TOGETHER_WITHIN):
-                    await self._hurry.wait()
-        self._hurry.clear()
-
-    async def _tell_some(self, store: QuotaStore) -> None:
-        together = tuple(itertools.islice(self._unsettled, MOST_TOGETHER))
-        if not together:
-            return
-        self.told.acknowledged(together, await store.settle(together))
-        for settlement in together:  # the oldest may have been pushed out meanwhile
-            if self._unsettled and self._unsettled[0] is settlement:
-                self._unsettled.popleft()
+            self._settling.add(_release_of(account, claim, seen.id))
 
     async def _look_again(self, store: QuotaStore) -> None:
         if self.health.failures:  # a full store settles, and yet reserves nothing
@@ -273,7 +258,7 @@ class QuotaDesk:
 
     def _failed(self, exc: StoreTrouble) -> None:
         self.health.failed_with(exc, self._clock.elapsed())
-        self._work.set()
+        self._settling.stir()
 
 
 def _allowance(rule: QuotaRule, used: int, left: Seconds, window: Seconds) -> Allowance:
@@ -281,4 +266,11 @@ def _allowance(rule: QuotaRule, used: int, left: Seconds, window: Seconds) -> Al
 
 
 def _release_of(account: AccountKey, claim: Claim, span: str) -> Settlement:
-    return Settlement(account=account, span=span, request=claim.request, images=claim.images, ending=Ending.RELEASE)
+    return Settlement(
+        account=account,
+        span=span,
+        request=claim.request,
+        images=claim.images,
+        ending=Ending.RELEASE,
+        attempt=claim.attempt,
+    )

@@ -3,7 +3,7 @@
 -- The first line makes a server without memory refuse it whole, before it has written anything.
 -- KEYS: 1 the tier's running span, 2 the user's account, 3 its holds, 4 its delivered requests
 -- ARGV: 1 request, 2 images, 3 limit, 4 hold (ms), 5 span start, 6 span end (ms), 7 id for a new span,
---       8 id of the span seen ('' for none), 9 end of the span seen (ms), 10 its writes heard of
+--       8 id of the span seen ('' for none), 9 end of the span seen (ms), 10 its writes heard of, 11 which attempt at the request
 -- Answers {outcome, images used, now (ms), span end (ms), span id, images held, requests, writes}. The requests are
 -- told where the allowance is used up and they are few: {name, 'in-progress' or 'delivered', ...}; else false.
 local clock = redis.call('TIME')
@@ -74,7 +74,7 @@ if used + images > limit then
 end
 used = used + images
 redis.call('HSET', KEYS[2], 'day', id, 'used', used)
-redis.call('HSET', KEYS[3], ARGV[1], images .. ':' .. string.format('%.0f', now + tonumber(ARGV[4])))
+redis.call('HSET', KEYS[3], ARGV[1], images .. ':' .. string.format('%.0f', now + tonumber(ARGV[4])) .. ':' .. ARGV[11])
 redis.call('PEXPIREAT', KEYS[2], string.format('%.0f', ends))
 redis.call('PEXPIREAT', KEYS[3], string.format('%.0f', ends))
 return {'granted', used, now, ends, id, held + images, false, redis.call('HINCRBY', KEYS[1], 'writes', 1)}

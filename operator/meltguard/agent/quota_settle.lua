@@ -3,7 +3,7 @@
 -- gives all back. Atomic, safe to repeat, and done by a full server too: refusing it would free nothing.
 -- KEYS: for each reservation 1 the tier's running span, 2 the user's account, 3 its holds, 4 its delivered requests
 -- ARGV: how long a delivered request is known (s); then for each 1 request, 2 images delivered, 3 span id,
---       4 'commit' or 'release'
+--       4 'commit' or 'release', 5 which attempt at the request: what it gives back is not a later attempt's
 -- Answers the writes of each one's span after that.
 local known_for, seconds = tonumber(ARGV[1]), tonumber(redis.call('TIME')[1])
 
@@ -14,10 +14,11 @@ local function forget_old(marks_key)
   end
 end
 
-local function settle(span_key, account, holds, delivered, request, images, id, ending)
+local function settle(span_key, account, holds, delivered, request, images, id, ending, attempt)
   local span = redis.call('HMGET', span_key, 'id', 'end', 'writes')
   if span[1] ~= id then return 0 end
   local hold = redis.call('HGET', holds, request)
+  if hold and ending == 'release' and (string.match(hold, '^%d+:%d+:(.*)$') or '') ~= attempt then hold = false end
   local change = 0
   if hold then
     change = -tonumber(string.match(hold, '^%d+'))
@@ -39,8 +40,11 @@ local function settle(span_key, account, holds, delivered, request, images, id, 
 end
 
 local writes = {}
+local a = 2
 for i = 1, #KEYS, 4 do
-  writes[#writes + 1] =
-    settle(KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+  writes[#writes + 1] = settle(
+    KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
+  )
+  a = a + 5
 end
 return writes

@@ -105,6 +105,7 @@ class Settlement:
     request: str
     images: int  # delivered; what was reserved beyond them is given back
     ending: Ending
+    attempt: str = ""  # the claim's; a release of another changes nothing
 
 
 class QuotaStore(Protocol):

@@ -66,6 +66,7 @@ class ValkeyQuotaStore:
             seen.id if seen else "",
             _millis(seen.end) if seen else 0,
             claim.writes,
+            claim.claim.attempt,
         )
         with self._trouble("reserve images"):
             answer = await self._run(self._reserve, _keys(claim.account), arguments)
@@ -87,7 +88,7 @@ class ValkeyQuotaStore:
         keys = [key for one in settlements for key in _keys(one.account)]
         arguments: list[str | int] = [DELIVERED_KNOWN_FOR]
         for one in settlements:
-            arguments += (one.request, one.images, one.span, one.ending.value)
+            arguments += (one.request, one.images, one.span, one.ending.value, one.attempt)
         with self._trouble("settle reservations"):
             writes = await self._run(self._settle, keys, arguments)
         return {one.account.book: int(count) for one, count in zip(settlements, writes, strict=True)}

@@ -108,7 +108,7 @@ def guarding(agent: Agent, app: App, stack: contextlib.AsyncExitStack, clock: Cl
     """All that a request passes on its way to an image server's app; `stack` ends what it leaves behind."""
     settings = agent.settings
     guarded = AdmissionMiddleware(app, agent.admission, settings.callers, settings.pace)
-    places = PlacesMiddleware(guarded, agent.admission, settings, agent.shelf)
+    places = PlacesMiddleware(guarded, agent)
     stack.push_async_callback(places.close)
     return _written(agent, IdentityMiddleware(places, agent.identify, settings.callers), clock)
 
@@ -141,6 +141,7 @@ async def _running(agent: Agent) -> AsyncIterator["asyncio.Task[None]"]:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
+        agent.quota.close()
 
 
 @asynccontextmanager

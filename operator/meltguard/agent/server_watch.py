@@ -12,8 +12,9 @@ from yarl import URL
 from meltguard.agent.counters import GpuMeter
 from meltguard.agent.server_words import PRESETS, ServerKind, ServerWords
 from meltguard.agent.settings import ServerLook
+from meltguard.agent.whole_answer import whole
 from meltguard.core.units import Seconds
-from meltguard.errors import InvalidInput
+from meltguard.errors import InvalidInput, Unavailable
 from meltguard.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -56,9 +57,9 @@ class ServerWatch:
         try:
             async with session.get(self._look.url, allow_redirects=False) as answer:
                 answer.raise_for_status()
-                raw = await answer.content.read(MOST_BYTES)
+                raw = await whole(answer, MOST_BYTES)
                 words = self._read(raw.decode("utf-8", "replace"))
-        except (aiohttp.ClientError, TimeoutError, InvalidInput) as exc:
+        except (aiohttp.ClientError, TimeoutError, InvalidInput, Unavailable) as exc:
             self._failed(exc)
         else:
             self._told = False

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from meltguard.agent.feature_paths import FeaturePaths
 from meltguard.agent.server_words import ServerKind
 from meltguard.agent.token_rules import TokenRules
 from meltguard.api.signed import PublicKeys
@@ -70,6 +71,7 @@ class Callers:
     user_header: str = "x-meltguard-user"
     made_header: str = "x-meltguard-delivered-images"  # of the image server's answer: so many of those asked were made
     feature_header: str = "x-meltguard-feature"  # anyone may name one: it only makes a request easier to refuse
+    feature_paths: FeaturePaths = field(default_factory=FeaturePaths)  # those that a path tells, before any header
     default_tier: TierName = DEFAULT_TIER
     open_paths: frozenset[str] = frozenset({"/healthz", "/readyz", "/livez", "/health", "/metrics", "/v1/models"})
     peek_bytes: int = 1_048_576  # of a body, to see what it costs; pictures to be edited come with it
@@ -143,6 +145,7 @@ class PlaceBounds:
     all_bytes: int = 67_108_864  # of all answers that are kept
     heard_within: Seconds = Seconds(60.0)  # a request whose client does not poll so often is given up
     kept_for: Seconds = Seconds(300.0)  # an answer that is not fetched
+    peer_within: Seconds = Seconds(10.0)  # for a word of another pod that holds one; event streams say one each second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,6 +63,11 @@ class StateFile:
         """The quota store's spans seen, by book."""
         return dict(self._state.days)
 
+    @property
+    def reservations(self) -> Path | None:
+        """Where those under way are kept, beside it."""
+        return None if self._path is None else self._path.with_name(f"{self._path.name}.reservations")
+
     def remember(self, remembered: Remembered) -> None:
         """Keep the newest documents seen."""
         update = {

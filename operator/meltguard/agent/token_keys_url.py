@@ -8,12 +8,12 @@ import aiohttp
 
 from meltguard.agent.token_keys import FileKeys, KeySource
 from meltguard.agent.token_rules import TokenRules
+from meltguard.agent.whole_answer import whole
 from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput, Unavailable
 
 FETCH_WITHIN: Final = Seconds(5.0)
 MOST_BYTES: Final = 262_144
-PIECE: Final = 16_384
 OK: Final = 200
 
 
@@ -37,7 +37,7 @@ class UrlKeys:
             ):
                 if answer.status != OK:
                     raise Unavailable(f"{self._url} answered {answer.status}; ask its owner")
-                return await _bounded(answer)
+                return await whole(answer, MOST_BYTES)
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise Unavailable(f"{self._url} did not answer: {type(exc).__name__} {exc}; is it up?") from exc
 
@@ -45,12 +45,3 @@ class UrlKeys:
 def source_of(rules: TokenRules) -> KeySource:
     """Where these rules have the keys from."""
     return UrlKeys(rules.keys, rules.ca_file) if rules.remote else FileKeys(Path(rules.keys), MOST_BYTES)
-
-
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
-    pieces = bytearray()
-    async for piece in answer.content.iter_chunked(PIECE):
-        pieces += piece
-        if len(pieces) > MOST_BYTES:
-            raise Unavailable(f"{answer.url} answered with more than {MOST_BYTES} bytes; that is no key set")
-    return bytes(pieces)

@@ -11,7 +11,7 @@ from typing import Final
 from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import Answer, App, Header, Message, Receive, Scope, Send
 from meltguard.agent.asking import Asking
-from meltguard.agent.bounded import bounded
+from meltguard.agent.bounded import TooLong, bounded
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Result
@@ -19,6 +19,7 @@ from meltguard.core.units import Seconds
 
 TRY_AGAIN: Final = 1013
 DENIAL: Final = "websocket.http.response"
+NOBODY: Final = Result(status=0, finished=False, delivered=False)
 
 
 class Knock:
@@ -27,6 +28,7 @@ class Knock:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._listening: asyncio.Task[None] | None = None
+        self.gone = False
 
     def watch(self, when_gone: Callable[[], None]) -> None:
         """Call back when the client leaves."""
@@ -43,6 +45,7 @@ class Knock:
     async def _until_gone(self, when_gone: Callable[[], None]) -> None:
         while (await self._receive())["type"] != "websocket.disconnect":
             pass
+        self.gone = True
         when_gone()
 
 
@@ -63,10 +66,14 @@ class WebSockets:
         if isinstance(outcome, Refusal):
             await denied(scope, self._admission.telling.answer(outcome), send, self._admission.telling.load_headers())
             return
+        if knock.gone:  # in the moment of its turn: the app would wait for a client that has been heard leaving
+            self._admission.finish(outcome, NOBODY)
+            return
+        self._admission.delivers(outcome, None)  # what goes over it is not seen
         passed = Passed(connect, receive, send)
         try:
             await bounded(self._app(scope, passed.receive, passed.send), self._longest)
-        except TimeoutError:
+        except TooLong:
             await send({"type": "websocket.close", "code": TRY_AGAIN, "reason": "open for as long as may be"})
         finally:
             finished = passed.accepted

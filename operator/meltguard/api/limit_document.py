@@ -138,5 +138,7 @@ class LimitDocument(MessageModel):
     """Feature name to the percentage of users who may have it."""
     slowed: dict[str, SlowedFeature] = Field(default_factory=dict)
     """Those that fewer users have than usual, and why; documents of older operators name none."""
+    peer_pass: str = ""
+    """Lease only: where this pod's agent is, signed for the other pods of the service (`meltguard.api.peer_pass`)."""
     heat: Annotated[float, Field(gt=0, le=1)] = 1.0
     """What heat leaves of this pod's GPUs; 1 is cool. The agent's load report says so to whoever divides requests."""

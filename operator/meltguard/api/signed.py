@@ -47,8 +47,12 @@ class SigningKey:
     def sign(self, document: LimitDocument) -> Envelope:
         """Wrap a document; what is signed is its JSON text."""
         text = document.model_dump_json(by_alias=True, exclude_none=True)
-        signature = self._key.sign(text.encode())
-        return Envelope(key_id=self.key_id, signature=base64.b64encode(signature).decode(), document=text)
+        signature = base64.b64encode(self.signature(text.encode())).decode()
+        return Envelope(key_id=self.key_id, signature=signature, document=text)
+
+    def signature(self, said: bytes) -> bytes:
+        """The signature over these very bytes."""
+        return self._key.sign(said)
 
 
 class PublicKeys:
@@ -89,15 +93,27 @@ class PublicKeys:
             where = ".".join(str(part) for part in first["loc"])
             raise InvalidInput(f"signed, but not a limit document: {where}: {first['msg']}") from exc
 
-    def _verify(self, envelope: Envelope) -> None:
-        key = self._keys.get(envelope.key_id)
+    def verify(self, key_id: str, signature: bytes, said: bytes) -> None:
+        """Believe that the key's owner said this.
+
+        Raises:
+            InvalidInput: an unknown key, or another's signature.
+        """
+        key = self._keys.get(key_id)
         if key is None:
             known = ", ".join(self._keys) or "none"
-            raise InvalidInput(f"signed with key {envelope.key_id!r}, trusted are: {known}; give the agent that key")
+            raise InvalidInput(f"signed with key {key_id!r}, trusted are: {known}; give the agent that key")
         try:
-            key.verify(base64.b64decode(envelope.signature, validate=True), envelope.document.encode())
-        except (InvalidSignature, binascii.Error) as exc:
-            raise InvalidInput(f"the signature by key {envelope.key_id!r} does not fit the document") from exc
+            key.verify(signature, said)
+        except InvalidSignature as exc:
+            raise InvalidInput(f"the signature by key {key_id!r} does not fit the text") from exc
+
+    def _verify(self, envelope: Envelope) -> None:
+        try:
+            signature = base64.b64decode(envelope.signature, validate=True)
+        except binascii.Error as exc:
+            raise InvalidInput(f"the signature by key {envelope.key_id!r} is not base64; sign the document") from exc
+        self.verify(envelope.key_id, signature, envelope.document.encode())
 
 
 def _key_entry(entry: str) -> tuple[str, bytes]:

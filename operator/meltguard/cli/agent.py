@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from meltguard.agent.feature_paths import FeaturePaths
 from meltguard.agent.proxy import proxying
 from meltguard.agent.server import serving
 from meltguard.agent.server_watch import look_at
@@ -47,6 +48,7 @@ HELD_HELP = "Seconds that a slot is held for a request of a proxy, if nobody tel
 ASSUMED_HELP = "Images that a request asks for at most whose body is not read whole; else quotas refuse it."
 PRESET_HELP = "Read the image server's own queue: vllm, triton, ray-serve or comfyui."
 OPEN_HELP = "More paths that make no images, divided by commas: they pass unguarded (ComfyUI: /ws,/queue)."
+FEATURES_HELP = "Features that paths tell, whatever a header says: image-edit=/v1/images/edits, divided by commas."
 WORD_HELP = "What the proxy sends in X-Meltguard-Proxy-Secret; prefer the variable."
 
 
@@ -81,25 +83,29 @@ def agent(
     server_preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
     server_url: Annotated[str | None, typer.Option(help="Where that server tells its queue, if not as usual.")] = None,
     open_paths: Annotated[str, typer.Option(help=OPEN_HELP)] = "",
+    feature_paths: Annotated[str, typer.Option(help=FEATURES_HELP)] = "",
     proxy_secret: Annotated[str | None, typer.Option(envvar="MELTGUARD_PROXY_SECRET", help=WORD_HELP)] = None,
 ) -> None:
     """Admit, queue or refuse requests before an image server, as signed documents say."""
-    settings = _pod((policy, pod_uid, keys), listen, control_listen, gpus)
+    settings = _pod((policy, pod_uid, keys), listen, control_listen, gpus, async_after)
     settings = _with_files(settings, baseline_file, state_file, (journal, journal_names_users), access_log)
     known = _known((tier_header, user_header, made_header), default_tier, trust_gateway, tokens, openai_fields)
     quota = _quota(quota_store, (quota_store_ca, quota_store_cert, quota_store_key), Seconds(quota_budget))
-    settings = replace(settings, callers=_beyond(known, open_paths, assumed_images), quota=quota)
-    settings = replace(settings, places=_places(async_after), server=_look(server_preset, server_url, upstream))
-    asyncio.run(_run(_asked(settings, held_within, proxy_secret), upstream))
+    settings = replace(settings, callers=_beyond(known, open_paths, feature_paths, assumed_images), quota=quota)
+    asyncio.run(_run(_asked(settings, (held_within, proxy_secret), (server_preset, server_url, upstream)), upstream))
 
 
-def _asked(settings: AgentSettings, held_within: float, secret: str | None) -> AgentSettings:
-    """The same, with what holds for a proxy's questions."""
-    return replace(settings, decisions=DecisionBounds(held_within=Seconds(held_within), secret=secret))
+def _asked(
+    settings: AgentSettings, of_proxy: tuple[float, str | None], server: tuple[str | None, str | None, str | None]
+) -> AgentSettings:
+    """The same, with what holds for a proxy's questions, and how the server's own queue is seen."""
+    held_within, secret = of_proxy
+    bounds = DecisionBounds(held_within=Seconds(held_within), secret=secret)
+    return replace(settings, decisions=bounds, server=_look(*server))
 
 
-def _pod(who: tuple[str, str, str], listen: str, control: str, gpus: int) -> AgentSettings:
-    """Which pod's agent it is, where it listens, and whom it obeys."""
+def _pod(who: tuple[str, str, str], listen: str, control: str, gpus: int, async_after: float | None) -> AgentSettings:
+    """Which pod's agent it is, where it listens, whom it obeys, and when it gives a place instead of an answer."""
     policy, pod_uid, keys = who
     return AgentSettings(
         policy=PolicyKey.parse(policy),
@@ -108,6 +114,7 @@ def _pod(who: tuple[str, str, str], listen: str, control: str, gpus: int) -> Age
         listen=Address.parse(listen),
         control=Address.parse(control),
         gpus=Gpus(gpus),
+        places=_places(async_after),
     )
 
 
@@ -127,8 +134,8 @@ def _known(
     )
 
 
-def _beyond(callers: Callers, paths: str, assumed_images: int | None) -> Callers:
-    """The same, with more paths that nobody guards, and what a request costs that is not read whole.
+def _beyond(callers: Callers, paths: str, features: str, assumed_images: int | None) -> Callers:
+    """The same, with more paths that nobody guards or that tell a feature, and the cost of what is not read whole.
 
     Raises:
         InvalidInput: one of them is no path.
@@ -136,7 +143,8 @@ def _beyond(callers: Callers, paths: str, assumed_images: int | None) -> Callers
     more = frozenset(path.strip() for path in paths.split(",") if path.strip())
     if wrong := [path for path in more if not path.startswith("/")]:
         raise InvalidInput(f"open path {wrong[0]!r} is no path: it begins with /")
-    return replace(callers, open_paths=callers.open_paths | more, assumed_images=assumed_images)
+    told = FeaturePaths.parse(features)
+    return replace(callers, open_paths=callers.open_paths | more, feature_paths=told, assumed_images=assumed_images)
 
 
 def _look(preset: str | None, url: str | None, upstream: str | None) -> ServerLook | None:

@@ -129,6 +129,7 @@ class Hold:
 
     images: int
     until: Instant  # a hold that nobody settles by then is forgotten and costs nothing
+    attempt: str = ""  # whose it is, of those that repeat one request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +154,7 @@ class Claim:
     images: int
     limit: int  # images a period
     hold_for: Seconds
+    attempt: str = ""  # tells repeats of one request apart: what one of them gives back is not another's
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,7 @@ def claim_images(account: Account, claim: Claim, at: Instant) -> Answered:
         return Answered(account, Verdict.IN_PROGRESS)
     if account.used + claim.images > claim.limit:
         return Answered(account, Verdict.EXHAUSTED)
-    hold = Hold(images=claim.images, until=Instant(at + claim.hold_for))
+    hold = Hold(images=claim.images, until=Instant(at + claim.hold_for), attempt=claim.attempt)
     return Answered(replace(account, holds={**account.holds, claim.request: hold}), Verdict.GRANTED)
 
 
@@ -192,8 +194,11 @@ def commit(account: Account, request: str, images: int) -> Account:
     )
 
 
-def release(account: Account, request: str) -> Account:
-    """The images were not delivered: they cost nothing. Safe to repeat."""
+def release(account: Account, request: str, attempt: str = "") -> Account:
+    """The images were not delivered: they cost nothing. Safe to repeat. Another attempt's hold stays."""
+    hold = account.holds.get(request)
+    if hold is None or hold.attempt != attempt:
+        return account
     return replace(account, holds=_without(account.holds, request))
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from meltguard.agent.bounded import bounded
+from meltguard.agent.bounded import TooLong, bounded
 from meltguard.core.units import Seconds
 
 SOON = Seconds(0.02)
@@ -77,3 +77,15 @@ async def test_a_task_that_is_waited_for_too_long_is_cancelled() -> None:
     with pytest.raises(TimeoutError):
         await bounded(task, SOON)
     assert task.cancelled()
+
+
+async def test_what_times_out_by_itself_did_not_take_too_long_here() -> None:
+    async def slow_inside() -> None:
+        async with asyncio.timeout(0):
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError) as raised:
+        await bounded(slow_inside(), LATE)
+    assert not isinstance(raised.value, TooLong)
+    with pytest.raises(TooLong):
+        await bounded(asyncio.Event().wait(), SOON)

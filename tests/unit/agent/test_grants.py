@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -10,12 +11,14 @@ from meltguard.agent.asgi import Message
 from meltguard.agent.cost import DEFAULT_COST
 from meltguard.agent.grants import Grant, Grants
 from meltguard.agent.intake import Intake
+from meltguard.agent.quota_store import AccountKey, hashed
 from meltguard.agent.refusal import Reason, Refusal
 from meltguard.agent.visit import Ask, Result
 from meltguard.clock import SystemClock
 from meltguard.core.units import Gpus, Seconds, TierName
-from support.agents import FREE, a_lease, agent_settings, signed
+from support.agents import FREE, a_free_tier, a_lease, agent_settings, signed
 from support.eventually import eventually
+from support.memory_quota import MemoryQuotaStore
 
 ASK = Ask(tier=TierName("free"), user="ann", cost=DEFAULT_COST)
 DONE = Result(status=200, finished=True, delivered=True)
@@ -110,3 +113,18 @@ async def test_a_refused_request_holds_nothing(desk: Desk) -> None:
     refused = await desk.ask()
     assert isinstance(refused, Refusal)
     assert (refused.reason, desk.in_use) == (Reason.STOPPING, 0)
+
+
+async def test_what_was_let_through_is_paid_for_though_the_agent_is_killed(tmp_path: Path) -> None:
+    """It never sees the answer: a user may pay for a failure, and never gets more than the quota."""
+    store, settings = MemoryQuotaStore(SystemClock()), agent_settings(state_file=tmp_path / "state.json")
+    killed = Agent(settings, SystemClock(), store)
+    killed.obey(signed(a_lease(a_free_tier(images=3))))
+    assert isinstance(await Grants(killed.admission, Seconds(60.0)).ask(ASK, Intake(nothing_more)), Grant)
+    killed.quota.close()
+    following = Agent(settings, SystemClock(), store)
+    work = asyncio.create_task(following.quota.run(Seconds(0.01)))
+    await eventually(lambda: following.quota.nothing_to_tell)
+    work.cancel()
+    ann = AccountKey(policy=str(settings.policy), tier="free", user=hashed("ann"))
+    assert (store.account(ann).spent, dict(store.account(ann).holds)) == (1, {})

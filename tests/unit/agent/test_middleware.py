@@ -112,3 +112,16 @@ async def test_half_an_answer_of_an_app_that_fails_is_none() -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         await asked.answered()
     assert (asked.types, asked.in_use) == ([], 0)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+async def test_an_app_whose_own_wait_timed_out_is_not_said_to_have_taken_too_long(steps: int) -> None:
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        raise TimeoutError("the model server did not answer")
+
+    asked = Asked(app)
+    with pytest.raises(TimeoutError, match="the model server"):
+        await asked.answered()
+    assert (asked.types, asked.in_use) == ([], 0)

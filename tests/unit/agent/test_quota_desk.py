@@ -9,14 +9,16 @@ import pytest
 from meltguard.agent.fields import of_allowance, rate_limit_fields
 from meltguard.agent.news import News
 from meltguard.agent.quota_asks import Denial, QuotaAsk, Reservation
-from meltguard.agent.quota_desk import MOST_TOGETHER, QuotaDesk
+from meltguard.agent.quota_desk import QuotaDesk
 from meltguard.agent.quota_store import AccountKey, hashed
+from meltguard.agent.quota_told import MOST_TOGETHER
 from meltguard.agent.refusal import Reason
 from meltguard.agent.statefile import StateFile
 from meltguard.api.limit_document import QuotaRule
 from meltguard.core.quota import Period, span_of
 from meltguard.core.units import Instant, Seconds
 from support.agents import ManualClock
+from support.eventually import eventually
 from support.memory_quota import MemoryQuotaStore
 
 ANN = AccountKey(policy="serving/image-gen", tier="free", user=hashed("ann"))
@@ -26,9 +28,9 @@ QUICK = Seconds(0.01)
 class Pair:
     """A desk and its store, each with a clock of its own."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, store: MemoryQuotaStore | None = None) -> None:
         self.here, self.there = ManualClock(), ManualClock()
-        self.store = MemoryQuotaStore(self.there)
+        self.store = store or MemoryQuotaStore(self.there)
         self.state = StateFile(path)
         self.news = News()
         self.desk = QuotaDesk("serving/image-gen", self.store, self.here, self.state, self.news)
@@ -201,3 +203,43 @@ async def test_two_users_with_one_key_are_two_requests() -> None:
     assert reason(await pair.ask(key="k")) is None
     assert reason(await pair.ask(key="k", user="bob")) is None
     assert reason(await pair.ask(key="k")) is Reason.DUPLICATE
+
+
+async def test_a_repeat_whose_answer_is_lost_takes_nothing_from_the_first() -> None:
+    """Else a user who repeats a key while the store is slow would have more images than the quota."""
+    pair = Pair()
+    async with pair.working():
+        first = await pair.ask(key="k", images=3)
+        assert isinstance(first, Reservation)
+        pair.store.broken = True
+        assert reason(await pair.ask(key="k", images=3)) is Reason.QUOTA_STORE
+        pair.store.broken = False
+        await eventually(lambda: pair.desk.nothing_to_tell)
+        assert pair.store.used(ANN) == 3
+        assert reason(await pair.ask()) is Reason.DAILY_QUOTA
+
+
+async def test_a_claim_whose_asker_is_gone_before_the_answer_is_given_back() -> None:
+    pair = Pair()
+    assert isinstance(await pair.ask(), Reservation)
+    asking = asyncio.create_task(pair.ask(images=2))
+    with pair.store.answering_late():
+        await eventually(lambda: pair.store.used(ANN) == 3)
+        asking.cancel()
+        await asyncio.wait({asking})
+    async with pair.working():
+        await eventually(lambda: pair.store.used(ANN) == 1)
+
+
+async def test_who_follows_a_killed_agent_settles_what_it_left(tmp_path: Path) -> None:
+    killed = Pair(tmp_path / "state.json")
+    delivered, underway = await killed.ask(images=2), await killed.ask()
+    assert isinstance(delivered, Reservation)
+    assert isinstance(underway, Reservation)
+    killed.desk.delivers(delivered)
+    killed.desk.close()
+    following = Pair(tmp_path / "state.json", killed.store)
+    async with following.working():
+        await eventually(lambda: following.desk.nothing_to_tell)
+    account = killed.store.account(ANN)
+    assert (account.spent, dict(account.holds)) == (2, {})

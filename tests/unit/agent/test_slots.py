@@ -87,7 +87,7 @@ async def test_what_runs_is_what_is_counted_and_nothing_is_left(seed: int) -> No
     agent, whims, chosen = Agent(settings(seed), SystemClock(), None), Whims(seed), settings(seed)
     agent.obey(signed(a_lease(FREE.model_copy(update={"max_wait": 0.05}), PLUS.model_copy(update={"max_wait": 0.2}))))
     guarded = AdmissionMiddleware(whims.app, agent.admission, chosen.callers, chosen.pace)
-    places = PlacesMiddleware(guarded, agent.admission, chosen, agent.shelf)
+    places = PlacesMiddleware(guarded, agent)
     known = IdentityMiddleware(places, identify_of(chosen.callers), chosen.callers)
     async with asyncio.timeout(30.0):
         clients = []
@@ -96,7 +96,7 @@ async def test_what_runs_is_what_is_counted_and_nothing_is_left(seed: int) -> No
             await asyncio.sleep(0.002)
             assert whims.inside <= agent.admission.gate.meter.in_flight <= 2
         await asyncio.gather(*clients)
-        await eventually(lambda: not places.shelf and not places._work)
+        await eventually(lambda: not agent.shelf and not places._work)
     gate = agent.admission.gate
     assert whims.most == 2
     assert (gate.meter.in_flight, gate.meter.units_in_flight, len(gate.line), len(agent.admission._turns)) == (

@@ -65,9 +65,10 @@ def test_an_image_over_quota_is_missed_beyond_those_in_flight_at_a_flush() -> No
     over = {"images": Counter({("free-0", "ann"): 4})}
     assert missed(rows(good_sums(**over), 500.0, Seconds(1.0))) == {"usersOverQuota", "imagesOverQuota"}
     assert missed(rows(good_sums(**over, in_flight_at_flush=1), 500.0, Seconds(1.0))) == {"usersOverQuota"}
-    made = {"made": Counter({("free-0", "ann"): 4})}
-    assert missed(process_rows(good_shown(**made), COURSE)) == {"processImagesOverQuota"}
-    assert missed(process_rows(good_shown(**made, in_flight_at_flush=1), COURSE)) == set()
+    had = {"had": Counter({("free-0", "ann"): 4})}
+    assert missed(process_rows(good_shown(**had), COURSE)) == {"processImagesOverQuota"}
+    assert missed(process_rows(good_shown(**had, in_flight_at_flush=1), COURSE)) == set()
+    assert missed(process_rows(good_shown(made=had["had"]), COURSE)) == set(), "what nobody got is made again"
 
 
 @pytest.mark.parametrize(
