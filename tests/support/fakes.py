@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from meltguard.core.fleet import FleetView, Guards, NodeView, PodView
+from meltguard.core.fleet import FleetView, Guards, NodeView, PodView, by_namespace
 from meltguard.core.grant import Grant, GrantKind
 from meltguard.core.load import AgentCounters
 from meltguard.core.metrics import MetricAnswer, MetricSample
@@ -94,7 +94,8 @@ class FakeFleet:
             return replace(self.seen, age=self.age)
         nodes = tuple(self.nodes[name] for name in sorted(self.nodes))
         guards = replace(self.guarded, pledged=pledged_pods(nodes))
-        return FleetView(nodes=nodes, pending=self.pending, age=self.age, guards=guards)
+        spaces = by_namespace(nodes, self.pending)
+        return FleetView(nodes=nodes, pending=self.pending, spaces=spaces, age=self.age, guards=guards)
 
     async def fresh(self, node: NodeName) -> NodeView | None:
         """The truth, unless cut off."""

@@ -1,7 +1,7 @@
 """The cluster as the decision sees it: nodes and pods mirrored together, and one node read anew before a write."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final, NoReturn
 
@@ -13,7 +13,7 @@ from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_list import read_all
 from meltguard.adapters.pod_shape import read_pod
 from meltguard.adapters.reflector import USUAL, Changes, Reflector, Resource, Timing
-from meltguard.core.fleet import Budget, FleetView, Guards, Job, NodeView, PodView
+from meltguard.core.fleet import Budget, FleetView, Guards, Job, NodeView, PodView, by_namespace
 from meltguard.core.pledged import pledged_pods
 from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import Unavailable
@@ -40,6 +40,7 @@ class KubernetesFleet:
         self._budgets: Reflector[Budget] = Reflector(api, budgets, self.changes, clock, timing)
         self._jobs: Reflector[Job] = Reflector(api, jobs, self.changes, clock, timing)
         self._joined: tuple[int, FleetView] | None = None
+        self._joiner = Joiner()
         self._places: tuple[int, dict[str, NodeName]] = (-1, {})
 
     @property
@@ -73,7 +74,7 @@ class KubernetesFleet:
         """The cluster as the watch last saw it: a hint. Joined anew only where something changed."""
         version = self.changes.version
         if self._joined is None or self._joined[0] != version:
-            joined = _join(list(self._nodes.snapshot().values()), list(self._pods.snapshot().values()))
+            joined = self._joiner.join(self._nodes.snapshot().values(), self._pods.snapshot().values())
             guards = Guards(
                 budgets=tuple(self._budgets.snapshot().values()),
                 jobs=tuple(self._jobs.snapshot().values()),
@@ -130,17 +131,27 @@ def _within(path: str, namespace: str) -> str:
     return f"{group}/namespaces/{namespace}/{plural}"
 
 
-def _join(nodes: list[NodeView], pods: list[PodView]) -> FleetView:
-    """Put each pod on its node. A pod whose node is not known (yet, or any more) counts on no node."""
-    by_node: dict[NodeName, list[PodView]] = {node.name: [] for node in nodes}
-    pending: list[PodView] = []
-    for pod in pods:
-        by_node.get(pod.node, pending).append(pod)
-    return FleetView(
-        nodes=tuple(replace(node, pods=tuple(by_node[node.name])) for node in sorted(nodes, key=lambda n: n.name)),
-        pending=tuple(pending),
-        age=Seconds(0.0),
-    )
+class Joiner:
+    """Puts pods on nodes. What is as it was is taken from the last time: of thousands of nodes, few change at once."""
+
+    def __init__(self) -> None:
+        self._last: dict[NodeName, tuple[NodeView, NodeView]] = {}  # each node as mirrored, and with its pods
+
+    def join(self, nodes: Collection[NodeView], pods: Iterable[PodView]) -> FleetView:
+        """Put each pod on its node. A pod whose node is not known (yet, or any more) counts on no node."""
+        by_node: dict[NodeName, list[PodView]] = {node.name: [] for node in nodes}
+        pending: list[PodView] = []
+        for pod in pods:
+            by_node.get(pod.node, pending).append(pod)
+        ordered = sorted(nodes, key=lambda node: node.name)
+        self._last = {node.name: (node, self._on(node, tuple(by_node[node.name]))) for node in ordered}
+        joined = tuple(whole for _, whole in self._last.values())
+        spaces = by_namespace(joined, pending)
+        return FleetView(nodes=joined, pending=tuple(pending), spaces=spaces, age=Seconds(0.0))
+
+    def _on(self, node: NodeView, pods: tuple[PodView, ...]) -> NodeView:
+        mirrored, whole = self._last.get(node.name, (None, node))
+        return whole if mirrored is node and whole.pods == pods else replace(node, pods=pods)
 
 
 def _places(view: FleetView) -> dict[str, NodeName]:

@@ -1,7 +1,7 @@
 """Claims that somebody else took off a node: without its claim a lent node would not know its way home."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from meltguard.api.claim import parse_claim
@@ -62,12 +62,12 @@ class LostClaims:
             if node.claim is not None and node.claim.move_id not in self.ended:
                 self.known[node.name] = Known(uid=node.uid, claim=node.claim)
 
-    def counted(self, nodes: Iterable[NodeView]) -> tuple[NodeView, ...]:
+    def counted(self, nodes: Sequence[NodeView]) -> tuple[NodeView, ...]:
         """The nodes as loans are counted: one whose claim cannot be read now is still on the loan that it was on.
 
         For counting only, since unknown is not none: such a node is never written.
         """
-        return tuple(map(self._as_counted, nodes))
+        return tuple(map(self._as_counted, nodes)) if any(node.claim_problem for node in nodes) else tuple(nodes)
 
     def _as_counted(self, node: NodeView) -> NodeView:
         known = self.known.get(node.name) if node.claim_problem else None

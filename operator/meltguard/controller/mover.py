@@ -1,5 +1,6 @@
 """Carries claims forward: one loop over all claimed nodes, whoever they are for, and the only writer of nodes."""
 
+import asyncio
 import logging
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -213,7 +214,7 @@ class Mover:
         taken: list[NodeView] = []
         wishes = tuple(self.board.wanted.values())
         self.board.wanted.clear()
-        for award in arbitrate(wishes):
+        for award in await asyncio.to_thread(arbitrate, wishes):  # pure, and seconds long where the fleet is large
             try:
                 taken += await self._claim(award.policy, award.borrow, taken)
             except (Conflict, Unavailable) as exc:

@@ -12,6 +12,7 @@ from meltguard.api.bookings import plan_of
 from meltguard.api.to_core import PolicyObject, PoolObject
 from meltguard.api.windows import Timetable
 from meltguard.controller.agents import AgentBook
+from meltguard.controller.assigned import Assigned
 from meltguard.controller.books import lent_by
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.purchases_seen import no_offer, on_offer, ordered_for, recalls_of
@@ -22,7 +23,7 @@ from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.metrics import MetricAnswer, MetricSample, is_possible
 from meltguard.core.models import model_of
 from meltguard.core.policy import Signal, SignalKind, SignalUse
-from meltguard.core.pools import assign, loans_of
+from meltguard.core.pools import loans_of
 from meltguard.core.seen import NO_PLAN, GpuClock, Hours, PodRevision, Reading, Snapshot, Workload
 from meltguard.core.sick import sick_nodes, with_health
 from meltguard.core.units import Instant, NodeName, PoolName, Seconds
@@ -62,6 +63,7 @@ class Observer:
         self._fleet = fleet
         self._outside = outside
         self._timetable = Timetable()
+        self._assigned = Assigned()
 
     def serving_pods(self, found: PolicyObject) -> tuple[PodView, ...]:
         """The service's pods that are bound, have an address and are not on their way out."""
@@ -122,7 +124,7 @@ class Observer:
             unready=book.unready_loads(),
             readings=readings,
             clocks=clocks,
-            pools=assign([one.pool for one in found_pools], with_health(every, sick)),
+            pools=self._assigned.of([one.pool for one in found_pools], with_health(every, sick)),
             loans=loans,
             namespace_labels=self._resources.namespace_labels(policy.namespace),
             workload=workload,

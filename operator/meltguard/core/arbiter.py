@@ -42,6 +42,7 @@ class _Taker:
     plan: tuple[Borrow, ...]
     held: Gpus
     missing: Gpus
+    void: bool = False  # the plan asks for what was given to another since
 
     @property
     def priority(self) -> int:
@@ -65,14 +66,26 @@ def arbitrate(wishes: Iterable[Wish]) -> tuple[Award, ...]:
     awards: list[Award] = []
     while takers := [taker for taker in takers if taker.plan]:
         winner = first(takers)
+        if outdated := _outdated(takers, winner):
+            for taker in outdated:
+                taker.plan, taker.void = _planned_anew(taker, awards), False
+            continue
         borrow, winner.plan = winner.plan[0], winner.plan[1:]
         gpus, worth = _gained(winner.wish, borrow.node)
         winner.held, winner.missing = Gpus(winner.held + gpus), whole_gpus(winner.missing - worth)
         awards.append(Award(policy=winner.wish.policy, borrow=borrow))
         for taker in takers:
-            if taker is not winner and _is_void(taker, awards):
-                taker.plan = _planned_anew(taker, awards)
+            taker.void = taker.void or (taker is not winner and _is_void(taker, awards))
     return tuple(awards)
+
+
+def _outdated(takers: Sequence[_Taker], winner: _Taker) -> list[_Taker]:
+    """Whose plans must be made anew before the winner takes: a plan looks at every node of every lender.
+
+    Its own; where several priorities compete, those of all, for who finds nothing any more adds no weight to his.
+    """
+    alike = len({taker.priority for taker in takers}) == 1
+    return [taker for taker in takers if taker.void and (taker is winner or not alike)]
 
 
 def _wish_name(wish: Wish) -> tuple[str, str]:

@@ -1,8 +1,11 @@
 """The cluster as last read: nodes, the pods on them, and the claims that nodes carry."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
+from itertools import chain
 from typing import Final
 
 from meltguard.core.policy import Eviction, Taint
@@ -53,7 +56,6 @@ class MoveStep(StrEnum):
 EMPTYING = frozenset({MoveStep.CLAIMED, MoveStep.CORDONED, MoveStep.NOTIFIED, MoveStep.DRAINING})
 HOMEWARD = frozenset({MoveStep.RECALLED, MoveStep.RESTORED, MoveStep.HOME})
 """A node at one of these steps gets home, whatever is wanted of it now."""
-
 
 LEAVE_TIME: Final = Seconds(120.0)
 """How long serving pods may take to leave a recalled node by themselves (finish their images); then evicted."""
@@ -181,7 +183,7 @@ TAKEN_AWAY_BY = {
 """Taints by which other owners say that a node goes. A mere candidate of theirs may be lent: our marks keep it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what is asked again and again is kept in the instance
 class NodeView:
     """The few facts of a node that decisions need, with the pods bound to it."""
 
@@ -201,7 +203,7 @@ class NodeView:
     by_kind: Mapping[str, Gpus] = field(default_factory=dict)  # `gpus` by resource, such as nvidia.com/gpu
     sick: str = ""  # what ails a GPU of it, by a metric: it may be wrong, so nothing is moved for it
 
-    @property
+    @cached_property
     def gpu_kinds(self) -> frozenset[str]:
         """The resources that `gpus` counts."""
         return frozenset(self.by_kind)
@@ -213,7 +215,7 @@ class NodeView:
         return Gpus(sum(count for kind, count in self.by_kind.items() if kind in asked))
 
     def pods_for(self, asked: frozenset[str], each: Gpus) -> int:
-        """How many pods of `each` GPUs fit: a pod has all of its own of one resource."""
+        """How many pods of `each` GPUs fit: all of a pod's are of one resource."""
         if not asked or not self.by_kind:
             return self.gpus // each
         return sum(count // each for kind, count in self.by_kind.items() if kind in asked)
@@ -237,7 +239,7 @@ class NodeView:
         taken = (taint.key for taint in self.taints if taint.key in TAKEN_AWAY_BY)
         return next((f"is being taken away by {TAKEN_AWAY_BY[key]} (taint {key})" for key in taken), "")
 
-    @property
+    @cached_property
     def movable_pods(self) -> tuple[PodView, ...]:
         """Pods that must have left before the node changes hands. Terminating ones count."""
         return tuple(pod for pod in self.pods if not pod.stays)
@@ -281,14 +283,18 @@ class FleetView:
 
     nodes: tuple[NodeView, ...]
     pending: tuple[PodView, ...]  # bound to no node yet
+    spaces: Mapping[str, Sequence[PodView]]  # the same pods by namespace; see `by_namespace`
     age: Seconds  # since the watch last proved itself alive
     guards: Guards = field(default_factory=Guards)
 
     def pods_of(self, namespace: str, selector: Selector) -> tuple[PodView, ...]:
         """Unfinished pods of a namespace that the selector means, on any node or none."""
-        everywhere = [pod for node in self.nodes for pod in node.pods] + list(self.pending)
-        return tuple(
-            pod
-            for pod in everywhere
-            if pod.namespace == namespace and not pod.finished and selector.matches(pod.labels)
-        )
+        return tuple(pod for pod in self.spaces.get(namespace, ()) if not pod.finished and selector.matches(pod.labels))
+
+
+def by_namespace(nodes: Iterable[NodeView], pending: Iterable[PodView]) -> Mapping[str, Sequence[PodView]]:
+    """All pods, those on nodes first."""
+    spaces: defaultdict[str, list[PodView]] = defaultdict(list)
+    for pod in chain(chain.from_iterable(node.pods for node in nodes), pending):
+        spaces[pod.namespace].append(pod)
+    return spaces

@@ -4,6 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from meltguard.core.fleet import Guards, Job, NodeView, PodView
@@ -39,14 +40,27 @@ class Loss:
     fails: bool  # a Job of it fails as a whole: whatever it saved, nothing starts it again
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what is weighed is kept in the instance
 class Stakes:
-    """All work that runs, by name, and what guards it."""
+    """All work that runs, and what guards it. It is weighed when first asked for: idle nodes break nothing off."""
 
-    works: Mapping[str, Work]
-    jobs: Mapping[str, Job]  # by uid
+    nodes: Sequence[NodeView]  # all that may bear a gang's pods, not the lender's alone
     guards: Guards
     now: Instant
+
+    @cached_property
+    def works(self) -> Mapping[str, Work]:
+        """By name."""
+        members: dict[str, list[PodView]] = defaultdict(list)
+        for pod in leaving(self.nodes):
+            members[work_name(pod)].append(pod)
+        broken = {**_broken(self.nodes), **dict.fromkeys((work_name(pod) for pod in self.guards.pledged), self.now)}
+        return {name: _weighed(name, pods, broken.get(name), self.now) for name, pods in members.items()}
+
+    @cached_property
+    def jobs(self) -> Mapping[str, Job]:
+        """By uid."""
+        return {job.uid: job for job in self.guards.jobs}
 
 
 def work_name(pod: PodView) -> str:
@@ -60,13 +74,8 @@ def leaving(nodes: Iterable[NodeView]) -> tuple[PodView, ...]:
 
 
 def survey(nodes: Sequence[NodeView], guards: Guards, now: Instant) -> Stakes:
-    """Weigh everything that runs. `nodes` are all that may bear a gang's pods, not the lender's alone."""
-    members: dict[str, list[PodView]] = defaultdict(list)
-    for pod in leaving(nodes):
-        members[work_name(pod)].append(pod)
-    broken = {**_broken(nodes), **dict.fromkeys((work_name(pod) for pod in guards.pledged), now)}
-    works = {name: _weighed(name, pods, broken.get(name), now) for name, pods in members.items()}
-    return Stakes(works=works, jobs={job.uid: job for job in guards.jobs}, guards=guards, now=now)
+    """Everything that runs. `nodes` are all that may bear a gang's pods, not the lender's alone."""
+    return Stakes(nodes=nodes, guards=guards, now=now)
 
 
 def losses(stakes: Stakes, nodes: Sequence[NodeView]) -> tuple[Loss, ...]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from meltguard.core.calendar_rules import rules_of
@@ -118,25 +119,27 @@ def _places(short: Shortage, lenders: Sequence[PoolView]) -> tuple[list[Place], 
     places: list[Place] = []
     refused: dict[NodeName, Refusal] = {}
     for turn, lender in enumerate(lenders):
+        place = _placing(short, lender, turn)
         for node in sorted(lender.members, key=_by_name):
             if why := unfit(node) or resting(short, node) or unsuitable(short, node):
                 refused[node.name] = Refusal(text=why)
             else:
-                places.append(_place(short, lender, node, turn))
+                places.append(place(node=node, worth=short.worth(node)))
     return places, refused
 
 
-def _place(short: Shortage, lender: PoolView, node: NodeView, turn: int) -> Place:
-    name, lending = lender.pool.name, lender.pool.lending
+def _placing(short: Shortage, lender: PoolView, turn: int) -> partial[Place]:
+    """What a lender's places have in common, worked out once for all of them: it may have thousands."""
+    lending = lender.pool.lending
     bought = lender.pool.scaling is not None  # it has nobody whom lending burdens, and costs while it stands idle
-    return Place(
-        node=node,
-        worth=short.worth(node),
-        home=name,
+    lately = short.seen.lent_lately.get(lender.pool.name, NOTHING)
+    return partial(
+        Place,
+        home=lender.pool.name,
         turn=-1 if bought else turn,
         eviction=lending.eviction if lending else None,
         bounds=lending.bounds if lending else HarmBounds(),
-        burden=0.0 if bought else burden(lender, short.seen.lent_lately.get(name, NOTHING), short.now),
+        burden=0.0 if bought else burden(lender, lately, short.now),
         burden_per_gpu=0.0 if bought else 1.0 / gpus_of(lender),
     )
 

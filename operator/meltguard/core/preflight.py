@@ -1,11 +1,12 @@
 """Whether all pods of a node can leave, asked before anybody is told and again behind the cordon."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from meltguard.core.fleet import Budget, Guards, Job, NodeView, PodView
+from meltguard.core.guarded import Guarded, is_meant
 from meltguard.core.policy import Eviction
 from meltguard.core.units import Instant, PodUid
 
@@ -41,7 +42,7 @@ class Leaving:
     pods: tuple[PodView, ...]
     budgets: Mapping[PodUid, tuple[Budget, ...]]  # of each pod; several are an error of the Eviction API
     eviction: Eviction
-    guards: Guards
+    guards: Guarded
     now: Instant
 
 
@@ -53,8 +54,19 @@ def obstacles(node: NodeView, eviction: Eviction, guards: Guards, now: Instant) 
 
     Pods that are terminating already go by themselves.
     """
+    return obstacles_among(node, eviction, Guarded.by(guards), now)
+
+
+def obstacles_among(node: NodeView, eviction: Eviction, guards: Guarded, now: Instant) -> tuple[Obstacle, ...]:
+    """The same, where many nodes are asked about."""
     going = tuple(pod for pod in node.movable_pods if not pod.terminating)
-    leaving = Leaving(pods=going, budgets=_budgets(going, guards), eviction=eviction, guards=guards, now=now)
+    leaving = Leaving(
+        pods=going,
+        budgets={pod.uid: guards.budgets_of(pod) for pod in going},
+        eviction=eviction,
+        guards=guards,
+        now=now,
+    )
     return tuple(found for pod in going for check in CHECKS if (found := check(leaving, pod)) is not None)
 
 
@@ -126,7 +138,7 @@ def _never(leaving: Leaving, pod: PodView) -> Obstacle | None:
 def _not_now(leaving: Leaving, pod: PodView) -> Obstacle | None:
     """A budget must bear all evictions of this node together, and those of moves that are under way."""
     for budget in leaving.budgets[pod.uid]:
-        asked = sum(_is_meant(budget, one) for one in (*leaving.pods, *leaving.guards.pledged))
+        asked = sum(is_meant(budget, one) for one in (*leaving.pods, *leaving.guards.pledged))
         if not budget.never and asked > budget.allowed:
             text = f"disruption budget {budget.name} allows {budget.allowed} evictions now, {asked} are needed"
             return _obstacle(pod, ObstacleReason.BUDGET_EXHAUSTED, text, lasting=False)
@@ -134,7 +146,7 @@ def _not_now(leaving: Leaving, pod: PodView) -> Obstacle | None:
 
 
 def _fails_its_job(leaving: Leaving, pod: PodView) -> Obstacle | None:
-    job = job_of(pod, leaving.guards.jobs)
+    job = leaving.guards.job_of(pod)
     if job is None or leaving.eviction.fails_jobs:
         return None
     together = [one for one in (*leaving.pods, *leaving.guards.pledged) if one.owner_uid == job.uid]
@@ -160,26 +172,9 @@ CHECKS: Final[tuple[Check, ...]] = (
 )
 
 
-def job_of(pod: PodView, jobs: Iterable[Job]) -> Job | None:
-    """The Job that owns a pod; None where none does, or none is known."""
-    return next((job for job in jobs if pod.owner_kind == "Job" and job.uid == pod.owner_uid), None)
-
-
 def would_fail(job: Job, evictions: int) -> bool:
     """Whether so many evictions end the Job as a whole."""
     return not job.forgives_disruption and evictions > job.failures_left
-
-
-def _budgets(pods: Sequence[PodView], guards: Guards) -> Mapping[PodUid, tuple[Budget, ...]]:
-    """Looked up once: a fleet has many pods and many budgets, and few of them meet."""
-    namespaces = {pod.namespace for pod in pods}
-    near = [budget for budget in guards.budgets if budget.namespace in namespaces]
-    return {pod.uid: tuple(budget for budget in near if _is_meant(budget, pod)) for pod in pods}
-
-
-def _is_meant(budget: Budget, pod: PodView) -> bool:
-    selector = budget.selector
-    return budget.namespace == pod.namespace and selector is not None and selector.matches(pod.labels)
 
 
 def _obstacle(pod: PodView, reason: ObstacleReason, text: str, *, lasting: bool) -> Obstacle:

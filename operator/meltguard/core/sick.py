@@ -41,4 +41,6 @@ def sick_nodes(samples: Iterable[MetricSample], stale_after: Seconds) -> Mapping
 
 def with_health(nodes: Sequence[NodeView], sick: Mapping[NodeName, str]) -> tuple[NodeView, ...]:
     """The nodes, each with what ails it."""
+    if not sick:
+        return tuple(nodes)
     return tuple(replace(node, sick=sick[node.name]) if node.name in sick else node for node in nodes)

@@ -1,14 +1,16 @@
 """Which nodes to take: those whose work loses least, and no more of them than the shortage asks for."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from meltguard.core.fleet import NodeView
+from meltguard.core.guarded import Guarded
 from meltguard.core.harm import HOUR, Loss, Stakes, leaving, losses, lost_hours
 from meltguard.core.policy import Eviction, HarmBounds
-from meltguard.core.preflight import Obstacle, obstacles
+from meltguard.core.preflight import Obstacle, obstacles_among
 from meltguard.core.units import Gpus, NodeName, PoolName
 from meltguard.core.wording import counted
 
@@ -66,9 +68,16 @@ class Choice:
 
     stakes: Stakes
     need: Need
-    alone: Mapping[NodeName, tuple[Loss, ...]]  # what emptying each node breaks off
+    guards: Guarded  # with what is taken pledged
     taken: list[Place] = field(default_factory=list)
     refused: dict[NodeName, Refusal] = field(default_factory=dict)
+    _alone: dict[NodeName, tuple[Loss, ...]] = field(default_factory=dict)
+
+    def alone(self, node: NodeView) -> tuple[Loss, ...]:
+        """What emptying this node alone breaks off."""
+        if node.name not in self._alone:
+            self._alone[node.name] = losses(self.stakes, [node])
+        return self._alone[node.name]
 
     @property
     def left(self) -> float:
@@ -81,20 +90,24 @@ class Choice:
         """What is taken."""
         return tuple(place.node for place in self.taken)
 
+    def take(self, place: Place) -> None:
+        """One node more; budgets must bear its evictions from now on."""
+        self.taken.append(place)
+        self.guards = self.guards.pledging(leaving([place.node]))
+
 
 def choose_nodes(places: Sequence[Place], need: Need, stakes: Stakes) -> Choice:
     """Take the node that costs least until the shortage is covered or nothing may be taken; drop what is not needed.
 
     What a node costs depends on what is taken already: a gang is broken once, so its other nodes come next.
     """
-    alone = {place.node.name: losses(stakes, [place.node]) for place in places}
-    choice = Choice(stakes=stakes, need=need, alone=alone)
+    choice = Choice(stakes=stakes, need=need, guards=Guarded.by(stakes.guards))
     untried = list(places)
     while choice.left > 0 and len(choice.taken) < need.room:
         found = _next(choice, untried)
         if found is None:
             break
-        choice.taken.append(found)
+        choice.take(found)
         untried = [place for place in untried if place is not found and place.node.name not in choice.refused]
     choice.taken = _needed(choice)
     return choice
@@ -104,6 +117,9 @@ def _next(choice: Choice, untried: Sequence[Place]) -> Place | None:
     """The cheapest that may be taken; those before it are refused, for good: more taken makes no refusal void."""
     given = {home: sum(place.home == home for place in choice.taken) for home in choice.need.rooms}
     open_places = [place for place in untried if given.get(place.home, 0) < choice.need.rooms.get(place.home, 0)]
+    idle = [place for place in open_places if not place.node.movable_pods]
+    if idle:
+        return min(idle, key=_Costs(choice, idle).of)  # they come before all others, and no rule refuses one
     costs = _Costs(choice, open_places)
     for place in sorted(open_places, key=costs.of):
         refusal = _refusal(choice, place, costs.harm_of(place))
@@ -134,10 +150,10 @@ class _Costs:
         self._choice = choice
         self._before = lost_hours(choice.stakes, choice.nodes)
         self._broken = frozenset(loss.work.name for loss in losses(choice.stakes, choice.nodes))
-        self._worth = {place.node.name: place.worth for place in places}
-        self._given = {
-            place.home: sum(one.node.gpus for one in choice.taken if one.home == place.home) for place in places
-        }
+        self._places = {place.node.name: place for place in places}
+        self._given: Counter[PoolName] = Counter()
+        for one in choice.taken:
+            self._given[one.home] += one.node.gpus
 
     def of(self, place: Place) -> tuple[bool, float, float, int, float, int, float, float, NodeName]:
         """Idle first; by priority; by the work lost for each GPU that relieves and who lent least; the best fit."""
@@ -151,7 +167,7 @@ class _Costs:
     def harm_of(self, place: Place) -> _Harm:
         """What taking it too would break off."""
         choice, node = self._choice, place.node
-        hit = choice.alone[node.name]
+        hit = choice.alone(node)
         new = tuple(loss for loss in hit if loss.work.name not in self._broken)
         hours = math.fsum(loss.hours for loss in new)
         if len(new) < len(hit):
@@ -161,8 +177,9 @@ class _Costs:
     def _relief(self, place: Place, new: Sequence[Loss]) -> float:
         """What breaking this work off frees: the node's GPUs, and those of nodes that bear nothing else, if wanted."""
         broken = self._broken.union(loss.work.name for loss in new)
-        near = {pod.node for loss in new for pod in loss.work.pods if pod.node in self._worth} - {place.node.name}
-        freed = [self._worth[name] for name in near if all(one.work.name in broken for one in self._choice.alone[name])]
+        near = {pod.node for loss in new for pod in loss.work.pods if pod.node in self._places} - {place.node.name}
+        beside = [self._places[name] for name in near]
+        freed = [one.worth for one in beside if all(loss.work.name in broken for loss in self._choice.alone(one.node))]
         room = self._choice.need.room - len(self._choice.taken) - 1
         return min(self._choice.left, place.worth + math.fsum(sorted(freed, reverse=True)[: max(0, room)]))
 
@@ -222,7 +239,7 @@ def _only_idle_nodes_are_lent(_: Choice, place: Place, __: _Harm) -> Refusal | N
 
 
 def _work_outranks_the_service(choice: Choice, place: Place, _: _Harm) -> Refusal | None:
-    above = [loss.work for loss in choice.alone[place.node.name] if loss.work.priority > choice.need.priority]
+    above = [loss.work for loss in choice.alone(place.node) if loss.work.priority > choice.need.priority]
     if not above:
         return None
     top = max(above, key=lambda work: work.priority)
@@ -260,9 +277,7 @@ def _too_many_are_emptied(choice: Choice, place: Place, _: _Harm) -> Refusal | N
 
 def _pods_cannot_leave(choice: Choice, place: Place, _: _Harm) -> Refusal | None:
     """Budgets must bear what is taken already too."""
-    stakes = choice.stakes
-    guards = replace(stakes.guards, pledged=(*stakes.guards.pledged, *leaving(choice.nodes)))
-    found = obstacles(place.node, place.eviction, guards, stakes.now) if place.eviction else ()
+    found = obstacles_among(place.node, place.eviction, choice.guards, choice.stakes.now) if place.eviction else ()
     if not found:
         return None
     told = sorted(found, key=lambda one: not one.lasting)
