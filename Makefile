@@ -2,7 +2,8 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench bench-abuse bench-balance bench-harm bench-law bench-trial bench-limiter bench-quota bench-tokens
+.PHONY: help demo test check bench bench-abuse bench-balance bench-harm bench-law bench-trial bench-limiter bench-quota bench-scale
+.PHONY: bench-tokens
 .PHONY: faults mutants generate lock clean setup programs
 
 PYTHON ?= python3
@@ -29,6 +30,7 @@ help:
 	@echo 'make bench-trial how often the trial of an update is wrong, and how many samples it takes'
 	@echo 'make bench-tokens  what it costs to know who calls: by headers, by tokens seen before or not'
 	@echo 'make bench-quota a million requests, a Valkey killed and flushed, limits that change, agents that are killed'
+	@echo 'make bench-scale the whole operator on fleets of 500, 2,000 and 5,000 nodes; ARGS="--nodes 500" for one of them'
 	@echo 'make faults      the crash and fault campaign on a real control plane; ARGS="--help" says what it takes'
 	@echo 'make mutants     seeded bugs, each of which the checker must catch'
 	@echo 'make generate    write the generated files anew'
@@ -80,6 +82,9 @@ bench-trial: setup
 
 bench-quota: setup
 	@$(BIN)/python tests/bench/bench_quota.py $(ARGS)
+
+bench-scale: setup programs
+	@$(BIN)/python tests/bench/bench_scale.py $(ARGS)
 
 faults: setup programs
 	@PYTHONPATH=tests $(BIN)/python -m faults.campaign $(ARGS)

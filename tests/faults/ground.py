@@ -89,7 +89,15 @@ async def ground(plane: Plane, told: Operators) -> AsyncIterator[Ground]:
 
 
 async def install(plane: Plane, admin: Admin, directory: Path) -> None:
-    """Namespaces, CRDs, rights, admission policies, configuration and keys, as helm renders them; then the service."""
+    """The chart's objects, then the service and the nodes that it is on."""
+    await install_chart(plane, admin, directory)
+    for number in (1, 2):
+        await admin.apply(world.a_node(f"inference-{number}", "inference"))
+    await admin.apply(world.deployment())
+
+
+async def install_chart(plane: Plane, admin: Admin, directory: Path) -> None:
+    """Namespaces, CRDs, rights, admission policies, configuration and keys, as helm renders them."""
     for made in world.namespaces():
         await admin.apply(made)
     helm = binary("helm", progress_on(sys.__stderr__))
@@ -103,9 +111,6 @@ async def install(plane: Plane, admin: Admin, directory: Path) -> None:
     await admin.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(directory / "all.json"))
     await admin.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     _write_settings(documents, directory)
-    for number in (1, 2):
-        await admin.apply(world.a_node(f"inference-{number}", "inference"))
-    await admin.apply(world.deployment())
 
 
 def _write_settings(documents: list[dict[str, Any]], directory: Path) -> None:
