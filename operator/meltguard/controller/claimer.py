@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from meltguard.api.windows import lending_hours
 from meltguard.controller.lost_claims import LostClaims
@@ -15,11 +16,14 @@ from meltguard.core.pledged import pledged_pods
 from meltguard.core.policy import Lending, Policy, Pool
 from meltguard.core.pools import PoolView, assign, loans_of
 from meltguard.core.preflight import obstacles
-from meltguard.core.units import Instant
+from meltguard.core.units import Instant, Seconds
 from meltguard.core.wording import counted
 from meltguard.ports import Census, Clock, Fleet
 
 log = logging.getLogger(__name__)
+
+READ_LATELY: Final = Seconds(2.0)
+"""How old the reading of all nodes may be that the claims of one pass share. Who else claims nodes is fenced off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,31 @@ class Ready:
 
     node: NodeView
     claim: Claim
+
+
+@dataclass(slots=True)
+class Claims:
+    """The claims of one pass, and every node as it was read for them: of a large fleet that is megabytes."""
+
+    taken: list[NodeView] = field(default_factory=list)  # claimed in this pass; the mirror may not show it yet
+    _read: tuple[NodeView, ...] = ()
+    _read_at: Seconds | None = None
+
+    def doubt(self) -> None:
+        """A claim was sent and nobody knows whether it was written: what was read says nothing any more."""
+        self._read_at = None
+
+    async def every_node(self, census: Census, clock: Clock) -> list[NodeView]:
+        """All nodes without their pods, read at most READ_LATELY ago, with what was claimed since.
+
+        Raises:
+            Unavailable: the API server did not answer.
+        """
+        now = clock.elapsed()
+        if self._read_at is None or now - self._read_at > READ_LATELY:
+            self._read, self._read_at = await census.members({}), now
+        claimed = {node.name: node for node in self.taken}
+        return [claimed.get(node.name, node) for node in self._read]
 
 
 @dataclass(slots=True)
@@ -40,8 +69,8 @@ class Claimer:
     clock: Clock
     lost: LostClaims
 
-    async def prepare(self, policy: Policy, borrow: Borrow, taken: Sequence[NodeView]) -> Ready | str:
-        """The claim, or why not; `taken` are nodes that were claimed in this pass, which the mirror may not show yet.
+    async def prepare(self, policy: Policy, borrow: Borrow, claims: Claims) -> Ready | str:
+        """The claim, or why not; `claims` are those of this pass.
 
         Raises:
             Unavailable: the API server did not answer.
@@ -51,14 +80,14 @@ class Claimer:
         if node is None or not {borrow.home, borrow.to} <= pools.keys():
             return "the node or one of the pools is gone"
         home, to = pools[borrow.home], pools[borrow.to]
-        now = self.clock.now()
+        now, taken = self.clock.now(), claims.taken
         every, others = list(pools.values()), self.lost.counted(self._others(node, taken))
         if why := _unwilling(node, home, every, (others, now)):
             return why
         # The mirror may be behind, so that bounds and floor are never left to it; and a lent node bears its borrower's
         # labels: the lender's labels alone would not find every loan.
-        read = [other for other in await self.census.members({}) if other.name != node.name]
-        others = self.lost.counted(read)
+        read = await claims.every_node(self.census, self.clock)
+        others = self.lost.counted([other for other in read if other.name != node.name])
         if why := _spent(policy, others) or _unwilling(node, home, every, (others, now)):
             return why
         lending = home.lending

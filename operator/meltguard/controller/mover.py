@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from meltguard.controller.board import Board
-from meltguard.controller.claimer import Claimer, pledged_before
+from meltguard.controller.claimer import Claimer, Claims, pledged_before
 from meltguard.controller.events import EventLog, Reason, node_ref, policy_ref
 from meltguard.controller.leavers import Leavers
 from meltguard.controller.lost_claims import Known, LostClaims
@@ -211,27 +211,28 @@ class Mover:
             await self.events.say(node_ref(node.name), *words[claim.step])
 
     async def _borrow(self) -> None:
-        taken: list[NodeView] = []
+        claims = Claims()
         wishes = tuple(self.board.wanted.values())
         self.board.wanted.clear()
         for award in await asyncio.to_thread(arbitrate, wishes):  # pure, and seconds long where the fleet is large
             try:
-                taken += await self._claim(award.policy, award.borrow, taken)
+                await self._claim(award.policy, award.borrow, claims)
             except (Conflict, Unavailable) as exc:
+                claims.doubt()
                 log.info("node not claimed", extra={"node": award.borrow.node, "why": str(exc)})
 
-    async def _claim(self, policy: Policy, borrow: Borrow, taken: list[NodeView]) -> list[NodeView]:
-        """The node as claimed, or nothing where it does not fit any more."""
-        ready = await self.claimer.prepare(policy, borrow, taken)
+    async def _claim(self, policy: Policy, borrow: Borrow, claims: Claims) -> None:
+        """Claim the node, unless it does not fit any more."""
+        ready = await self.claimer.prepare(policy, borrow, claims)
         if isinstance(ready, str):
             log.info("node not claimed", extra={"node": borrow.node, "why": ready})
             text = f"{borrow.node} of {borrow.home} is not borrowed: {ready}"
             await self.events.say(policy_ref(policy), Reason.BORROWING_REFUSED, text)
-            return []
+            return
         await self.moves.enter(ready.node, ready.claim, self.epoch)
+        claims.taken.append(replace(ready.node, claim=ready.claim))
         await self._entered(ready.node, ready.claim)
         await self.events.say(policy_ref(policy), Reason.NODE_BORROWED, borrowed_words(ready.node.name, ready.claim))
-        return [replace(ready.node, claim=ready.claim)]
 
 
 def _drain_begun(node: NodeView, claim: Claim) -> str:
