@@ -33,7 +33,6 @@ PANELS: Final[Mapping[str, Mapping[str, str]]] = {
     "all nodes and pods read, seconds": {
         "read: ours": "our mirror",
         "read: typed": "typed models",
-        "read: kopf": "a Kopf index (nodes only)",
     },
 }
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#777777")

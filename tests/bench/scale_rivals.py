@@ -1,6 +1,6 @@
-"""Reads one fleet in three ways, each in a process of its own: our mirror, the official typed models, a Kopf index.
+"""Reads one fleet in two ways, each in a process of its own: our mirror, and the official typed models.
 
-Run as `python tests/bench/scale_rivals.py ours|typed|kopf`, with KUBECONFIG set: prints one line of JSON.
+Run as `python tests/bench/scale_rivals.py ours|typed`, with KUBECONFIG set: prints one line of JSON.
 """
 
 import asyncio
@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import kopf
 from kubernetes import client, config
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
@@ -28,7 +27,7 @@ PATIENCE: Final = 120.0
 """Seconds that a reader may take."""
 
 ROUNDS: Final = 3
-"""Of each but Kopf, in turn; the median counts."""
+"""Of each, in turn; the median counts."""
 
 MIB: Final = 1024.0
 
@@ -67,35 +66,7 @@ def typed() -> int:
     return len(core.list_node().items) + len(core.list_pod_for_all_namespaces().items)
 
 
-def with_kopf() -> int:
-    """A Kopf index over nodes alone: until a handler of any kind may run."""
-    seen: dict[str, int] = {}
-    ready = asyncio.Event()
-    registry = kopf.OperatorRegistry()
-
-    kopf.on.login(registry=registry)(kopf.login_with_kubeconfig)
-
-    @kopf.index("nodes", registry=registry)
-    def by_name(name: str | None, **_: Any) -> dict[str | None, int]:
-        return {name: 1}
-
-    @kopf.on.event("nodes", registry=registry)  # type: ignore[arg-type] # what is indexed is no part of its type
-    def come(by_name: kopf.Index[str, int], **_: Any) -> None:
-        seen["nodes"] = len(by_name)
-        ready.set()
-
-    asyncio.new_event_loop().run_until_complete(_run_kopf(registry, ready))
-    return seen.get("nodes", 0)
-
-
-async def _run_kopf(registry: kopf.OperatorRegistry, ready: asyncio.Event) -> None:
-    """Until a handler ran; the process does not outlive that, so nothing is tidied up."""
-    running = asyncio.create_task(kopf.operator(registry=registry, standalone=True, clusterwide=True))
-    come = asyncio.create_task(ready.wait())
-    await asyncio.wait([running, come], return_when=asyncio.FIRST_COMPLETED)
-
-
-WAYS: Final[dict[str, Callable[[], int]]] = {"ours": ours, "typed": typed, "kopf": with_kopf}
+WAYS: Final[dict[str, Callable[[], int]]] = {"ours": ours, "typed": typed}
 
 
 def read(way: str) -> Listed:
@@ -114,7 +85,7 @@ def _peak() -> float:
 async def rivals(plane: Plane, folder: Path) -> tuple[Listed, ...]:
     """Every way, in turn; nothing else reads meanwhile."""
     rounds = [way for _ in range(ROUNDS) for way in ("ours", "typed")]
-    found = [await _in_a_process(way, plane, folder) for way in (*rounds, "kopf")]
+    found = [await _in_a_process(way, plane, folder) for way in rounds]
     return tuple(_median([one for one in found if one.way == way]) for way in WAYS)
 
 
@@ -141,4 +112,4 @@ async def _in_a_process(way: str, plane: Plane, folder: Path) -> Listed:
 if __name__ == "__main__":
     found = read(sys.argv[1])
     print(json.dumps({name: getattr(found, name) for name in Listed.__dataclass_fields__}), flush=True)  # noqa: T201
-    os._exit(0)  # Kopf's threads are in no hurry
+    os._exit(0)  # what is still open is nobody's loss

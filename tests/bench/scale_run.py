@@ -33,7 +33,7 @@ QUIET: Final = 0.5
 MORE: Final = ASKED + 4
 """Nodes' work that a surge asks of each service beyond what it can do."""
 
-QUIET_TIME: Final = Seconds(30.0)
+QUIET_TIME: Final = Seconds(20.0)
 FULL: Final = sum(LENDERS.values())
 CALLED: Final = "batch"
 """The lender that calls its nodes home in the midst of the surge."""
