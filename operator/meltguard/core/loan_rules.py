@@ -9,7 +9,6 @@ from meltguard.core.fleet import NodeView
 from meltguard.core.level import ENTER
 from meltguard.core.loading import WORTH, late_nodes
 from meltguard.core.loan_words import plan_in_words
-from meltguard.core.node_rules import unfit
 from meltguard.core.plausible import platform_confirms, surge_is_plausible
 from meltguard.core.policy import Level, Mode
 from meltguard.core.pools import PoolView
@@ -246,7 +245,7 @@ def room_for(short: Shortage, lender: PoolView) -> int:
 
 def free_now(short: Shortage, lender: PoolView) -> int:
     """How many can be had at this moment: shares are of these, not of what still rests."""
-    fit = sum(not (unfit(node) or resting(short, node)) for node in lender.members)
+    fit = sum(not resting(short, node) for node in lender.fit)
     return max(0, min(room_of(lender), fit))
 
 

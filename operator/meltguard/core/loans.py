@@ -111,7 +111,7 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
 
 def _rested(short: Shortage, lenders: Sequence[PoolView]) -> Instant | None:
     """When the first node that only rests has done so."""
-    able = (node for pool in lenders for node in pool.members if not (unfit(node) or unsuitable(short, node)))
+    able = (node for pool in lenders for node in pool.fit if not unsuitable(short, node))
     return min((until for node in able if (until := rests_until(short, node)) is not None), default=None)
 
 

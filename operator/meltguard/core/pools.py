@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from meltguard.core.fleet import MoveStep, NodeView
+from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Pool
 from meltguard.core.units import NodeName, PoolName
 
@@ -43,6 +44,11 @@ class PoolView:
     def sound(self) -> tuple[NodeView, ...]:
         """Of those, the ones that nobody says are sick: what the floor counts before another one is lent."""
         return tuple(node for node in self.at_home if not node.sick)
+
+    @cached_property
+    def fit(self) -> tuple[NodeView, ...]:
+        """Members that could be borrowed, whatever runs on them."""
+        return tuple(node for node in self.members if not unfit(node))
 
 
 def _is_of_use(node: NodeView) -> bool:
