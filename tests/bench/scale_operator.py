@@ -68,7 +68,7 @@ class Gauges:
             for labels, value in _samples(server)["apiserver_flowcontrol_dispatched_requests_total"]
             if FLOW in labels
         )
-        resident, peak = _memory(self.operator.pid)
+        resident, peak = memory_of(self.operator.pid)
         return Look(
             at=SystemClock().elapsed(),
             cpu=_cpu(self.operator.pid),
@@ -115,8 +115,8 @@ def _cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _memory(pid: int) -> tuple[float, float]:
-    """MiB resident, and at most so far."""
+def memory_of(pid: int) -> tuple[float, float]:
+    """MiB of a process: resident, and at most so far."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     found = {name: text for name, _, text in (line.partition(":") for line in lines)}
     return int(found["VmRSS"].split()[0]) / MIB, int(found["VmHWM"].split()[0]) / MIB

@@ -6,7 +6,6 @@ Run as `python tests/bench/scale_rivals.py ours|typed`, with KUBECONFIG set: pri
 import asyncio
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kubernetes import client, config
 
+from bench.scale_operator import memory_of
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.clock import SystemClock
@@ -28,8 +28,6 @@ PATIENCE: Final = 120.0
 
 ROUNDS: Final = 3
 """Of each, in turn; the median counts."""
-
-MIB: Final = 1024.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +77,8 @@ def read(way: str) -> Listed:
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
+    """What getrusage says would be the parent's: it outlives exec."""
+    return memory_of(os.getpid())[1]
 
 
 async def rivals(plane: Plane, folder: Path) -> tuple[Listed, ...]:

@@ -7,7 +7,7 @@ import signal
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,10 +88,7 @@ async def faked(_: Path) -> AsyncIterator[Setting]:
         pod = read_pod(json.dumps(named(name, body, uid=name, namespace="default")).encode())
         if pod.node in fleet.nodes:
             pods.setdefault(pod.node, []).append(pod)
-            node = fleet.nodes[pod.node]
-            fleet.put(
-                NodeView(**{slot: getattr(node, slot) for slot in node.__slots__} | {"pods": tuple(pods[pod.node])})
-            )
+            fleet.put(replace(fleet.nodes[pod.node], pods=tuple(pods[pod.node])))
         else:
             fleet.pending += (pod,)
 
