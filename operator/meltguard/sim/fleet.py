@@ -80,12 +80,27 @@ class Fleet:
 
     def add(self, node: NodeName, at: Seconds) -> None:
         """A node's pods become ready."""
-        made: list[Pod] = []
-        for number in range(self._per_node // self._per_pod):
-            uid = PodUid(f"{node}-{number}")
-            door = self._doors(uid, self._per_pod, at)
-            made.append(Pod(uid=uid, node=node, gpus=self._per_pod, door=door, worked_at=at))
-        self._nodes[node] = made
+        self._nodes[node] = [
+            self._made(PodUid(f"{node}-{number}"), node, at) for number in range(self._per_node // self._per_pod)
+        ]
+
+    def open(self, uid: PodUid, node: NodeName, at: Seconds) -> None:
+        """One pod becomes ready, beside those that the node has."""
+        self._nodes.setdefault(node, []).append(self._made(uid, node, at))
+
+    def _made(self, uid: PodUid, node: NodeName, at: Seconds) -> Pod:
+        return Pod(uid=uid, node=node, gpus=self._per_pod, door=self._doors(uid, self._per_pod, at), worked_at=at)
+
+    def pod(self, uid: PodUid) -> Pod:
+        """The pod of this name, which is there."""
+        return next(pod for pod in self.all() if pod.uid == uid)
+
+    def remove(self, pod: Pod) -> None:
+        """A pod that nothing runs in is gone, and with its last pod the node."""
+        self._busy.pop(pod.uid, None)
+        left = [other for other in self._nodes.pop(pod.node) if other is not pod]
+        if left:
+            self._nodes[pod.node] = left
 
     def plan(self, change: Change, empty: Emptying) -> Sequence[Event]:
         """When a change begins and ends, and what it then does. `empty` sends a pod's waiting requests elsewhere."""
@@ -93,12 +108,12 @@ class Fleet:
         match change:
             case Loss(nodes=nodes, since=since, until=until):
                 lost = [names[number] for number in nodes]
-                return (since, lambda at: self._close(lost, empty, at)), (until, lambda _: self._open(lost))
+                return (since, lambda at: self.close(self._on(lost), empty, at)), (until, lambda _: self._reopen(lost))
             case Loan(claimed=claimed, load=load, until=until):
                 name = NodeName(f"lent-{claimed:.0f}-{load:.2f}-{until:.0f}")
                 return (Seconds(claimed + load), lambda at: self.add(name, at)), (
                     until,
-                    lambda at: self._close([name], empty, at),
+                    lambda at: self.close(self._on([name]), empty, at),
                 )
             case Heat(node=node, since=since, until=until, loaded=loaded):
                 worse = Thermal(idle=COOLED.idle, loaded=loaded, time_constant=COOLED.time_constant)
@@ -111,14 +126,17 @@ class Fleet:
             case _:
                 assert_never(change)
 
-    def _close(self, names: Sequence[NodeName], empty: Emptying, at: Seconds) -> None:
-        pods = [pod for name in names for pod in self._nodes.get(name, ())]
+    def close(self, pods: Sequence[Pod], empty: Emptying, at: Seconds) -> None:
+        """These pods take no more requests; what waits there is sent to others."""
         for pod in pods:
             pod.ready = False
         for pod in pods:
             empty(pod, at)
 
-    def _open(self, names: Sequence[NodeName]) -> None:
+    def _on(self, names: Sequence[NodeName]) -> list[Pod]:
+        return [pod for name in names for pod in self._nodes.get(name, ())]
+
+    def _reopen(self, names: Sequence[NodeName]) -> None:
         for name in names:
             for pod in self._nodes[name]:
                 pod.ready = True
