@@ -89,5 +89,3 @@ class FleetPlan(Part):
 
     pools: Annotated[Mapping[str, PoolPlan], Field(min_length=1)]
     service: ServicePlan = ServicePlan()
-
-

@@ -154,9 +154,7 @@ class RehearsedLenders(Lenders):
             started=around.pods.started(),
             unready_pods=around.pods.unready(),
             tightened=self._tightened,
-            hours={
-                pool.name: self._timetable.hours(pool.lending.windows, now) for pool in lenders if pool.lending
-            },
+            hours={pool.name: self._timetable.hours(pool.lending.windows, now) for pool in lenders if pool.lending},
             plan=plan_of(policy.capacity.calendar, self._timetable, now) if policy.capacity else NO_PLAN,
             lent_lately={name: lent_lately(books, now) for name, books in self.books.of.items()},
         )
@@ -167,10 +165,10 @@ class RehearsedLenders(Lenders):
         around = self._around
         loans = loans_of(self._policy.uid, around.cluster.view().nodes)
         self.board.decided(self._policy, decision)
-        around.story.decided(decision, len(loans))
         if decision.replicas is not None:
             around.pods.replicas = decision.replicas.replicas
         if not decision.learning:
+            around.story.decided(decision, len(loans))
             self._tightened = decision.leaving
         around.pods.settle()
         self.frames.append(self._frame(at, loans))
@@ -233,4 +231,3 @@ def _a_mover(applied: Applied, around: Around, books: LenderBooks) -> Mover:
         clock=around.clock,
         epoch=Epoch(1),
     )
-

@@ -26,6 +26,7 @@ Body = Mapping[str, Any]
 class Manifests:
     """What the files say, as the operator would read it, and what a rehearsal makes of it beyond that."""
 
+    name: str  # that tells it from others on the same surge
     policy: PolicyObject
     pools: tuple[PoolObject, ...]
     namespace_labels: Mapping[str, str]
@@ -65,7 +66,11 @@ def read_manifests(paths: Sequence[Path], beside: Sequence[Path] = ()) -> Manife
     labels, assumed = _namespace_labels(policy.policy, pools, found)
     rehearsed, taken = _rehearsable(policy.policy)
     return Manifests(
-        policy=replace(policy, policy=rehearsed), pools=pools, namespace_labels=labels, notes=(*taken, *assumed)
+        name=policies[0].path.name,
+        policy=replace(policy, policy=rehearsed),
+        pools=pools,
+        namespace_labels=labels,
+        notes=(*taken, *assumed),
     )
 
 
@@ -161,4 +166,3 @@ def _rehearsable(policy: Policy) -> tuple[Policy, tuple[str, ...]]:
         notes.append(f"left out: the quota of {', '.join(quotas)}; users are not told apart here")
     signals = tuple(signal for signal in policy.signals if signal.kind is not SignalKind.QUERY)
     return replace(policy, mode=Mode.ENFORCE, signals=signals), tuple(notes)
-

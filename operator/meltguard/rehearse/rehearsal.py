@@ -1,9 +1,8 @@
 """One policy on one surge, from the first request to the last: the world is set up, run, and what came of it kept."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from heapq import merge
-from random import Random
+from math import gcd
 from typing import Final
 
 from typing_extensions import override
@@ -11,23 +10,23 @@ from typing_extensions import override
 from meltguard.agent.rehearsed import RehearsedDoor
 from meltguard.controller.board import Board
 from meltguard.core.decision import Decision
+from meltguard.core.demand import EVIDENCE
 from meltguard.core.fleet import MANAGED_LABEL, NodeView
 from meltguard.core.policy import Policy, Pool
 from meltguard.core.seen import Memory, Snapshot
-from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, Seconds, Share, Units
+from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, Seconds, Share, UnitsPerSecond
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.clock import RehearsedClock
 from meltguard.rehearse.cluster import Cluster
-from meltguard.rehearse.fleet_plan import FleetPlan, PoolPlan, ServicePlan
+from meltguard.rehearse.fleet_plan import FleetPlan, PoolPlan
 from meltguard.rehearse.lenders import Applied, Around, Frame, RehearsedLenders
 from meltguard.rehearse.manifests import Manifests
 from meltguard.rehearse.research import Research
 from meltguard.rehearse.story import Story, Told
 from meltguard.rehearse.surge import Surge
+from meltguard.rehearse.users import mean_seconds, mean_units, recorded, requests_of
 from meltguard.rehearse.workload import ServicePods
-from meltguard.sim.fitted import from_figures, shipped
 from meltguard.sim.ledger import Ledger
-from meltguard.sim.requests import Request, Stream, numbered, streamed
 from meltguard.sim.spread import seeded
 from meltguard.sim.steering import Law, Steering
 from meltguard.sim.world import Setting, World
@@ -35,8 +34,6 @@ from meltguard.sim.world import Setting, World
 HOUR: Final = 3600.0
 OWN: Final = PoolName("own")
 """What the service's nodes are called where its policy names no pool."""
-
-Work = Callable[[Random], tuple[Units, Seconds]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +44,12 @@ class Plan:
     fleet: FleetPlan
     surge: Surge
     seed: int
+    gpus_a_pod: Gpus  # that are simulated as one pod; see `merged`
 
     @property
     def policy(self) -> Policy:
-        """The one."""
-        return self.manifests.policy.policy
+        """The one, over the pods that are simulated."""
+        return replace(self.manifests.policy.policy, gpus_per_pod=self.gpus_a_pod)
 
     @property
     def taker(self) -> Pool:
@@ -98,7 +96,8 @@ def rehearse(plan: Plan, watch: Callable[[Seconds], None]) -> Rehearsal:
     lenders = RehearsedLenders(Applied(plan.manifests.policy, plan.manifests.pools), around, watch)
 
     def steered_by(memory: Memory) -> Steering:
-        return RestedLaw(plan.policy, memory, lenders.board)
+        del memory
+        return RestedLaw(plan.policy, experienced(plan), lenders.board)
 
     try:
         ledger = World(_setting(plan), steered_by, RehearsedDoor, lenders).run()
@@ -126,6 +125,29 @@ def taker_of(manifests: Manifests, fleet: FleetPlan) -> Pool:
     return known or Pool(name=name, uid=name, labels={"meltguard.io/pool": name}, taints=(), lending=None)
 
 
+def merged(manifests: Manifests, fleet: FleetPlan) -> Gpus:
+    """GPUs of the largest pods that the nodes of all pools can be filled with, each a whole number of the policy's.
+
+    A node's pods simulated as one serve the same users at a fraction of the time: eight queues of one GPU become one
+    of eight.
+    """
+    each = manifests.policy.policy.gpus_per_pod
+    pods = [plan.gpus // each for plan in fleet.pools.values()]
+    if not all(pods):
+        small = next(name for name, plan in fleet.pools.items() if plan.gpus < each)
+        gpus = fleet.pools[small].gpus
+        raise InvalidInput(f"a pod of spec.service.gpusPerPod {each} does not fit a node of pool {small} ({gpus} GPUs)")
+    return Gpus(each * gcd(*pods))
+
+
+def experienced(plan: Plan) -> Memory:
+    """What an operator remembers that has run for days: what a GPU does, and that the surge's first rate is usual."""
+    service = plan.fleet.service
+    each = UnitsPerSecond(mean_units(service) / mean_seconds(service))
+    usual = UnitsPerSecond(plan.surge.total(Seconds(0.0)) * mean_units(service))
+    return Memory(units_per_gpu=each, evidence=EVIDENCE, usual=usual)
+
+
 def own_gpus(manifests: Manifests, fleet: FleetPlan) -> Gpus:
     """GPUs that the service has without any loan."""
     plan = pool_plan(fleet, taker_of(manifests, fleet).name)
@@ -141,19 +163,11 @@ def pool_plan(fleet: FleetPlan, name: PoolName) -> PoolPlan:
     return fleet.pools[name]
 
 
-def mean_seconds(service: ServicePlan) -> Seconds:
-    """GPU time of one request, as a mean."""
-    if service.seconds_per_image is not None:
-        return Seconds(service.seconds_per_image)
-    recording = from_figures(shipped())
-    return Seconds(sum(share * recording.mean_service_time(size) for size, share in recording.images.items()))
-
-
 def _around(plan: Plan, clock: RehearsedClock) -> Around:
     cluster = Cluster()
     research = Research(cluster, clock)
     policy, chance = plan.policy, seeded(plan.seed, "model loads")
-    fixed, spread = plan.fleet.service.model_load, from_figures(shipped()).model_load
+    fixed, spread = plan.fleet.service.model_load, recorded().model_load
     pods = ServicePods(
         policy=policy,
         taker=plan.taker,
@@ -208,34 +222,10 @@ def _setting(plan: Plan) -> Setting:
         policy=plan.policy,
         nodes=0,  # the lenders' side opens the service's own pods, too
         gpus_per_node=plan.policy.gpus_per_pod,
-        requests=lambda: _requests(plan),
+        requests=lambda: requests_of(plan.surge, plan.fleet.service, plan.seed),
         until=plan.surge.until,
         dawn=plan.surge.dawn,
     )
-
-
-def _requests(plan: Plan) -> Iterator[Request]:
-    surge, work = plan.surge, work_of(plan.fleet.service)
-    streams = (
-        Stream(tier=tier, rate=lambda at, tier=tier: surge.rate(tier, at), most=max(rates), work=work)
-        for tier, rates in surge.rates.items()
-    )
-    return numbered(merge(*(streamed(one, surge.until, plan.seed) for one in streams)))
-
-
-def work_of(service: ServicePlan) -> Work:
-    """What one request costs: all alike where the fleet says how long an image takes, else as people were recorded."""
-    if service.seconds_per_image is not None:
-        each = Seconds(service.seconds_per_image)
-        return lambda _: (Units(1.0), each)
-    recording = from_figures(shipped())
-    sizes, weights = list(recording.images), list(recording.images.values())
-
-    def drawn(chance: Random) -> tuple[Units, Seconds]:
-        (images,) = chance.choices(sizes, weights)
-        return Units(float(images)), recording.service_time(images, chance)
-
-    return drawn
 
 
 def _borrowed(lenders: RehearsedLenders, around: Around) -> GpuHours:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from meltguard.core.decision import NO_WORK
 from meltguard.core.fleet import Budget, Job, NodeView, PodView
 from meltguard.core.policy import Pool
 from meltguard.core.service import Selector
@@ -47,7 +48,7 @@ class Research:
     cluster: Cluster
     clock: RehearsedClock
     works: dict[str, Work] = field(default_factory=dict)  # by the Job's uid
-    lost: GpuHours = GpuHours(0.0)  # done since the last checkpoint of what was broken off
+    lost: GpuHours = NO_WORK  # done since the last checkpoint of what was broken off
     broken_off: int = 0  # times that a Job was
     _pods: int = 0
     _stage: Stage | None = None

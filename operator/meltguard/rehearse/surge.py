@@ -1,7 +1,7 @@
 """A recorded surge: how many requests a second each tier sends, by time."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from meltguard.core.policy import Policy
@@ -45,7 +45,9 @@ class Surge:
         return max(map(sum, zip(*self.rates.values(), strict=True)))
 
 
-def by_tier(recorded: Recorded, policy: Policy, shares: Mapping[TierName, Share]) -> Mapping[TierName, tuple[float, ...]]:
+def by_tier(
+    recorded: Recorded, policy: Policy, shares: Mapping[TierName, Share]
+) -> Mapping[TierName, tuple[float, ...]]:
     """The record's rates for each of the policy's tiers.
 
     Raises:
@@ -60,7 +62,7 @@ def by_tier(recorded: Recorded, policy: Policy, shares: Mapping[TierName, Share]
     return {name: recorded.rates.get(name, nothing) for name in known}
 
 
-def _check_tiers(named: Mapping[str, object] | Mapping[TierName, Share], known: Sequence[TierName], where: str) -> None:
+def _check_tiers(named: Iterable[str], known: Sequence[TierName], where: str) -> None:
     for name in named:
         if name not in known:
             raise InvalidInput(f"{where}: {name!r} is no tier of the policy; it has {', '.join(known)}")

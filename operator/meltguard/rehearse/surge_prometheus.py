@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import requests
-from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
 
 from meltguard.core.units import Instant, Seconds
 from meltguard.errors import InvalidInput, Unavailable

@@ -59,9 +59,7 @@ class ServicePods:
 
     def started(self) -> dict[PodUid, Instant]:
         """When each that is not leaving began."""
-        return {
-            pod.uid: pod.started_at for pod in self.pods() if not pod.terminating and pod.started_at is not None
-        }
+        return {pod.uid: pod.started_at for pod in self.pods() if not pod.terminating and pod.started_at is not None}
 
     def unready(self) -> int:
         """That still load."""
