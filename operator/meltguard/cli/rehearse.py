@@ -24,10 +24,12 @@ from meltguard.rehearse.rehearsal import Plan, Rehearsal, merged
 from meltguard.rehearse.rehearsal import rehearse as run
 from meltguard.rehearse.report import report, written
 from meltguard.rehearse.shapes import SHAPES
+from meltguard.rehearse.surge import Recorded
 from meltguard.rehearse.surge_asked import (
     MONDAY,
     AskedRange,
     AskedSurge,
+    capped,
     flag,
     note_of,
     read_surge,
@@ -35,6 +37,7 @@ from meltguard.rehearse.surge_asked import (
     with_notes,
 )
 from meltguard.rehearse.surge_csv import Columns
+from meltguard.rehearse.users import mean_units
 from meltguard.rehearse.words import console_for, outcome, printed
 
 BROKEN: Final = 3
@@ -125,16 +128,20 @@ def rehearse(
 def _plans(policies: Sequence[Manifests], fleet: FleetPlan, asked: AskedSurge, seed: int) -> list[Plan]:
     """The same surge for each."""
     recorded = read_surge(asked)
-    return [
-        Plan(
-            manifests=with_notes(one, note_of(asked, recorded, one.policy.policy)),
-            fleet=fleet,
-            surge=surge_for(one, fleet, asked, recorded),
-            seed=seed,
-            gpus_a_pod=merged(one, fleet),
-        )
-        for one in policies
-    ]
+    return [_plan(one, fleet, (asked, recorded), seed) for one in policies]
+
+
+def _plan(manifests: Manifests, fleet: FleetPlan, given: tuple[AskedSurge, Recorded], seed: int) -> Plan:
+    asked, recorded = given
+    policy, surge = manifests.policy.policy, surge_for(manifests, fleet, asked, recorded)
+    notes = (*note_of(asked, recorded, policy), *capped(policy, surge, mean_units(fleet.service)))
+    return Plan(
+        manifests=with_notes(manifests, notes),
+        fleet=fleet,
+        surge=surge,
+        seed=seed,
+        gpus_a_pod=merged(manifests, fleet),
+    )
 
 
 def _exactly(plan: Plan) -> Plan:

@@ -32,9 +32,7 @@ OWN, BORROWED, MOVING = "#1b7837", "#f4a582", "#bababa"
 HOMES: Final = ("#4393c3", "#92c5de", "#2166ac", "#d1e5f0")
 MARKS: Final[Mapping[Reason, tuple[str, str]]] = {
     Reason.NODE_BORROWED: ("v", "a node is claimed"),
-    Reason.NODE_LENT: (">", "it opens for the service"),
-    Reason.NODE_RECALLED: ("<", "it is called home"),
-    Reason.NODE_RETURNED: ("^", "it is home"),
+    Reason.NODE_RECALLED: ("^", "a node is called home"),
 }
 ABOVE: Final = 1.05
 """Where marks stand, in heights of all nodes."""
@@ -126,7 +124,6 @@ def _requests(axis: Axes, rehearsal: Rehearsal) -> None:
         *admitted.values(),
         labels=[f"{name} served" for name in colours],
         colors=list(colours.values()),
-        alpha=0.85,
         step="post",
     )
     asked = _a_second(came, width, len(times))
@@ -153,6 +150,7 @@ def _waits(axis: Axes, rehearsal: Rehearsal) -> None:
         values = [at_share(sorted(waits[place]), NEARLY_ALL) if waits[place] else None for place in range(len(times))]
         shown = [value if value is not None else float("nan") for value in values]
         axis.step(times, shown, where="post", color=colour, label=f"{name}, p99", linewidth=1.3)
+    axis.set_ylim(top=max(1.0, axis.get_ylim()[1]))
     axis.set_title("Waits of those who were served, by when they asked", loc="left", fontsize=11)
     axis.set_ylabel("seconds")
 
@@ -207,7 +205,6 @@ def _nodes(axis: Axes, rehearsal: Rehearsal) -> None:
         *(counts for counts, _ in rows.values()),
         labels=list(rows),
         colors=[colour for _, colour in rows.values()],
-        alpha=0.85,
         step="post",
     )
     above = ABOVE * max((sum(one.home.values()) + one.arriving + one.lent + one.leaving for one in frames), default=0)

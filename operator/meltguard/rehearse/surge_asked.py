@@ -10,6 +10,7 @@ from meltguard.api.quantities import parse_duration
 from meltguard.clock import parse_rfc3339
 from meltguard.core.policy import Policy
 from meltguard.core.units import Instant, Seconds, Share, TierName
+from meltguard.core.wording import per_minute
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.fleet_plan import FleetPlan
 from meltguard.rehearse.manifests import Manifests
@@ -94,6 +95,22 @@ def note_of(asked: AskedSurge, recorded: Recorded, policy: Policy) -> tuple[str,
         return ()
     shares = ", ".join(f"{name} {share:.0%}" for name, share in default_shares(policy).items())
     return (f"the record tells no tiers: taken as {shares} of the requests (--tiers says otherwise)",)
+
+
+def capped(policy: Policy, surge: Surge, units: float) -> tuple[str, ...]:
+    """Tiers whose own maximum refuses what they ask for, whatever the GPUs could do; `units` are a request's."""
+    said: list[str] = []
+    for tier in policy.tiers:
+        rates = surge.rates[tier.name]
+        over = sum(tier.max_rate is not None and rate * units > tier.max_rate for rate in rates)
+        if over and tier.max_rate is not None:
+            most, own = per_minute(max(rates) * units), per_minute(tier.max_rate)
+            share = f"in {over / len(rates):.0%} of the record (up to {most})"
+            said.append(
+                f"tier {tier.name} asks for more than its own max of {own} {share}: the rest is shed, however many "
+                "GPUs there are"
+            )
+    return tuple(said)
 
 
 def with_notes(manifests: Manifests, notes: tuple[str, ...]) -> Manifests:

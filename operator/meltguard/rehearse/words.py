@@ -6,7 +6,6 @@ from typing import Final, TextIO
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from meltguard.clock import rfc3339
 from meltguard.controller.events import Reason
@@ -72,23 +71,25 @@ def span(seconds: float | None) -> str:
 
 
 def _introduction(plan: Plan) -> RenderableType:
-    surge, service = plan.surge, plan.fleet.service
-    gpus = own_gpus(plan.manifests, plan.fleet)
-    does = gpus / mean_seconds(service)
-    peak = f"{surge.peak:.2f} requests a second, {surge.peak / does:.1f} times what the service's own GPUs do"
-    lines = [
-        f"[bold]Rehearsal of policy {escape(plan.policy.key)}[/bold]: nothing is applied anywhere; seed {plan.seed}",
-        f"  surge    {escape(surge.source)}; {span(surge.until)} h from {rfc3339(surge.dawn)},",
-        f"           up to {peak} ({does:.2f})",
-        f"  service  {_pool_words(plan, plan.taker)}",
-    ]
-    lenders = [one.pool for one in plan.manifests.pools if one.pool.name != plan.taker.name]
-    lines += [f"  lender   {_pool_words(plan, pool)}" for pool in lenders]
+    surge = plan.surge
+    does = own_gpus(plan.manifests, plan.fleet) / mean_seconds(plan.fleet.service)
+    table = Table.grid(padding=(0, 1), collapse_padding=True)
+    table.title = f"Rehearsal of policy {escape(plan.policy.key)}: nothing is applied anywhere (seed {plan.seed})"
+    table.title_justify = "left"
+    table.add_column(no_wrap=True)
+    table.add_column()
+    length = f"{span(surge.until)} from {rfc3339(surge.dawn)} on"
+    peak = f"up to {surge.peak:.2f} requests a second, {surge.peak / does:.1f} times the {does:.2f} that its GPUs do"
+    table.add_row("surge", escape(f"{surge.source}; {length}; {peak}"))
+    table.add_row("service", escape(_pool_words(plan, plan.taker)))
+    for pool in (one.pool for one in plan.manifests.pools if one.pool.name != plan.taker.name):
+        table.add_row("lender" if pool.lending else "pool", escape(_pool_words(plan, pool)))
     each = plan.gpus_a_pod // plan.manifests.policy.policy.gpus_per_pod
     if each > 1:
-        lines.append(f"  model    {each} serving pods of a node are simulated as one; --exact keeps them apart, slower")
-    lines += [f"  note     {escape(note)}" for note in plan.manifests.notes]
-    return Text.from_markup("\n".join(lines))
+        table.add_row("model", f"{each} serving pods of a node are simulated as one (--exact keeps them apart: slower)")
+    for note in plan.manifests.notes:
+        table.add_row("note", escape(note))
+    return table
 
 
 def _pool_words(plan: Plan, pool: Pool) -> str:
@@ -100,7 +101,7 @@ def _pool_words(plan: Plan, pool: Pool) -> str:
         said += f"; lends at most {pool.lending.max_loans}, {busy}, and keeps {floor}"
     if here.work:
         said += "; at work: " + ", ".join(f"{one.name} on {one.nodes}" for one in here.work)
-    return escape(said)
+    return said
 
 
 def _story(rehearsal: Rehearsal) -> Table:
