@@ -1,16 +1,17 @@
 """`meltguard rehearse`: a policy on a recorded surge, before it is applied."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 from rich.console import Console
 
 from meltguard.api.quantities import parse_duration
+from meltguard.cli import rehearse_flags as flags
 from meltguard.clock import SystemClock
 from meltguard.core.units import Gpus
 from meltguard.errors import InvalidInput
@@ -23,7 +24,6 @@ from meltguard.rehearse.promises import read_promise
 from meltguard.rehearse.rehearsal import Plan, Rehearsal, merged
 from meltguard.rehearse.rehearsal import rehearse as run
 from meltguard.rehearse.report import report, written
-from meltguard.rehearse.shapes import SHAPES
 from meltguard.rehearse.surge import Recorded
 from meltguard.rehearse.surge_asked import (
     MONDAY,
@@ -54,73 +54,43 @@ class Done:
 
 
 def rehearse(
-    manifests: Annotated[
-        list[Path], typer.Argument(help="The files that you would apply: one ImageServicePolicy and its GPUPools.")
-    ],
-    nodes: Annotated[
-        list[str] | None,
-        typer.Option("--nodes", metavar="POOL=NODES[xGPUS]", help="Nodes of a pool, 8 GPUs each if not said."),
-    ] = None,
-    fleet: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="YAML: nodes, the work on them, how long an image takes.")
-    ] = None,
-    surge: Annotated[
-        str, typer.Option(metavar="FILE|SHAPE", help=f"CSV (also .gz) of time,rate or a shape: {', '.join(SHAPES)}.")
-    ] = "flash-crowd",
-    time_column: Annotated[str, typer.Option(metavar="NAME", help="Of the CSV.")] = "",
-    rate_column: Annotated[str, typer.Option(metavar="NAME", help="Of the CSV, for all tiers together.")] = "",
-    per: Annotated[str, typer.Option(metavar="DURATION", help="What the CSV's rates count over.")] = "1s",
-    prometheus: Annotated[str, typer.Option(metavar="URL", help="Take the surge from this Prometheus.")] = "",
-    query: Annotated[str, typer.Option(metavar="PROMQL", help="Requests a second, at best `sum by (tier)`.")] = "",
-    since: Annotated[str, typer.Option("--from", metavar="RFC3339", help="Begin of the query's range.")] = "",
-    until: Annotated[str, typer.Option("--to", metavar="RFC3339", help="End of the query's range.")] = "",
-    tiers: Annotated[
-        str, typer.Option(metavar="TIER=SHARE,...", help="Who sends a record's one rate; else 90 % the lowest tier.")
-    ] = "",
-    peak: Annotated[
-        str, typer.Option(metavar="RATE|Nx", help="Scale it to requests a second, or to N times the own GPUs.")
-    ] = "",
-    begins: Annotated[
-        str, typer.Option(metavar="RFC3339", help="Time of day at the start, where the record tells none.")
-    ] = MONDAY,
-    then: Annotated[str, typer.Option(metavar="DURATION", help="For so long its last rate goes on.")] = "0s",
-    compare: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Another policy on the same surge; may be repeated.")
-    ] = None,
-    fail_if: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LIMIT", help="Exit with 3 if it holds: 'paid.p99>10', 'free.shed>50%', 'lost>1'."),
-    ] = None,
-    output: Annotated[str, typer.Option("--output", "-o", metavar="text|json", help="What is printed.")] = "text",
-    png: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw it; each policy of a comparison by itself.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn: the same seed, the same rehearsal.")] = 1,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Simulate each serving pod by itself, not a node's as one: slower.")
-    ] = False,
+    manifests: flags.Manifests,
+    nodes: flags.Nodes = None,
+    fleet: flags.Fleet = None,
+    surge: flags.SurgeFrom = "flash-crowd",
+    time_column: flags.TimeColumn = "",
+    rate_column: flags.RateColumn = "",
+    per: flags.Per = "1s",
+    prometheus: flags.PrometheusUrl = "",
+    query: flags.Query = "",
+    since: flags.Since = "",
+    until: flags.Until = "",
+    tiers: flags.Tiers = "",
+    peak: flags.Peak = "",
+    begins: flags.Begins = MONDAY,
+    then: flags.Then = "0s",
+    compare: flags.Compare = None,
+    fail_if: flags.FailIf = None,
+    output: flags.Printed = flags.Output.TEXT,
+    png: flags.Png = None,
+    seed: flags.Seed = 1,
+    exact: flags.Exact = False,
 ) -> None:
-    """Rehearse a policy on a recorded surge: the operator's own decisions and moves, on a service simulated here.
+    """Rehearse a policy on a recorded surge, before it is applied.
 
-    Nothing is applied. Exit codes: 0 done, 1 it did not work, 2 the input is wrong, 3 a --fail-if holds.
+    The operator's own decisions and node moves, on a service and lenders that are simulated here; nothing is applied.
+    Exit codes: 0 done, 1 it did not work, 2 the input is wrong, 3 a --fail-if holds.
     """
-    if output not in {"text", "json"}:
-        raise InvalidInput(f"--output {output!r}: is neither text nor json")
+    columns = Columns(time=time_column, rate=rate_column, per=flag(per, "--per", parse_duration))
+    ranged = AskedRange(url=prometheus, query=query, since=since, until=until)
     asked = AskedSurge(
-        source=surge,
-        columns=Columns(time=time_column, rate=rate_column, per=flag(per, "--per", parse_duration)),
-        prometheus=AskedRange(url=prometheus, query=query, since=since, until=until),
-        tiers=tiers,
-        peak=peak,
-        begins=begins,
-        then=then,
+        source=surge, columns=columns, prometheus=ranged, tiers=tiers, peak=peak, begins=begins, then=then
     )
     policies = (read_manifests(manifests), *(read_manifests([path], manifests) for path in compare or ()))
-    there = read_fleet(fleet, nodes or [])
-    plans = _plans(policies, there, asked, seed)
+    plans = _plans(policies, read_fleet(fleet, nodes or []), asked, seed)
+    picture = None if png is None else _painter(png)
     done = _all_done([_exactly(plan) if exact else plan for plan in plans], fail_if or [])
-    pictures = _draw(done, png) if png is not None else ()
-    _tell(done, pictures, output)
+    _tell(done, () if picture is None else picture(done), output)
     if any(one.broken for one in done):
         raise typer.Exit(BROKEN)
 
@@ -160,22 +130,38 @@ def _all_done(plans: Sequence[Plan], limits: Sequence[str]) -> list[Done]:
     return done
 
 
-def _draw(done: Sequence[Done], path: Path) -> tuple[Path, ...]:
-    """One picture a policy. Raises InvalidInput where pictures cannot be drawn or written."""
-    names = [path if len(done) == 1 else path.with_stem(f"{path.stem}-{number}") for number in range(1, len(done) + 1)]
+Painter = Callable[[Sequence[Done]], Sequence[Path]]
+
+
+def _painter(path: Path) -> Painter:
+    """Draws one picture a policy; asked for beforehand, so that nobody waits for a picture that cannot be.
+
+    Raises:
+        InvalidInput: pictures cannot be drawn, or not be written there.
+    """
+    if path.suffix != ".png":
+        raise InvalidInput(f"--png {path}: pictures are PNG; name a file that ends with .png")
     try:
         draw = import_module("meltguard.rehearse.picture").draw  # its library is an extra, and slow to load
-        for one, name in zip(done, names, strict=True):
-            draw(one.rehearsal, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     except ImportError as exc:
         raise InvalidInput(f"--png needs matplotlib ({exc}); install meltguard[pictures]") from exc
-    except (OSError, ValueError) as exc:
+    except OSError as exc:
         raise InvalidInput(f"--png {path}: cannot be written: {exc}") from exc
-    return tuple(names)
+
+    def painted(done: Sequence[Done]) -> Sequence[Path]:
+        count = range(1, len(done) + 1)
+        names = [path if number == 1 else path.with_stem(f"{path.stem}-{number}") for number in count]
+        for one, name in zip(done, names, strict=True):
+            draw(one.rehearsal, name)
+        return names
+
+    return painted
 
 
-def _tell(done: Sequence[Done], pictures: Sequence[Path], output: str) -> None:
-    if output == "json":
+def _tell(done: Sequence[Done], pictures: Sequence[Path], output: flags.Output) -> None:
+    if output is flags.Output.JSON:
         typer.echo(written(report([(one.rehearsal, one.figures, one.broken) for one in done])), nl=False)
         return
     console = console_for(sys.stdout)

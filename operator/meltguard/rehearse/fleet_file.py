@@ -59,5 +59,7 @@ def _count(text: str) -> tuple[str, dict[str, int]]:
 
 def _in_words(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{where}: there is no such field; docs/rehearse.md lists them"
     shown = "" if error["type"] in {"missing", "too_short"} else f" (got {error['input']!r})"
     return f"{where}: {str(error['msg']).removeprefix('Value error, ')}{shown}"

@@ -121,6 +121,8 @@ def _as_applied(found: Found) -> Body:
 
 def _in_words(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "the object"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: there is no such field; kubectl explain lists them"
     value = repr(error.get("input"))
     shown = "" if error["type"] in {"missing", "rule"} or len(value) > LONGEST_VALUE else f" (got {value})"
     return f"{where}: {error['msg']}{shown}"

@@ -149,10 +149,14 @@ def experienced(plan: Plan) -> Memory:
 
 
 def own_gpus(manifests: Manifests, fleet: FleetPlan) -> Gpus:
-    """GPUs that the service has without any loan."""
+    """GPUs that the service has without any loan. Raises InvalidInput where those are none."""
     plan = pool_plan(fleet, taker_of(manifests, fleet).name)
     per_pod = manifests.policy.policy.gpus_per_pod
-    return Gpus(plan.nodes * (plan.gpus // per_pod) * per_pod)
+    gpus = Gpus(plan.nodes * (plan.gpus // per_pod) * per_pod)
+    if not gpus:
+        name = taker_of(manifests, fleet).name
+        raise InvalidInput(f"pool {name}, the service's own, has no GPU for a pod of {per_pod}; give it nodes")
+    return gpus
 
 
 def pool_plan(fleet: FleetPlan, name: PoolName) -> PoolPlan:

@@ -73,7 +73,7 @@ def surge_for(manifests: Manifests, fleet: FleetPlan, asked: AskedSurge, recorde
         times=recorded.times,
         rates=by_tier(recorded, policy, shares),
         until=Seconds(recorded.until + flag(asked.then, "--then", parse_duration)),
-        dawn=recorded.dawn if recorded.dawn is not None else flag(asked.begins, "--begins", parse_rfc3339),
+        dawn=recorded.dawn if recorded.dawn is not None else flag(asked.begins, "--begins", _moment),
     )
     if surge.until > LONGEST:
         raise InvalidInput(f"{surge.source}: lasts {surge.until / 86_400:.0f} days, at most 14 are rehearsed; cut it")
@@ -122,7 +122,7 @@ def _from_prometheus(asked: AskedRange) -> Recorded:
     for name, text in (("--query", asked.query), ("--from", asked.since), ("--to", asked.until)):
         if not text:
             raise InvalidInput(f"--prometheus needs {name} as well, such as {EXAMPLES[name]}")
-    since, until = (flag(text, name, parse_rfc3339) for name, text in (("--from", asked.since), ("--to", asked.until)))
+    since, until = (flag(text, name, _moment) for name, text in (("--from", asked.since), ("--to", asked.until)))
     late = import_module("meltguard.rehearse.surge_prometheus")  # its library is slow to load and seldom needed
     recorded: Recorded = late.read_prometheus(
         late.Range(url=asked.url, query=asked.query, since=Instant(since), until=Instant(until))
@@ -131,10 +131,17 @@ def _from_prometheus(asked: AskedRange) -> Recorded:
 
 
 EXAMPLES: Final[Mapping[str, str]] = {
-    "--query": "--query 'sum by (tier) (rate(meltguard_agent_requests_total[1m]))'",
+    "--query": "--query 'sum by (tier) (rate(meltguard_agent_offered_total[1m]))'",
     "--from": "--from 2026-03-02T09:00:00Z",
     "--to": "--to 2026-03-02T12:00:00Z",
 }
+
+
+def _moment(text: str) -> Instant:
+    try:
+        return parse_rfc3339(text)
+    except ValueError as exc:
+        raise InvalidInput(f"is no time ({exc}); write it as 2026-03-02T09:00:00Z") from exc
 
 
 def _shares(text: str) -> Mapping[TierName, Share]:

@@ -46,6 +46,8 @@ def read_csv(path: Path, columns: Columns) -> Recorded:
     Raises:
         InvalidInput: it cannot be read; the text names file, line, column and value.
     """
+    if columns.per <= 0:
+        raise InvalidInput("--per: rates count over more than 0 s; write 1s or 1m")
     table = _table(path)
     time, rates = _chosen(table, columns)
     moments = [_moment(table, line, row[time]) for line, row in enumerate(table.rows, 2)]

@@ -75,8 +75,15 @@ def _answer(asked: Range) -> Sequence[Mapping[str, Any]]:
     except PrometheusApiClientException as exc:
         raise InvalidInput(f"Prometheus at {asked.url} refuses --query {asked.query!r}: {exc}") from exc
     except (requests.RequestException, ValueError) as exc:
-        raise Unavailable(f"Prometheus at {asked.url} does not answer: {exc}; check --prometheus") from exc
+        raise Unavailable(f"Prometheus at {asked.url} does not answer ({_cause(exc)}); check --prometheus") from exc
     return found
+
+
+def _cause(exc: BaseException) -> BaseException:
+    """The innermost reason: the library wraps "Connection refused" several times."""
+    while exc.__context__ is not None:
+        exc = exc.__context__
+    return exc
 
 
 def _by_tier(series: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[float, float]]:
