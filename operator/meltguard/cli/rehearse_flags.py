@@ -34,14 +34,12 @@ RateColumn = Annotated[str, typer.Option(metavar="NAME", help="Of the CSV, for a
 Per = Annotated[str, typer.Option(metavar="DURATION", help="What the CSV's rates count over.")]
 PrometheusUrl = Annotated[str, typer.Option(metavar="URL", help="Take the surge from this Prometheus.")]
 Query = Annotated[str, typer.Option(metavar="PROMQL", help="Requests a second, at best `sum by (tier) (...)`.")]
-Since = Annotated[str, typer.Option("--from", metavar="RFC3339", help="Begin of the query's range.")]
-Until = Annotated[str, typer.Option("--to", metavar="RFC3339", help="End of the query's range.")]
+Since = Annotated[str, typer.Option("--from", metavar="RFC3339", help="Begin of a query, or of a CSV of dates.")]
+Until = Annotated[str, typer.Option("--to", metavar="RFC3339", help="Its end.")]
 Tiers = Annotated[
     str, typer.Option(metavar="TIER=SHARE,...", help="Who sends a record's one rate; else 90 % the lowest tier.")
 ]
-Peak = Annotated[
-    str, typer.Option(metavar="RATE|Nx", help="Scale it: requests a second, or N times the own GPUs.")
-]
+Peak = Annotated[str, typer.Option(metavar="RATE|Nx", help="Scale it: requests a second, or N times the own GPUs.")]
 Begins = Annotated[str, typer.Option(metavar="RFC3339", help="Time of day at the start, where the record tells none.")]
 Then = Annotated[str, typer.Option(metavar="DURATION", help="For so long its last rate goes on.")]
 Compare = Annotated[

@@ -45,6 +45,24 @@ class Surge:
         return max(map(sum, zip(*self.rates.values(), strict=True)))
 
 
+def cut(recorded: Recorded, since: Instant, until: Instant) -> Recorded:
+    """The part of a record between two times of day. Raises InvalidInput where it has none, or tells no time of day."""
+    if recorded.dawn is None:
+        raise InvalidInput(f"{recorded.source}: tells no times of day, so --from and --to cannot cut it")
+    begin, end = since - recorded.dawn, min(recorded.until, until - recorded.dawn)
+    kept = [place for place, at in enumerate(recorded.times) if begin <= at < end]
+    if not kept:
+        raise InvalidInput(f"{recorded.source}: has nothing between --from and --to; check the times")
+    start = recorded.times[kept[0]]
+    return replace(
+        recorded,
+        times=tuple(Seconds(recorded.times[place] - start) for place in kept),
+        rates={name: tuple(rates[place] for place in kept) for name, rates in recorded.rates.items()},
+        until=Seconds(end - start),
+        dawn=Instant(recorded.dawn + start),
+    )
+
+
 def by_tier(
     recorded: Recorded, policy: Policy, shares: Mapping[TierName, Share]
 ) -> Mapping[TierName, tuple[float, ...]]:

@@ -1,5 +1,6 @@
 """The surge that flags ask for: read from where it is, divided among the tiers, scaled, and drawn out."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -16,7 +17,7 @@ from meltguard.rehearse.fleet_plan import FleetPlan
 from meltguard.rehearse.manifests import Manifests
 from meltguard.rehearse.rehearsal import own_gpus
 from meltguard.rehearse.shapes import SHAPES, read_shape
-from meltguard.rehearse.surge import Recorded, Surge, by_tier, default_shares, scaled
+from meltguard.rehearse.surge import Recorded, Surge, by_tier, cut, default_shares, scaled
 from meltguard.rehearse.surge_csv import Columns, read_csv
 from meltguard.rehearse.users import mean_seconds
 
@@ -31,7 +32,7 @@ LONGEST: Final = Seconds(14 * 86_400.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedRange:
-    """A range of a Prometheus, as flags say it."""
+    """A range of a Prometheus, as flags say it; a file is cut by its times alone."""
 
     url: str = ""
     query: str = ""
@@ -61,7 +62,18 @@ def read_surge(asked: AskedSurge) -> Recorded:
     if asked.source in SHAPES:
         return read_shape(asked.source)
     path = Path(asked.source)
-    return read_csv(path, asked.columns) if path.suffix or path.exists() else read_shape(asked.source)
+    if not path.suffix and not path.exists():
+        return read_shape(asked.source)
+    return _window(read_csv(path, asked.columns), asked.prometheus)
+
+
+def _window(recorded: Recorded, asked: AskedRange) -> Recorded:
+    """A file between --from and --to; whichever is not said is its own end."""
+    if not asked.since and not asked.until:
+        return recorded
+    since = flag(asked.since, "--from", _moment) if asked.since else Instant(-math.inf)
+    until = flag(asked.until, "--to", _moment) if asked.until else Instant(math.inf)
+    return cut(recorded, since, until)
 
 
 def surge_for(manifests: Manifests, fleet: FleetPlan, asked: AskedSurge, recorded: Recorded) -> Surge:

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from meltguard.core.units import Seconds, Share, TierName
+from meltguard.core.units import Instant, Seconds, Share, TierName
 from meltguard.errors import InvalidInput
-from meltguard.rehearse.surge import Recorded, by_tier, default_shares, scaled
-from support.rehearsals import a_surge, some_manifests
+from meltguard.rehearse.surge import Recorded, by_tier, cut, default_shares, scaled
+from support.rehearsals import DAWN, a_surge, some_manifests
 
 FREE, PRO = TierName("free"), TierName("pro")
 ONE = Recorded(
@@ -58,3 +58,19 @@ def test_nothing_cannot_be_scaled() -> None:
     empty = replace(a_surge(), rates={FREE: (0.0, 0.0, 0.0)})
     with pytest.raises(InvalidInput, match="every rate is 0"):
         scaled(empty, 8.0)
+
+
+def test_a_record_is_cut_by_times_of_day() -> None:
+    times = tuple(Seconds(60.0 * number) for number in range(5))
+    whole = Recorded(source="r", times=times, rates={"": (1.0, 2.0, 3.0, 4.0, 5.0)}, until=Seconds(300.0), dawn=DAWN)
+    part = cut(whole, Instant(DAWN + 60.0), Instant(DAWN + 180.0))
+    assert (part.times, part.rates[""]) == ((0.0, 60.0), (2.0, 3.0))
+    assert (part.until, part.dawn) == (120.0, DAWN + 60.0)
+    assert cut(whole, Instant(0.0), Instant(DAWN + 1e6)) == whole
+
+
+def test_a_record_that_cannot_be_cut_says_why() -> None:
+    with pytest.raises(InvalidInput, match="tells no times of day"):
+        cut(ONE, DAWN, DAWN)
+    with pytest.raises(InvalidInput, match="has nothing between --from and --to"):
+        cut(replace(ONE, dawn=DAWN), Instant(DAWN + 60.0), Instant(DAWN + 90.0))
