@@ -48,13 +48,14 @@ ACTS: Final = {
 
 def printed(rehearsals: Sequence[tuple[Rehearsal, Figures]], console: Console) -> None:
     """One rehearsal with its story; of several, a table that sets them side by side."""
-    first, _ = rehearsals[0]
+    (first, figures), *others = rehearsals
     console.print(_introduction(first.plan))
-    if len(rehearsals) == 1:
+    if others:
+        for rehearsal, _ in others:
+            console.print(_notes(rehearsal.plan))
+    else:
         console.print(_story(first))
-    for rehearsal, figures in rehearsals:
-        name = rehearsal.plan.manifests.name
-        console.print(_requests(figures, f"requests by tier, {name}" if len(rehearsals) > 1 else "requests by tier"))
+        console.print(_requests(figures, "requests by tier"))
     console.print(side_by_side(rehearsals))
 
 
@@ -87,6 +88,17 @@ def _introduction(plan: Plan) -> RenderableType:
     each = plan.gpus_a_pod // plan.manifests.policy.policy.gpus_per_pod
     if each > 1:
         table.add_row("model", f"{each} serving pods of a node are simulated as one (--exact keeps them apart: slower)")
+    for note in plan.manifests.notes:
+        table.add_row("note", escape(note))
+    return table
+
+
+def _notes(plan: Plan) -> RenderableType:
+    """What is taken otherwise than written, of a policy that stands beside the first."""
+    table = Table.grid(padding=(0, 1), collapse_padding=True)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    table.add_row("beside", escape(f"policy {plan.policy.key} of {plan.manifests.name}"))
     for note in plan.manifests.notes:
         table.add_row("note", escape(note))
     return table
@@ -160,6 +172,7 @@ def side_by_side(rehearsals: Sequence[tuple[Rehearsal, Figures]]) -> Table:
 
 def _rows(figures: Figures, *, with_tiers: bool) -> Iterator[tuple[str, str]]:
     for one in figures.tiers if with_tiers else ():
+        yield f"{one.tier}: served of asked", f"{one.served} of {one.asked}"
         yield f"{one.tier}: shed", f"{one.shed_share:.1%}"
         yield f"{one.tier}: wait p50 / p99", f"{one.p50:.1f} / {one.p99:.1f} s"
         yield f"{one.tier}: images made", str(one.images)
