@@ -99,10 +99,7 @@ def rehearse(plan: Plan, watch: Callable[[Seconds], None]) -> Rehearsal:
         del memory
         return RestedLaw(plan.policy, experienced(plan), lenders.board)
 
-    try:
-        ledger = World(_setting(plan), steered_by, RehearsedDoor, lenders).run()
-    finally:
-        lenders.close()
+    ledger = World(_setting(plan), steered_by, RehearsedDoor, lenders).run()
     return Rehearsal(
         plan=plan,
         ledger=ledger,
