@@ -82,6 +82,8 @@ class ServicePlan(Part):
     """GPU time of one image; left out, images and times are drawn as a production service's were recorded."""
     model_load: Duration | None = None
     """From a pod's start until its agent answers; left out, drawn from recorded loads (p50 23 s, p99 52 s)."""
+    celsius: Annotated[float, Field(ge=40, le=110)] = 74.0
+    """Where its cards settle at work; above 87 they slow down."""
 
 
 class FleetPlan(Part):

@@ -14,7 +14,7 @@ from meltguard.core.demand import EVIDENCE
 from meltguard.core.fleet import MANAGED_LABEL, NodeView
 from meltguard.core.policy import Policy, Pool
 from meltguard.core.seen import Memory, Snapshot
-from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, Seconds, Share, UnitsPerSecond
+from meltguard.core.units import Celsius, GpuHours, Gpus, Instant, NodeName, PoolName, Seconds, Share, UnitsPerSecond
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.clock import RehearsedClock
 from meltguard.rehearse.cluster import Cluster
@@ -26,6 +26,7 @@ from meltguard.rehearse.story import Story, Told
 from meltguard.rehearse.surge import Surge
 from meltguard.rehearse.users import mean_seconds, mean_units, recorded, requests_of
 from meltguard.rehearse.workload import ServicePods
+from meltguard.sim.fleet import COOLED
 from meltguard.sim.ledger import Ledger
 from meltguard.sim.spread import seeded
 from meltguard.sim.steering import Law, Steering
@@ -226,6 +227,7 @@ def _setting(plan: Plan) -> Setting:
         requests=lambda: requests_of(plan.surge, plan.fleet.service, plan.seed),
         until=plan.surge.until,
         dawn=plan.surge.dawn,
+        thermal=replace(COOLED, loaded=Celsius(plan.fleet.service.celsius)),
     )
 
 

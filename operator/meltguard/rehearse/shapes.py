@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Final
 
-from meltguard.core.units import Seconds, Share
+from meltguard.core.units import Instant, Seconds, Share
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.surge import Recorded
 from meltguard.sim.fitted import shipped
 from meltguard.sim.spread import Envelope
+
+DAY: Final = "day"
+MIDNIGHT: Final = Instant(1_772_409_600.0)
+"""2026-03-02T00:00:00Z, a Monday: when the day begins."""
 
 STEP: Final = Seconds(60.0)
 """Between two rates of a shape."""
@@ -28,7 +32,7 @@ SHAPES: Final[Mapping[str, tuple[str, Envelope, Seconds]]] = {
         Envelope((0.0, 0.15, 0.17, 0.22, 0.4, 0.6, 1.0), (0.1, 0.1, 0.6, 1.0, 0.45, 0.18, 0.1)),
         Seconds(14_400.0),
     ),
-    "day": (
+    DAY: (
         "a day from midnight to midnight, busiest in the evening",
         Envelope(
             (0.0, 0.08, 0.2, 0.3, 0.42, 0.5, 0.6, 0.72, 0.83, 0.92, 1.0),
@@ -51,5 +55,5 @@ def read_shape(name: str) -> Recorded:
         times=tuple(Seconds(number * STEP) for number in range(count)),
         rates={"": tuple(float(envelope.at(Share(number / count))) for number in range(count))},
         until=length,
-        dawn=None,
+        dawn=MIDNIGHT if name == DAY else None,
     )

@@ -54,8 +54,9 @@ Emptying = Callable[[Pod, Seconds], None]
 class Fleet:
     """All pods, ready or not."""
 
-    def __init__(self, gpus_per_pod: Gpus, gpus_per_node: Gpus, doors: DoorMaker) -> None:
+    def __init__(self, gpus_per_pod: Gpus, gpus_per_node: Gpus, doors: DoorMaker, thermal: Thermal = COOLED) -> None:
         self._per_pod, self._per_node, self._doors = gpus_per_pod, gpus_per_node, doors
+        self._thermal = thermal  # of every card, unless a Heat says otherwise
         self._nodes: dict[NodeName, list[Pod]] = {}
         self._busy: dict[PodUid, float] = {}
         self._measured: tuple[Seconds, dict[NodeName, float], float] | None = (
@@ -89,7 +90,14 @@ class Fleet:
         self._nodes.setdefault(node, []).append(self._made(uid, node, at))
 
     def _made(self, uid: PodUid, node: NodeName, at: Seconds) -> Pod:
-        return Pod(uid=uid, node=node, gpus=self._per_pod, door=self._doors(uid, self._per_pod, at), worked_at=at)
+        return Pod(
+            uid=uid,
+            node=node,
+            gpus=self._per_pod,
+            door=self._doors(uid, self._per_pod, at),
+            worked_at=at,
+            thermal=self._thermal,
+        )
 
     def pod(self, uid: PodUid) -> Pod:
         """The pod of this name, which is there."""
@@ -119,7 +127,7 @@ class Fleet:
                 worse = Thermal(idle=COOLED.idle, loaded=loaded, time_constant=COOLED.time_constant)
                 return (since, lambda _: self._cool(names[node], worse)), (
                     until,
-                    lambda _: self._cool(names[node], COOLED),
+                    lambda _: self._cool(names[node], self._thermal),
                 )
             case Restart():
                 return ()

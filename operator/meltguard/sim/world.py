@@ -11,7 +11,8 @@ from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import Epoch, Gpus, Instant, NodeName, Seconds
 from meltguard.sim.changes import Change, Restart
 from meltguard.sim.door import DoorMaker
-from meltguard.sim.fleet import Fleet
+from meltguard.sim.fleet import COOLED, Fleet
+from meltguard.sim.heat import Thermal
 from meltguard.sim.ledger import Ledger, Sample, TierSums
 from meltguard.sim.lenders import Lenders, Nobody
 from meltguard.sim.reports import Reports
@@ -37,6 +38,7 @@ class Setting:
     changes: tuple[Change, ...] = ()
     lag: Seconds = Seconds(0.0)  # of what the agents say
     dawn: Instant = DAWN  # the time of day at which it starts
+    thermal: Thermal = COOLED  # of every card
 
 
 class World:
@@ -50,7 +52,7 @@ class World:
         self.ledger = Ledger(tiers={tier.name: TierSums() for tier in setting.policy.tiers})
         self._events: list[tuple[Seconds, int, Callable[[Seconds], None]]] = []
         self._count = 0
-        self._fleet = Fleet(setting.policy.gpus_per_pod, setting.gpus_per_node, doors)
+        self._fleet = Fleet(setting.policy.gpus_per_pod, setting.gpus_per_node, doors, setting.thermal)
         waits = {tier.name: tier.max_wait for tier in setting.policy.tiers}
         self._serving = Serving(self._fleet, self.ledger, self._at, waits)
         self._requests = setting.requests()

@@ -116,6 +116,12 @@ def test_pods_are_merged_into_the_largest_that_fit_all_nodes(tmp_path: Path) -> 
     assert merged(manifests, a_fleet(changed(FLEET, "pools.research.gpus", 4))) == 4
 
 
+def test_cards_settle_where_the_fleet_says(tmp_path: Path, surged: Rehearsal) -> None:
+    hot = run(a_plan(some_manifests(tmp_path), fleet=a_fleet(changed(FLEET, "service.celsius", 80))))
+    assert 79.0 < max(sample.hottest for sample in hot.ledger.samples) <= 80.0
+    assert 73.0 < max(sample.hottest for sample in surged.ledger.samples) <= 74.0
+
+
 def test_a_pod_that_fits_no_node_is_refused(tmp_path: Path) -> None:
     manifests = some_manifests(tmp_path, policy=changed(POLICY, "spec.service.gpusPerPod", 8))
     with pytest.raises(InvalidInput, match="gpusPerPod 8 does not fit a node of pool research"):

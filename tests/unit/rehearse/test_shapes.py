@@ -2,6 +2,7 @@ import pytest
 
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.shapes import SHAPES, read_shape
+from support.rehearsals import DAWN
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -10,6 +11,11 @@ def test_a_shape_has_one_rate_a_minute_and_a_peak_of_one(name: str) -> None:
     assert len(shape.times) == len(shape.rates[""]) == shape.until / 60.0
     assert max(shape.rates[""]) == pytest.approx(1.0, abs=0.02)
     assert min(shape.rates[""]) > 0.0
+
+
+def test_the_day_begins_at_midnight() -> None:
+    assert read_shape("day").dawn == DAWN - 9 * 3600.0
+    assert read_shape("step").dawn is None
 
 
 def test_an_unknown_shape_names_the_known_ones() -> None:
