@@ -16,6 +16,9 @@ from meltguard.errors import InvalidInput
 
 POLICY, POOL, NAMESPACE = "ImageServicePolicy", "GPUPool", "Namespace"
 MODELS: Final[Mapping[str, type[BaseModel]]] = {POLICY: ImageServicePolicy, POOL: GPUPool}
+ANSWERED: Final = frozenset({SignalKind.AGENT_WAIT, SignalKind.GPU_TEMPERATURE, SignalKind.GPU_UTILIZATION})
+"""Signals that the simulated service has an answer for."""
+
 LONGEST_VALUE: Final = 80
 UID: Final = "rehearsed"
 
@@ -65,6 +68,8 @@ def read_manifests(paths: Sequence[Path], beside: Sequence[Path] = ()) -> Manife
     _check_pools(policy.policy, pools, policies[0].path)
     labels, assumed = _namespace_labels(policy.policy, pools, found)
     rehearsed, taken = _rehearsable(policy.policy)
+    if policy.service.workload is None and rehearsed.capacity is not None:
+        assumed = (*assumed, "no spec.service.workloadRef: somebody else is taken to start pods on whatever node opens")
     return Manifests(
         name=policies[0].path.name,
         policy=replace(policy, policy=rehearsed),
@@ -160,11 +165,12 @@ def _rehearsable(policy: Policy) -> tuple[Policy, tuple[str, ...]]:
     notes: list[str] = []
     if policy.mode is not Mode.ENFORCE:
         notes.append(f"mode {policy.mode} is rehearsed as Enforce: what the policy would do")
-    queries = [signal.name for signal in policy.signals if signal.kind is SignalKind.QUERY]
-    if queries:
-        notes.append(f"left out: signal {', '.join(queries)}, a query of your own that no rehearsal can answer")
+    unanswered = [signal for signal in policy.signals if signal.kind not in ANSWERED]
+    if unanswered:
+        words = ", ".join(f"{signal.name} ({signal.kind})" for signal in unanswered)
+        notes.append(f"left out: signal {words}; a rehearsal answers {', '.join(sorted(ANSWERED))}")
     quotas = [tier.name for tier in policy.tiers if tier.quota is not None]
     if quotas:
         notes.append(f"left out: the quota of {', '.join(quotas)}; users are not told apart here")
-    signals = tuple(signal for signal in policy.signals if signal.kind is not SignalKind.QUERY)
+    signals = tuple(signal for signal in policy.signals if signal.kind in ANSWERED)
     return replace(policy, mode=Mode.ENFORCE, signals=signals), tuple(notes)

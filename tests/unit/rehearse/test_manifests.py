@@ -65,9 +65,20 @@ def test_what_is_taken_otherwise_than_written_is_said(tmp_path: Path) -> None:
     assert found.namespace_labels == {"team": "serving"}
     shadow, left, quota, namespace = found.notes
     assert "Shadow is rehearsed as Enforce" in shadow
-    assert "signal backlog" in left
+    assert left == (
+        "left out: signal backlog (query); a rehearsal answers agent-wait, gpu-temperature, gpu-utilization"
+    )
     assert "quota of free" in quota
     assert "team=serving" in namespace
+
+
+def test_a_policy_that_names_no_workload_is_taken_to_be_scaled_by_somebody_else(tmp_path: Path) -> None:
+    service = {key: value for key, value in POLICY["spec"]["service"].items() if key != "workloadRef"}
+    found = read_manifests(
+        [written(tmp_path, changed(POLICY, "spec.service", service), INFERENCE, RESEARCH, NAMESPACE)]
+    )
+    [note] = found.notes
+    assert note.startswith("no spec.service.workloadRef: somebody else")
 
 
 CASES = {
