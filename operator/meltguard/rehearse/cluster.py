@@ -21,6 +21,7 @@ from meltguard.core.fleet import (
     Job,
     NodeView,
     PodView,
+    by_namespace,
 )
 from meltguard.core.node_shape import NodeShape, released_shape, shape_at
 from meltguard.core.pledged import pledged_pods
@@ -55,7 +56,9 @@ class Cluster(Fleet, Census, NodeMoves, PodWrites):
         if self._seen is None or self._seen[0] != self.version:
             nodes = tuple(self.nodes[name] for name in sorted(self.nodes))
             guards = Guards(budgets=self.budgets(), jobs=self.jobs(), pledged=pledged_pods(nodes))
-            view = FleetView(nodes=nodes, pending=tuple(self.pending.values()), age=Seconds(0.0), guards=guards)
+            pending = tuple(self.pending.values())
+            spaces = by_namespace(nodes, pending)
+            view = FleetView(nodes=nodes, pending=pending, spaces=spaces, age=Seconds(0.0), guards=guards)
             self._seen = (self.version, view)
         return self._seen[1]
 
