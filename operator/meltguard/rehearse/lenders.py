@@ -1,6 +1,7 @@
 """The pools around the service: the operator's own mover carries out what its decisions ask of nodes, step by step."""
 
-from collections.abc import Callable, Coroutine, Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -99,7 +100,7 @@ class Around:
 
 
 class RehearsedLenders(Lenders):
-    """Nodes, loans and returns, driven by the operator's mover. One rehearsal's."""
+    """Nodes, loans and returns, driven by the operator's mover. One rehearsal's; close it at the end."""
 
     def __init__(self, applied: Applied, around: Around, watch: Callable[[Seconds], None]) -> None:
         self.frames: list[Frame] = []
@@ -109,6 +110,7 @@ class RehearsedLenders(Lenders):
         self._around, self._watch = around, watch
         self._mover = _a_mover(applied, around, self.books)
         self._timetable = Timetable()
+        self._runner = asyncio.Runner()  # the mover arbitrates in a thread
         self._tightened: frozenset[NodeName] = frozenset()
         self._stage: Stage | None = None
         self._assigned: tuple[int, Mapping[PoolName, PoolView]] | None = None
@@ -121,6 +123,10 @@ class RehearsedLenders(Lenders):
     def board(self) -> Board:
         """What the decisions ask of nodes."""
         return self._mover.board
+
+    def close(self) -> None:
+        """Nothing moves any more."""
+        self._runner.close()
 
     @override
     def begin(self, stage: Stage) -> None:
@@ -176,7 +182,7 @@ class RehearsedLenders(Lenders):
         if not self.board.wanted and all(node.claim is None for node in self._around.cluster.nodes.values()):
             return
         before = self._around.cluster.version
-        _at_once(self._mover.run_once())
+        self._runner.run(self._mover.run_once())
         if self._around.cluster.version != before:
             self._around.pods.settle()
             self._around.research.settle()
@@ -205,16 +211,6 @@ class RehearsedLenders(Lenders):
             work_running=self._around.research.nodes_at_work(),
             serving=sum(pod.ready for pod in pods.pods()),
         )
-
-
-def _at_once(work: Coroutine[None, None, object]) -> None:
-    """Run what never waits: the rehearsed cluster answers at once, so that no event loop is needed."""
-    try:
-        work.send(None)
-    except StopIteration:
-        return
-    work.close()
-    raise RuntimeError("something waits in a rehearsal, where nothing may")
 
 
 def _a_mover(applied: Applied, around: Around, books: LenderBooks) -> Mover:

@@ -100,7 +100,10 @@ def rehearse(plan: Plan, watch: Callable[[Seconds], None]) -> Rehearsal:
         del memory
         return RestedLaw(plan.policy, experienced(plan), lenders.board)
 
-    ledger = World(_setting(plan), steered_by, RehearsedDoor, lenders).run()
+    try:
+        ledger = World(_setting(plan), steered_by, RehearsedDoor, lenders).run()
+    finally:
+        lenders.close()
     return Rehearsal(
         plan=plan,
         ledger=ledger,
