@@ -26,6 +26,7 @@ class Place:
 
 COMMANDS: Final = {
     "demo": Place("demo", "demo", "Show the operator lend a node and limit a tier on a real control plane."),
+    "rehearse": Place("rehearse", "rehearse", "Rehearse a policy on a recorded surge, before it is applied."),
     "local": Place("local", "app", "A real control plane as processes on loopback (Linux)."),
     "operator": Place("operator", "operator", "Run the operator until it is told to stop or loses the Lease."),
     "agent": Place("agent", "agent", "Admit, queue or refuse requests before an image server"),

@@ -54,8 +54,9 @@ Emptying = Callable[[Pod, Seconds], None]
 class Fleet:
     """All pods, ready or not."""
 
-    def __init__(self, gpus_per_pod: Gpus, gpus_per_node: Gpus, doors: DoorMaker) -> None:
+    def __init__(self, gpus_per_pod: Gpus, gpus_per_node: Gpus, doors: DoorMaker, thermal: Thermal = COOLED) -> None:
         self._per_pod, self._per_node, self._doors = gpus_per_pod, gpus_per_node, doors
+        self._thermal = thermal  # of every card, unless a Heat says otherwise
         self._nodes: dict[NodeName, list[Pod]] = {}
         self._busy: dict[PodUid, float] = {}
         self._measured: tuple[Seconds, dict[NodeName, float], float] | None = (
@@ -80,12 +81,34 @@ class Fleet:
 
     def add(self, node: NodeName, at: Seconds) -> None:
         """A node's pods become ready."""
-        made: list[Pod] = []
-        for number in range(self._per_node // self._per_pod):
-            uid = PodUid(f"{node}-{number}")
-            door = self._doors(uid, self._per_pod, at)
-            made.append(Pod(uid=uid, node=node, gpus=self._per_pod, door=door, worked_at=at))
-        self._nodes[node] = made
+        self._nodes[node] = [
+            self._made(PodUid(f"{node}-{number}"), node, at) for number in range(self._per_node // self._per_pod)
+        ]
+
+    def open(self, uid: PodUid, node: NodeName, at: Seconds) -> None:
+        """One pod becomes ready, beside those that the node has."""
+        self._nodes.setdefault(node, []).append(self._made(uid, node, at))
+
+    def _made(self, uid: PodUid, node: NodeName, at: Seconds) -> Pod:
+        return Pod(
+            uid=uid,
+            node=node,
+            gpus=self._per_pod,
+            door=self._doors(uid, self._per_pod, at),
+            worked_at=at,
+            thermal=self._thermal,
+        )
+
+    def pod(self, uid: PodUid) -> Pod:
+        """The pod of this name, which is there."""
+        return next(pod for pod in self.all() if pod.uid == uid)
+
+    def remove(self, pod: Pod) -> None:
+        """A pod that nothing runs in is gone, and with its last pod the node."""
+        self._busy.pop(pod.uid, None)
+        left = [other for other in self._nodes.pop(pod.node) if other is not pod]
+        if left:
+            self._nodes[pod.node] = left
 
     def plan(self, change: Change, empty: Emptying) -> Sequence[Event]:
         """When a change begins and ends, and what it then does. `empty` sends a pod's waiting requests elsewhere."""
@@ -93,32 +116,35 @@ class Fleet:
         match change:
             case Loss(nodes=nodes, since=since, until=until):
                 lost = [names[number] for number in nodes]
-                return (since, lambda at: self._close(lost, empty, at)), (until, lambda _: self._open(lost))
+                return (since, lambda at: self.close(self._on(lost), empty, at)), (until, lambda _: self._reopen(lost))
             case Loan(claimed=claimed, load=load, until=until):
                 name = NodeName(f"lent-{claimed:.0f}-{load:.2f}-{until:.0f}")
                 return (Seconds(claimed + load), lambda at: self.add(name, at)), (
                     until,
-                    lambda at: self._close([name], empty, at),
+                    lambda at: self.close(self._on([name]), empty, at),
                 )
             case Heat(node=node, since=since, until=until, loaded=loaded):
                 worse = Thermal(idle=COOLED.idle, loaded=loaded, time_constant=COOLED.time_constant)
                 return (since, lambda _: self._cool(names[node], worse)), (
                     until,
-                    lambda _: self._cool(names[node], COOLED),
+                    lambda _: self._cool(names[node], self._thermal),
                 )
             case Restart():
                 return ()
             case _:
                 assert_never(change)
 
-    def _close(self, names: Sequence[NodeName], empty: Emptying, at: Seconds) -> None:
-        pods = [pod for name in names for pod in self._nodes.get(name, ())]
+    def close(self, pods: Sequence[Pod], empty: Emptying, at: Seconds) -> None:
+        """These pods take no more requests; what waits there is sent to others."""
         for pod in pods:
             pod.ready = False
         for pod in pods:
             empty(pod, at)
 
-    def _open(self, names: Sequence[NodeName]) -> None:
+    def _on(self, names: Sequence[NodeName]) -> list[Pod]:
+        return [pod for name in names for pod in self._nodes.get(name, ())]
+
+    def _reopen(self, names: Sequence[NodeName]) -> None:
         for name in names:
             for pod in self._nodes[name]:
                 pod.ready = True

@@ -50,6 +50,24 @@ class Crowd:
     base: float = 0.0  # offered beside the shape all the time, in the same unit
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One tier's requests along a record, each drawn as `work` says."""
+
+    tier: TierName
+    rate: Callable[[Seconds], float]  # requests a second, by time
+    most: float  # that `rate` ever is
+    work: Callable[[Random], tuple[Units, Seconds]]  # what one costs, and the seconds of a GPU that it takes
+
+
+def streamed(stream: Stream, until: Seconds, seed: int) -> Iterator[tuple[Seconds, TierName, Units, Seconds]]:
+    """A Poisson stream along the record; none where its rate is never more than 0."""
+    chance = seeded(seed, "work", stream.tier)
+    for at in _arrivals(stream.rate, stream.most, until, seeded(seed, "arrivals", stream.tier)) if stream.most else ():
+        units, seconds = stream.work(chance)
+        yield at, stream.tier, units, seconds
+
+
 def alike(asked: Asked, until: Seconds, seed: int) -> Iterator[tuple[Seconds, TierName, Units, Seconds]]:
     """A Poisson stream of equal requests."""
     chance = seeded(seed, "arrivals", asked.tier)

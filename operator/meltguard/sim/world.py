@@ -11,16 +11,19 @@ from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import Epoch, Gpus, Instant, NodeName, Seconds
 from meltguard.sim.changes import Change, Restart
 from meltguard.sim.door import DoorMaker
-from meltguard.sim.fleet import Fleet
+from meltguard.sim.fleet import COOLED, Fleet
+from meltguard.sim.heat import Thermal
 from meltguard.sim.ledger import Ledger, Sample, TierSums
+from meltguard.sim.lenders import Lenders, Nobody
 from meltguard.sim.reports import Reports
 from meltguard.sim.requests import Request
 from meltguard.sim.serving import Serving
+from meltguard.sim.stage import ServiceStage
 from meltguard.sim.steering import Pusher, Steering, SteeringMaker
 
 TICK: Final = Seconds(2.0)
 DAWN: Final = Instant(1_000_000.0)
-"""The time of day at which a run starts."""
+"""The time of day at which a run starts, unless its setting says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +37,22 @@ class Setting:
     until: Seconds
     changes: tuple[Change, ...] = ()
     lag: Seconds = Seconds(0.0)  # of what the agents say
+    dawn: Instant = DAWN  # the time of day at which it starts
+    thermal: Thermal = COOLED  # of every card
 
 
 class World:
     """One run of one setting under one steering."""
 
-    def __init__(self, setting: Setting, steered_by: SteeringMaker, doors: DoorMaker) -> None:
+    def __init__(
+        self, setting: Setting, steered_by: SteeringMaker, doors: DoorMaker, lenders: Lenders | None = None
+    ) -> None:
         self._setting, self._steered_by = setting, steered_by
+        self._lenders = lenders or Nobody()
         self.ledger = Ledger(tiers={tier.name: TierSums() for tier in setting.policy.tiers})
         self._events: list[tuple[Seconds, int, Callable[[Seconds], None]]] = []
         self._count = 0
-        self._fleet = Fleet(setting.policy.gpus_per_pod, setting.gpus_per_node, doors)
+        self._fleet = Fleet(setting.policy.gpus_per_pod, setting.gpus_per_node, doors, setting.thermal)
         waits = {tier.name: tier.max_wait for tier in setting.policy.tiers}
         self._serving = Serving(self._fleet, self.ledger, self._at, waits)
         self._requests = setting.requests()
@@ -59,6 +67,7 @@ class World:
             self._fleet.add(NodeName(f"gpu-{number:02}"), Seconds(0.0))
         for change in self._setting.changes:
             self._plan(change)
+        self._lenders.begin(ServiceStage(self._fleet, self._serving, self._at))
         self._at(Seconds(0.0), self._tick)
         self._next_request()
         while self._events and self._events[0][0] < self._setting.until:
@@ -119,7 +128,9 @@ class World:
             workload=None,
             fleet_age=Seconds(0.0),
         )
-        self._decision = steering(seen, Instant(DAWN + at))
+        now = Instant(self._setting.dawn + at)
+        self._decision = steering(self._lenders.shown(seen, now), now)
+        self._lenders.decided(self._decision, at)
         if self._decision.learning:
             return
         for uid, grant in self._pusher.due(self._decision, list(ready), loads):
