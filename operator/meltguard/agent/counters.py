@@ -68,6 +68,7 @@ class TierCounts:
         "_offered",
         "_offered_units",
         "_wait_counts",
+        "barred_units",
         "inside",
         "refused",
         "tier",
@@ -84,7 +85,7 @@ class TierCounts:
         self.waits, self.wait_sum = RecentWaits(), 0.0
         self._wait_counts = [0] * (len(WAIT_BOUNDS) + 1)
         self._at_once = self._offered = self._admitted = 0
-        self._at_once_units = self._offered_units = self._admitted_units = 0.0
+        self._at_once_units = self._offered_units = self._admitted_units = self.barred_units = 0.0
 
     @property
     def offered(self) -> int:
@@ -115,6 +116,10 @@ class TierCounts:
         """A request came."""
         self._offered += 1
         self._offered_units += units
+
+    def bar(self, units: Units) -> None:
+        """A request that came was refused for what no GPU would mend."""
+        self.barred_units += units
 
     def came_before(self, units: Units) -> None:
         """What entered at once is a retry: it was counted when it came first."""

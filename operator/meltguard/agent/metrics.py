@@ -27,6 +27,7 @@ DOCUMENT_STATUSES: Final = (400, 401, 403, 409, 413)
 TIER_COUNTERS: Final = {
     "offered": "Requests that came, refused and waiting ones included, retries counted once.",
     "offered_units": "Image units of the requests that came.",
+    "barred_units": "Image units of those refused for what no GPU would mend: used up, above the tier's own maximum.",
     "admitted": "Requests that went to the GPU.",
     "admitted_units": "Image units that went to the GPU.",
     "waited": "Admitted requests that waited in the queue.",

@@ -3,7 +3,7 @@
 from meltguard.agent.counters import Tally
 from meltguard.agent.journal import Journal, JournalEntry
 from meltguard.agent.quota_store import hashed
-from meltguard.agent.refusal import Reason
+from meltguard.agent.refusal import NO_DEMAND, Reason
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.standing import Standing
 from meltguard.agent.visit import Result, Visit
@@ -28,6 +28,8 @@ class Records:
         """A request came."""
         if self.is_new(visit):
             visit.counts.offer(visit.units)
+        else:
+            visit.retry = True
 
     def entered_at_once(self, visit: Visit) -> None:
         """A request with a key entered."""
@@ -51,6 +53,8 @@ class Records:
     def refused(self, visit: Visit, reason: Reason, status: int) -> None:
         """A request was turned away, or its client left while waiting."""
         visit.counts.refused[reason] += 1
+        if reason in NO_DEMAND and not visit.retry:
+            visit.counts.bar(visit.units)
         gone = reason is Reason.CLIENT_GONE
         result = Result(status=0 if gone else status, finished=False, delivered=False)
         self._note(visit, "gone" if gone else "refused", reason.value, result)

@@ -55,6 +55,20 @@ FOR_CAPACITY: Final = frozenset(
 )
 """Reasons that are a lack of GPUs: what limits the tier explains them. A user's own allowance or mistake is none."""
 
+NO_DEMAND: Final = frozenset(
+    {
+        Reason.OWN_MAXIMUM,
+        Reason.DAILY_QUOTA,
+        Reason.WEEKLY_QUOTA,
+        Reason.MONTHLY_QUOTA,
+        Reason.DUPLICATE,
+        Reason.COST_UNKNOWN,
+        Reason.STOPPING,
+    }
+)
+"""Reasons that more GPUs would not mend: nobody's work is broken off for those. A stopping pod's requests come again
+elsewhere. While a store cannot count, what it holds back is demand: it comes as soon as the store answers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wording:

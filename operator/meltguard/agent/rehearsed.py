@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from meltguard.agent.gate import Gate, Hindrance, Wish
 from meltguard.agent.lane import Slot
-from meltguard.agent.refusal import Reason
+from meltguard.agent.refusal import NO_DEMAND, Reason
 from meltguard.agent.settings import DEFAULT_TIER, Pace
 from meltguard.agent.standing import Standing, by_tier, own_gpu
 from meltguard.agent.turns import Ticket
@@ -55,6 +55,8 @@ class RehearsedDoor:
         placed = self._gate.place(wish, at)
         if isinstance(placed, Hindrance):
             self._refused(wish.tier, placed.reason)
+            if placed.reason in NO_DEMAND:
+                self._tally.tier(wish.tier).bar(wish.units)
             return Placed.REFUSED
         if isinstance(placed, Ticket):
             self._tickets[request.number] = placed
@@ -120,6 +122,7 @@ class RehearsedDoor:
         counts = self._tally.tier(name)
         return TierCounters(
             offered=Units(counts.offered_units),
+            barred=Units(counts.barred_units),
             admitted=Units(counts.admitted_units),
             waiting=self._gate.line.units(name),
             refused=sum(counts.refused.values()),

@@ -54,6 +54,7 @@ class Visit(Slot, eq=False):
     waited: Seconds = Seconds(0.0)
     reservation: Reservation | None = None
     would_refuse: Reason | None = None  # while observing
+    retry: bool = False  # of one that came lately: it was counted then
 
     @property
     def rule(self) -> TierLimit:

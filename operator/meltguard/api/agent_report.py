@@ -27,6 +27,8 @@ class TierReport(MessageModel):
 
     offered_units: Amount = 0.0
     """Image units of all requests that came, refused and waiting ones included, retries counted once."""
+    barred_units: Amount = 0.0
+    """Image units of those that were refused for what no GPU would mend: they are no demand."""
     offered: Count = 0
     admitted: Count = 0
     admitted_units: Amount = 0.0

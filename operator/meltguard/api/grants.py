@@ -103,6 +103,7 @@ def counters_of(report: AgentReport) -> AgentCounters:
 def _tier_counters(tier: TierReport) -> TierCounters:
     return TierCounters(
         offered=Units(tier.offered_units),
+        barred=Units(tier.barred_units),
         admitted=Units(tier.admitted_units),
         waiting=Units(tier.waiting_units),
         refused=sum(tier.refused.values()),

@@ -7,6 +7,7 @@ from typing import Final
 from meltguard.core.units import Gpus, NodeName, PodUid, Revision, Seconds, Share, TierName, Units, UnitsPerSecond
 
 NO_TIME: Final = Seconds(0.0)
+NOTHING: Final = Units(0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +19,14 @@ class TierCounters:
     waiting: Units
     refused: int
     wait_p99: Seconds
+    barred: Units = NOTHING  # of `offered`: refused for what no GPU would mend
     for_gpu: Units | None = None  # of `waiting`: held back by busy GPUs alone, not by the tier's rate; None: not said
     rate: UnitsPerSecond | None = None  # that holds the tier back now
+
+    @property
+    def wanted(self) -> Units:
+        """What GPUs were asked for. It may fall for a moment: a request comes before it is refused."""
+        return Units(self.offered - self.barred)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,14 +136,18 @@ def fell(before: AgentCounters, after: AgentCounters) -> bool:
     if after.busy < before.busy or after.done < before.done:
         return True
     both = ((tier, after.tiers.get(name)) for name, tier in before.tiers.items())
-    return any(now is None or now.offered < tier.offered or now.admitted < tier.admitted for tier, now in both)
+    return any(now is None or _stands_below(now, tier) for tier, now in both)
+
+
+def _stands_below(now: TierCounters, before: TierCounters) -> bool:
+    return now.offered < before.offered or now.admitted < before.admitted or now.barred < before.barred
 
 
 def _tier_load(before: TierCounters | None, after: TierCounters, span: Seconds) -> TierLoad:
-    offered_before = before.offered if before else 0.0
+    wanted_before = before.wanted if before else 0.0
     admitted_before = before.admitted if before else 0.0
     return TierLoad(
-        offered=UnitsPerSecond(max(0.0, after.offered - offered_before) / span),
+        offered=UnitsPerSecond(max(0.0, after.wanted - wanted_before) / span),
         admitted=UnitsPerSecond(max(0.0, after.admitted - admitted_before) / span),
         waiting=after.waiting,
         wait_p99=after.wait_p99,

@@ -18,7 +18,7 @@ class Mark:
     """Sums at one time of the agent's own clock."""
 
     uptime: Seconds
-    offered: Units
+    wanted: Units
     done: Units
     busy: Seconds
 
@@ -45,7 +45,7 @@ class Past:
             return None
         return Told(
             span=span,
-            offered=Units(last.offered - first.offered),
+            offered=Units(max(0.0, last.wanted - first.wanted)),
             done=Units(last.done - first.done),
             busy=Seconds(last.busy - first.busy),
         )
@@ -78,5 +78,5 @@ def _counted(counters: AgentCounters) -> float:
 
 
 def _mark(counters: AgentCounters) -> Mark:
-    offered = Units(sum(tier.offered for tier in counters.tiers.values()))
-    return Mark(uptime=counters.uptime, offered=offered, done=counters.done, busy=counters.busy)
+    wanted = Units(sum(tier.wanted for tier in counters.tiers.values()))
+    return Mark(uptime=counters.uptime, wanted=wanted, done=counters.done, busy=counters.busy)

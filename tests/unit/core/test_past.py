@@ -100,3 +100,22 @@ def test_whatever_is_read_the_last_minute_is_short_and_never_negative(steps: lis
         if past.minute is not None:
             assert past.minute.span > 0
             assert min(past.minute.offered, past.minute.done, past.minute.busy) >= 0.0
+
+
+def barred(uptime: float, offered: float, without: float) -> AgentCounters:
+    counters = counted(uptime, offered)
+    return replace(counters, tiers={FREE: replace(counters.tiers[FREE], barred=Units(without))})
+
+
+def test_what_no_gpu_would_mend_is_no_demand_though_it_is_told_later_than_it_came() -> None:
+    came, refused = barred(10.0, 8.0, 0.0), barred(20.0, 8.0, 8.0)
+    load = load_between(NODE, came, refused, Seconds(1.0))
+    assert load is not None
+    assert load.tiers[FREE].offered == 0.0
+    past = past_of(barred(0.0, 0.0, 0.0), came, refused)
+    assert past.minute is not None
+    assert past.minute.offered == 0.0
+
+
+def test_a_count_of_the_refused_that_falls_is_a_counter_that_fell() -> None:
+    assert load_between(NODE, barred(10.0, 8.0, 5.0), barred(20.0, 9.0, 4.0), Seconds(1.0)) is None
