@@ -9,39 +9,16 @@ import pytest
 from aiohttp import web
 
 from meltguard.agent.place_relay import MOST_OF_OWNER, Passed
-from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import Callers, PlaceBounds
 from meltguard.clock import SystemClock
 from meltguard.core.units import Seconds, TierName
-from support.agent_requests import agent
-from support.agents import ImageServer, Told, ask, told_of, until
+from support.agent_requests import agent, fetched, url_of, visit
+from support.agents import ImageServer, ask, until
 from support.issuer import a_key, a_token, issuing, rules
 from support.peers import a_pass_text, a_place_at, peers, stand_in
 
 ASYNC = {"Prefer": "respond-async"}
 EVENTS = {"Accept": "text/event-stream"}
-
-
-def url_of(running: ServingAgent, path: str) -> str:
-    return f"http://{running.data.host}:{running.data.port}{path}"
-
-
-async def visit(
-    session: aiohttp.ClientSession, running: ServingAgent, path: str, user: str = "ann", **more: Any
-) -> Told:
-    headers = {"X-Meltguard-User": user, **more.pop("headers", {})}
-    async with session.request(more.pop("method", "GET"), url_of(running, path), headers=headers) as answer:
-        return await told_of(answer)
-
-
-async def fetched(session: aiohttp.ClientSession, running: ServingAgent, path: str) -> Told:
-    async def done() -> bool:
-        told.append(await visit(session, running, path))
-        return told[-1].status != 202
-
-    told: list[Told] = []
-    await until(done, within=10.0)
-    return told[-1]
 
 
 async def test_any_pod_tells_where_a_request_is_and_gives_its_owner_the_image_once(

@@ -14,30 +14,11 @@ from meltguard.agent.places import LEAVE_WITHIN
 from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import PlaceBounds
 from meltguard.core.units import Seconds
-from support.agent_requests import agent, report, waiting
-from support.agents import FREE, ImageServer, Told, a_lease, ask, look, push, told_of, until
+from support.agent_requests import agent, fetched, report, visit, waiting
+from support.agents import FREE, ImageServer, a_lease, ask, look, push, until
 
 ASYNC = {"Prefer": "respond-async"}
 EVENTS = {"Accept": "text/event-stream"}
-
-
-async def visit(
-    session: aiohttp.ClientSession, running: ServingAgent, path: str, user: str = "ann", **more: Any
-) -> Told:
-    url = f"http://{running.data.host}:{running.data.port}{path}"
-    headers = {"X-Meltguard-User": user, **more.pop("headers", {})}
-    async with session.request(more.pop("method", "GET"), url, headers=headers) as answer:
-        return await told_of(answer)
-
-
-async def fetched(session: aiohttp.ClientSession, running: ServingAgent, path: str) -> Told:
-    async def done() -> bool:
-        told.append(await visit(session, running, path))
-        return told[-1].status != 202
-
-    told: list[Told] = []
-    await until(done, within=10.0)
-    return told[-1]
 
 
 async def test_a_quick_image_and_a_refusal_come_directly(session: aiohttp.ClientSession) -> None:

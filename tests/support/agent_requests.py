@@ -8,12 +8,7 @@ import aiohttp
 import pytest
 
 from meltguard.agent.server import ServingAgent, serving
-from support.agents import (
-    Told,
-    agent_settings,
-    look,
-    until,
-)
+from support.agents import Told, agent_settings, look, told_of, until
 
 
 @pytest.fixture
@@ -36,6 +31,32 @@ async def waiting(session: aiohttp.ClientSession, running: ServingAgent, tier: s
         return bool((await report(session, running))["tiers"][tier]["waiting"] == count)
 
     await until(reached)
+
+
+def url_of(running: ServingAgent, path: str) -> str:
+    """Where its users ask."""
+    return f"http://{running.data.host}:{running.data.port}{path}"
+
+
+async def visit(
+    session: aiohttp.ClientSession, running: ServingAgent, path: str, user: str = "ann", **more: Any
+) -> Told:
+    """One request of a user whom a gateway names."""
+    headers = {"X-Meltguard-User": user, **more.pop("headers", {})}
+    async with session.request(more.pop("method", "GET"), url_of(running, path), headers=headers) as answer:
+        return await told_of(answer)
+
+
+async def fetched(session: aiohttp.ClientSession, running: ServingAgent, path: str) -> Told:
+    """The answer at a place, once it is there."""
+
+    async def done() -> bool:
+        told.append(await visit(session, running, path))
+        return told[-1].status != 202
+
+    told: list[Told] = []
+    await until(done, within=10.0)
+    return told[-1]
 
 
 def statuses(told: list[Told]) -> dict[int, int]:
