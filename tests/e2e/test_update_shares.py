@@ -76,7 +76,7 @@ async def test_more_pods_run_it_only_while_it_stays_cheaper(lone_plane: Plane, t
             told[told.index("taken back until then") :],
             "it is tried on one pod",
             "goes on to 2 pods of 4",
-            "2 pods of 4 are to run the update; what it costs is compared again",
+            "is to run on 2 of 4 pods; what it costs is compared again",
             "goes on to all pods",
         )
         await scene.calm_down(found)

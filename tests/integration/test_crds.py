@@ -143,6 +143,7 @@ def test_a_bare_policy_is_filled_in(resources: CustomResources) -> None:
             "priority": 1,
             "weight": 1,
             "order": ["Borrow", "Buy"],
+            "forecast": "Off",
         },
         "tiers": [
             {"name": "free", "priority": 0, "weight": 1, "floor": "0%", "maxWait": "30s", "shedStatus": 503},

@@ -28,6 +28,7 @@ from meltguard.core.node_rules import unfit
 from meltguard.core.policy import HarmBounds, Mode
 from meltguard.core.pools import PoolView
 from meltguard.core.seen import Snapshot
+from meltguard.core.sharing import WAITS
 from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, UnitsPerSecond
 from meltguard.core.victims import Choice, Need, Place, Refusal, choose_nodes
@@ -190,18 +191,24 @@ def _names(choice: Choice) -> list[NodeName]:
 def waits_for(short: Shortage, plan: Sequence[Borrow]) -> frozenset[PoolName]:
     """The lenders that this service takes from now, or would if they had room: where it stands in a queue.
 
-    From the first sample on, so that of two that begin at the same time neither takes the other's share.
+    From the first sample on, so that of two that begin at the same time neither takes the other's share; and a minute
+    before a rest or a closed window ends, for that ends earlier for one than for the other.
     """
     asked = (rule(short).holds for rule in rules_of(short) if rule is not shortage_lasts)
     if short.policy.mode is not Mode.ENFORCE or not all(asked):
         return frozenset()
     named = (short.seen.pools[name] for name in short.capacity.borrow_from if name in short.seen.pools)
-    willing = [
-        lender for lender in named if all(rule(short, lender).holds for rule in LENDER_RULES if rule not in BOUNDED)
-    ]
-    early = not (short.planned or shortage_lasts(short).holds)
-    queued = {lender.pool.name for lender in willing if early or room_of(lender) <= 0 or room_for(short, lender) <= 0}
+    queued = {lender.pool.name for lender in named if _queues_at(short, lender)}
     return frozenset(queued | {borrow.home for borrow in plan})
+
+
+def _queues_at(short: Shortage, lender: PoolView) -> bool:
+    """Whether only its turn, or less than a minute, is between the service and this lender's nodes."""
+    closed = [answer for rule in LENDER_RULES if rule not in BOUNDED if not (answer := rule(short, lender)).holds]
+    if not all(answer.until is not None and answer.until - short.now <= WAITS for answer in closed):
+        return False
+    early = not (short.planned or shortage_lasts(short).holds)
+    return bool(closed) or early or room_of(lender) <= 0 or room_for(short, lender) <= 0
 
 
 def arriving(seen: Snapshot, not_awaited: AbstractSet[NodeName]) -> list[NodeView]:

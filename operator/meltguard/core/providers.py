@@ -76,7 +76,7 @@ def _it_has_rested(this: Provider) -> Obstacle:
     until, failures = this.books.rest_until, this.books.failures
     if until is None or this.now >= until:
         return FREE
-    return "NoCapacity", f"{failures} times in a row nothing came; left alone for {rest_after(failures):.0f} s"
+    return "NoCapacity", f"{counted(failures, 'time')} in a row nothing came; left alone for {rest_after(failures):.0f} s"
 
 
 def _there_is_room(this: Provider) -> Obstacle:

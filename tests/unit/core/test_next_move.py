@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from meltguard.core.buying import choose_capacity
 from meltguard.core.decision import Outcome, Shortage
+from meltguard.core.loans import waits_for
 from meltguard.core.next_move import NextMove, next_move
 from meltguard.core.policy import Source
+from meltguard.core.rest import SHORTEST_REST
 from meltguard.core.seen import Hours, Memory, NoOffer, Recalled
 from meltguard.core.units import Instant, Pressure
 from support.shortages import BURST, NOW, RESEARCH, a_shortage
@@ -75,7 +77,7 @@ SHUT = {RESEARCH: Hours(open=False, why="closed until tomorrow", until=Instant(N
 RECALLED = Memory(short_since=Instant(0.0), recalled={RESEARCH: Recalled(at=Instant(NOW - 20.0), times=1)})
 BACK = Memory(short_since=Instant(0.0), rested={f"r{n}": Instant(NOW - 10.0 * n) for n in range(4)})
 CALM_BEFORE = Memory(short_since=Instant(0.0), returned_at=Instant(NOW - 100.0))
-SOLD_OUT = {BURST: NoOffer(why="1 times in a row nothing came", until=Instant(NOW + 45.0))}
+SOLD_OUT = {BURST: NoOffer(why="1 time in a row nothing came", until=Instant(NOW + 45.0))}
 
 DECIDED: dict[str, tuple[Shortage, float | None]] = {
     "the lender's window": (a_shortage(8, BOTH, hours=SHUT), 500.0),
@@ -97,3 +99,12 @@ def test_what_a_real_choice_waits_for(short: Shortage, after: float | None) -> N
     move = next_move(choose_capacity(short).rules)
     assert move.waits_for
     assert move.at == (None if after is None else NOW + after)
+
+
+@pytest.mark.parametrize(("left", "queues"), [(59.0, True), (61.0, False)])
+def test_who_may_take_within_a_minute_stands_in_the_queue_already(left: float, *, queues: bool) -> None:
+    """A rest ends for one service before it does for another: whoever is first must not take what is the other's."""
+    recalled = {RESEARCH: Recalled(at=Instant(NOW - SHORTEST_REST + left), times=1)}
+    short = a_shortage(8, BOTH)
+    short = replace(short, memory=replace(short.memory, recalled=recalled))
+    assert (RESEARCH in waits_for(short, ())) is queues
