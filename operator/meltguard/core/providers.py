@@ -76,7 +76,8 @@ def _it_has_rested(this: Provider) -> Obstacle:
     until, failures = this.books.rest_until, this.books.failures
     if until is None or this.now >= until:
         return FREE
-    return "NoCapacity", f"{counted(failures, 'time')} in a row nothing came; left alone for {rest_after(failures):.0f} s"
+    times = counted(failures, "time")
+    return "NoCapacity", f"{times} in a row nothing came; left alone for {rest_after(failures):.0f} s"
 
 
 def _there_is_room(this: Provider) -> Obstacle:
