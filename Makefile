@@ -44,7 +44,7 @@ demo: setup
 # One pytest run, so that there is one closing line; its exit code is kept for .ci/run, since make has codes of its own.
 test: check programs
 	@mkdir -p build/test
-	@$(PYTEST) -q -n 4 --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS) $(SUITES); code=$$?; echo $$code >build/test/exit; $(ELAPSED); exit $$code
+	@$(PYTEST) -q -n 3 --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS) $(SUITES); code=$$?; echo $$code >build/test/exit; $(ELAPSED); exit $$code
 
 check: setup
 	@mkdir -p build

@@ -144,9 +144,15 @@ async def test_a_fail_over_that_lost_what_was_delivered_is_caught_up(valkey: Val
             await stands(desk, StoreState.OK)
             assert await spend(desk) == "daily-quota", "what it delivered was told again before it asked"
             assert await spend(other, "bob") == REFUSED, "it noticed at its first question, and tells what was lost"
-            await stands(other, StoreState.OK)
-            await settled(other)
-            assert [await spend(other, "bob") for _ in range(2)] == ["had", "daily-quota"]
+            assert [await counted(other), await spend(other, "bob")] == ["had", "daily-quota"]
+
+
+async def counted(desk: QuotaDesk) -> str:
+    """What the first answer is that is no refusal for the store's sake: it may be told all anew first."""
+    async with asyncio.timeout(5.0):
+        while (answer := await spend(desk, "bob")) == REFUSED:
+            continue
+    return answer
 
 
 async def test_a_store_that_fell_back_without_a_break_is_noticed_and_told_again(valkey: ValkeyServer) -> None:

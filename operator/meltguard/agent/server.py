@@ -214,6 +214,7 @@ def _listen(address: Address) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address.host, address.port))
+        sock.listen(BACKLOG)  # here: of two that could bind, only one can listen, and the other is to say so
         sock.setblocking(False)
     except OSError as exc:
         sock.close()
