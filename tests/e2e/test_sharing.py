@@ -1,29 +1,30 @@
-"""Two services fight over one lender for half an hour of the law's time; the audit log is the judge."""
+"""Two services fight over one lender, at the pace of the law; the audit log is the judge."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pytest
 
 from faults import world
 from faults.agents import Agents
 from faults.checker import check
-from faults.evidence import Node, Pod, pod_of, read_deeds
+from faults.evidence import pod_of, read_deeds
 from faults.fast_clock import FastClock
 from faults.ground import Ground, Operators, follow, ground
-from faults.holdings import claims_begun, mean_held
 from faults.promises import Evidence, Promises
-from faults.replay import NodeStep, node_steps
+from faults.replay import claims_begun, node_steps
 from faults.rest import path_of
 from faults.scenario import CALM
 from faults.setting import Setting
 from meltguard.api.recall import RECALL_ANNOTATION, RecallText, write_recall
 from meltguard.clock import SystemClock, rfc3339
 from meltguard.core.rest import SHORTEST_REST
+from meltguard.core.units import Instant
 from meltguard.localcluster.plane import Plane
 from support.eventually import eventually
 from support.overload import until
@@ -43,28 +44,31 @@ THREE_NODES = 36.0
 LIGHT, HEAVY = "serving/image-gen", "serving/image-edit"
 NODES = world.research_names("shares", 7)
 
-SURGES: Final = (
-    (0.0, FLOOD, CALM),  # the light one alone
-    (3.0, FLOOD, FLOOD),  # the heavy one comes late
-    (15.5, CALM, CALM),  # both ebb
-    (21.5, FLOOD, FLOOD),  # again, at the same time
-    (29.5, THREE_NODES, FLOOD),  # after the recall: the light one has priority now, and wants less
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What the light and the heavy service are asked for, and how many nodes each has by and by."""
+
+    said: str
+    asked: tuple[float, float]
+    had: tuple[int, int]
+
+
+CALM_AFTER: Final = Stretch("after the ebb all are home", (CALM, CALM), (0, 0))
+BEFORE_RECALL: Final = (
+    Stretch("who is alone has everything", (FLOOD, CALM), (6, 0)),
+    Stretch("who comes late has its share", (FLOOD, FLOOD), (2, 4)),
+    CALM_AFTER,
+    Stretch("who come together have their shares", (FLOOD, FLOOD), (2, 4)),
 )
-"""At which of the law's minutes the light and the heavy service are asked for how much."""
+AFTER_RECALL: Final = Stretch("priority comes before weight", (THREE_NODES, FLOOD), (3, 3))
+"""The light service has priority then, and wants less."""
 
-RECALL_AT, ENDS_AT = 27.5, 36.5
+SETTLES: Final = 20.0
+"""The law's minutes within which nodes are where they belong; a service that gives one up rests before it takes."""
 
-SHARES: Final = (
-    ("who is alone has everything", 2.0, 3.0, (6.0, 0.0)),
-    ("who came late has its share", 14.0, 15.5, (2.0, 4.0)),
-    ("after the ebb all are home", 21.0, 21.5, (0.0, 0.0)),
-    ("who come together have their shares soon", 26.0, 27.5, (2.0, 4.0)),
-    ("after a recall the lender is left alone", 29.5, 32.5, (0.0, 0.0)),
-    ("priority comes before weight", 35.0, 36.5, (3.0, 3.0)),
-)
-"""Between two minutes, the nodes of the light and of the heavy service on the average."""
-
-TOLERANCE: Final = 0.2
+STAYS: Final = 1.0
+"""For so many minutes they stay there."""
 
 
 def policy(name: str, pool: str, weight: int) -> dict[str, Any]:
@@ -74,6 +78,14 @@ def policy(name: str, pool: str, weight: int) -> dict[str, Any]:
 
 
 POLICIES = [policy("image-gen", "inference", 1), policy("image-edit", "studio", 2)]
+
+
+class Stay(NamedTuple):
+    """Nodes were where they belong between two moments of the law's time."""
+
+    stretch: Stretch
+    since: Instant
+    ends: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,33 +105,39 @@ class Fight:
         read = [await self.found.admin.get(path_of(one)) for one in POLICIES]
         return all("decision" in ((one or {}).get("status") or {}) for one in read)
 
-    async def reach(self, minute: float, start: float) -> None:
-        """Let the fight go on until then."""
-        await eventually(lambda: self.clock.minutes() >= start + minute, 60.0 * (ENDS_AT + 1.0) / RATE)
+    async def run(self, stretch: Stretch) -> Stay:
+        """Users ask, and the nodes go where they belong and stay there for a while; when that was."""
+        self.found.agents.ask(stretch.asked[0])
+        self.other.ask(stretch.asked[1])
+        wanted = Counter({LIGHT: stretch.had[0], HEAVY: stretch.had[1]})
 
-    def ask(self, light: float, heavy: float) -> None:
-        """From now on users ask for so many image units a second."""
-        self.found.agents.ask(light)
-        self.other.ask(heavy)
+        async def settled() -> bool:
+            return await self.held() == wanted
 
-    async def recall(self) -> None:
-        """A person of the lender's wants all nodes back; when that is over, the light service has priority."""
-        order = RecallText(before=rfc3339(self.clock.now()), reason="a paper is due")
+        await until(settled, 60.0 * SETTLES / RATE)
+        since = self.clock.now()
+        ends = since + 60.0 * STAYS
+        await eventually(lambda: self.clock.now() >= ends, 120.0 * STAYS / RATE)
+        return Stay(stretch, since, ends)
+
+    async def held(self) -> Counter[str]:
+        """How many nodes each service has."""
+        claims = [node.claim for node in (await Setting(self.found).nodes()).values()]
+        return Counter(str(claim["policy"]) for claim in claims if claim is not None)
+
+    async def recall(self) -> Instant:
+        """A person of the lender's wants all nodes back; after that the light service has priority. When it was."""
+        at = self.clock.now()
+        order = RecallText(before=rfc3339(at), reason="a paper is due")
         lender = path_of(world.a_pool("research", {}))
         await self.found.admin.merge(lender, {"metadata": {"annotations": {RECALL_ANNOTATION: write_recall(order)}}})
         await self.found.admin.merge(path_of(POLICIES[0]), {"spec": {"capacity": {"priority": 50}}})
+        await until(self.has_nothing, 60.0 * SETTLES / RATE)
+        return at
 
-    async def run(self) -> float:
-        """The half hour; in which minute of the clock's it began."""
-        start = self.clock.minutes()
-        for minute, light, heavy in SURGES:
-            if minute > RECALL_AT:
-                await self.reach(RECALL_AT, start)
-                await self.recall()
-            await self.reach(minute, start)
-            self.ask(light, heavy)
-        await self.reach(ENDS_AT, start)
-        return start
+    async def has_nothing(self) -> bool:
+        """Whether all nodes are home."""
+        return not await self.held()
 
 
 @asynccontextmanager
@@ -138,9 +156,7 @@ async def a_fight(plane: Plane, directory: Path) -> AsyncIterator[Fight]:
         yield Fight(found, other, clock)
 
 
-async def test_floors_shares_and_rests_hold_while_two_services_fight_for_half_an_hour(
-    lone_plane: Plane, tmp_path: Path
-) -> None:
+async def test_floors_shares_and_rests_hold_while_two_services_fight(lone_plane: Plane, tmp_path: Path) -> None:
     async with a_fight(lone_plane, tmp_path) as fight:
         await until(fight.is_set, 60.0)
         offset = lone_plane.audit_log.stat().st_size
@@ -148,34 +164,22 @@ async def test_floors_shares_and_rests_hold_while_two_services_fight_for_half_an
         pods = [pod_of(body) for body in await fight.found.admin.items("/api/v1/pods")]
         fight.found.operator.open()
         await fight.found.operator.up()
-        fight.ask(CALM, CALM)
         for made in POLICIES:
             await fight.found.admin.apply(made)
         await until(fight.both_decide, 60.0)
-        start = await fight.run()
-        await asyncio.to_thread(judge, fight.clock, (lone_plane.audit_log, offset), (before, pods), start)
+        stays = [await fight.run(stretch) for stretch in BEFORE_RECALL]
+        recalled = await fight.recall()
+        stays.append(await fight.run(AFTER_RECALL))
+        deeds = [fight.clock.read(deed) for deed in read_deeds(lone_plane.audit_log, offset)]
+        await asyncio.to_thread(judge, Evidence(nodes=before, pods=pods, deeds=deeds), stays, recalled)
 
 
-def judge(clock: FastClock, log: tuple[Path, int], found: tuple[dict[str, Node], list[Pod]], start: float) -> None:
-    """By the law's own time: no promise broken at any write, and the shares as declared."""
-    deeds = [clock.read(deed) for deed in read_deeds(*log)]
+def judge(evidence: Evidence, stays: Sequence[Stay], recalled: Instant) -> None:
+    """By the law's own time: no promise is broken at any write, shares last, and a recalled lender is left alone."""
     promises = Promises(floor=SHAPE.floor, max_loans=SHAPE.max_loans, lag=RATE, bind_lag=0.5 * RATE)
-    evidence = Evidence(nodes=found[0], pods=found[1], deeds=deeds)
     assert [str(one) for one in check(evidence, promises)] == []
-    steps = tuple(node_steps(found[0], deeds))
-    zero = clock.law(clock.began) + 60.0 * start
-    had = {said: held(steps, zero + 60.0 * since, zero + 60.0 * end) for said, since, end, _ in SHARES}
-    wanted = {said: shares for said, _, _, shares in SHARES}
-    wrong = {said: had[said] for said in had if not near(had[said], wanted[said])}
-    assert not wrong, wrong
-    recalled = zero + 60.0 * RECALL_AT
-    asked_again = min(at for at in claims_begun(steps) if at > recalled)
-    assert asked_again - recalled >= SHORTEST_REST
-
-
-def held(steps: tuple[NodeStep, ...], since: float, end: float) -> tuple[float, float]:
-    return mean_held(steps, LIGHT, since, end), mean_held(steps, HEAVY, since, end)
-
-
-def near(had: tuple[float, float], wanted: tuple[float, float]) -> bool:
-    return all(abs(one - other) <= TOLERANCE for one, other in zip(had, wanted, strict=True))
+    begun = tuple(claims_begun(tuple(node_steps(evidence.nodes, evidence.deeds))))
+    for stay in stays:
+        again = [at for at in begun if stay.since < at <= stay.ends]
+        assert not again, f"{stay.stretch.said}: nodes changed hands again"
+    assert min(at for at in begun if at > recalled) - recalled >= SHORTEST_REST

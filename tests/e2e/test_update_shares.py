@@ -13,6 +13,7 @@ from support.updating import OLD, STRAYS, Json, Scene
 pytestmark = pytest.mark.plane
 
 CROWDED, CHEAP = "image-gen:crowded", "image-gen:cheap"
+TAKEN_BACK, ON_TWO = "taken back until then", "is to run on 2 of 4 pods; what it costs is compared again"
 PODS = 4
 """One, two and all are their shares."""
 
@@ -51,6 +52,9 @@ async def _goes_on_over_a_death(scene: Scene) -> None:
     await scene.update(CHEAP)
     await until(lambda: scene.is_at("Judging", 2), 180.0)
     before = (await scene.trial())["found"]["whole"]["count"]
+    await until(
+        lambda: scene.has_told(ON_TWO, after=TAKEN_BACK), 30.0
+    )  # what a killed operator did not say is not said
     await scene.overload.ground.operator.kill()
     await until(lambda: scene.has_settled("Promoted", {CHEAP: PODS}), 240.0)
     assert (await scene.figures())["cost"]["samples"] > before >= 12, "what was counted before the crash counts on"
@@ -71,12 +75,12 @@ async def test_more_pods_run_it_only_while_it_stays_cheaper(lone_plane: Plane, t
         await _turns_out_dearer(scene)
         await _goes_on_over_a_death(scene)
         told = await scene.told()
-        assert _in_order(told, "goes on to 2 pods of 4", "taken back until then")
+        assert _in_order(told, "goes on to 2 pods of 4", TAKEN_BACK)
         assert _in_order(
-            told[told.index("taken back until then") :],
+            told[told.index(TAKEN_BACK) :],
             "it is tried on one pod",
             "goes on to 2 pods of 4",
-            "is to run on 2 of 4 pods; what it costs is compared again",
+            ON_TWO,
             "goes on to all pods",
         )
         await scene.calm_down(found)

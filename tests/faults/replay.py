@@ -126,3 +126,10 @@ def _take(book: PodBook, deed: Deed) -> None:
     book.see(pod, deed.at)
     if last:
         book.gone(namespace, pod.name, deed.asked_at)
+
+
+def claims_begun(steps: Sequence[NodeStep]) -> Iterator[float]:
+    """When nodes were claimed."""
+    for step in steps:
+        if step.after is not None and step.after.claim is not None and (step.before is None or not step.before.claim):
+            yield step.deed.at

@@ -105,3 +105,7 @@ class Scene:
         found = await self.overload.ground.admin.items(events)
         ours = [one for one in found if one["reason"] == "UpdateTried"]
         return "\n".join(one["note"] for one in sorted(ours, key=lambda one: str(one["eventTime"])))
+
+    async def has_told(self, words: str, after: str) -> bool:
+        """Whether that was said of trials, after the other words."""
+        return words in (await self.told()).partition(after)[2]
