@@ -9,11 +9,13 @@ import pytest
 
 from faults import world
 from faults.evidence import read_deeds
+from faults.fast_clock import FastClock
 from faults.ground import Ground, Operators, ground
 from faults.promises import IDENTITY
 from faults.rest import path_of
 from faults.scenario import CALM
 from faults.setting import Setting, settled
+from meltguard.clock import SystemClock
 from meltguard.localcluster.plane import Plane
 from support.overload import until
 from support.replica_writers import an_hpa, from_git, keda, no_hpa, no_keda
@@ -21,7 +23,7 @@ from support.replica_writers import an_hpa, from_git, keda, no_hpa, no_keda
 pytestmark = pytest.mark.plane
 
 Json = dict[str, Any]
-SHAPE: Final = world.Shape(floor=0, max_loans=4)
+SHAPE: Final = world.Shape(floor=0, max_loans=4, max_loan="2h")
 POLICY: Final = world.a_policy(SHAPE)
 DEMANDS: Final = (21.0, 29.0, 37.0, 45.0)
 """Image units a second: each needs one node of eight GPUs more than the one before; the first is beyond two."""
@@ -34,6 +36,9 @@ MINUTE: Final = 60.0 * world.GPUS
 
 LEAVE: Final = 120.0
 """Seconds that pods have to go by themselves, before those left are evicted."""
+
+RATE: Final = 10.0
+"""A law's minute takes six seconds, where it is the law's time that is waited for."""
 
 LATE_AT_LEAST: Final = 30.0 + 3 * LOADS
 
@@ -122,9 +127,9 @@ class _Scene:
 
 
 @asynccontextmanager
-async def surge(plane: Plane, directory: Path, *nodes: Json) -> AsyncIterator[_Scene]:
+async def surge(operators: Operators, plane: Plane, *nodes: Json) -> AsyncIterator[_Scene]:
     """Two pods serve, and are asked for what needs a third."""
-    async with ground(plane, Operators(directory=directory)) as found:
+    async with ground(plane, operators) as found:
         scene = _Scene(found)
         for pool in world.pools(SHAPE):
             await found.admin.apply(pool)
@@ -153,7 +158,7 @@ def that_starts_no_pod(name: str) -> Json:
 async def test_new_pods_count_once_their_agents_answer_and_a_late_node_is_not_awaited(
     lone_plane: Plane, tmp_path: Path
 ) -> None:
-    async with surge(lone_plane, tmp_path, *named("research-1")) as scene:
+    async with surge(Operators(directory=tmp_path), lone_plane, *named("research-1")) as scene:
         loading = list[float]()
 
         async def third_answers() -> bool:
@@ -187,7 +192,8 @@ async def test_new_pods_count_once_their_agents_answer_and_a_late_node_is_not_aw
 
 async def test_another_writer_is_named_and_left_alone_until_it_is_gone(lone_plane: Plane, tmp_path: Path) -> None:
     nodes = named("research-1", "research-2", "research-3", "research-4")
-    async with surge(lone_plane, tmp_path, *nodes) as scene:
+    clock = FastClock(began=SystemClock().now(), rate=RATE)  # what is judged here takes no time of the law's
+    async with surge(Operators(directory=tmp_path, clock=clock), lone_plane, *nodes) as scene:
         await until(lambda: scene.answering(3), 90.0)
 
         await an_hpa(scene.admin, "by-cpu")
@@ -253,6 +259,6 @@ async def is_handed_over(scene: _Scene) -> None:
 
     await until(theirs, 60.0)
     assert not await scene.conflict()
-    await scene.ebbs(LEAVE + 90.0)  # nobody lowers the number for a node that goes
+    await scene.ebbs(LEAVE / RATE + 90.0)  # nobody lowers the number for a node that goes
     assert scene.our_writes(since) == []
     assert await scene.replicas() == 7
