@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from meltguard.core.chance import Excess
 from meltguard.core.fleet import CLAIM_ANNOTATION, Claim, Job, NodeView, PodView
 from meltguard.core.level import ENTER, LevelNow, LevelState, Pressing, level_now
 from meltguard.core.load import PodLoad, TierLoad
@@ -43,6 +44,9 @@ LADDER = {
     Level.OVERLOADED: TierState.REJECT,
     Level.CRITICAL: TierState.SUSPEND,
 }
+SURELY = Excess(Units(1e6), Units(1.0))
+"""A shortage that is none of chance's."""
+
 FREE, PLUS = TierName("free"), TierName("plus")
 
 

@@ -8,7 +8,7 @@ from meltguard.core.policy import Lending, Source
 from meltguard.core.pools import assign
 from meltguard.core.seen import Memory
 from meltguard.core.units import Gpus, Instant, PoolName, Pressure, Seconds, Share, UnitsPerSecond
-from support.core_values import FREE, a_node, a_policy, a_pool, a_snapshot
+from support.core_values import FREE, SURELY, a_node, a_policy, a_pool, a_snapshot
 from support.providers import a_scaling
 
 BURST: Final = PoolName("burst")
@@ -38,5 +38,7 @@ def a_shortage(missing: int, order: tuple[Source, ...], research: int = 4, bough
         demand=UnitsPerSecond(20.0),
         busy=Share(1.0),
         missing=Gpus(missing),
+        beyond=UnitsPerSecond(missing),
+        excess=SURELY,
         now=NOW,
     )

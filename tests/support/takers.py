@@ -11,7 +11,7 @@ from meltguard.core.policy import Policy, Pool
 from meltguard.core.pools import assign, loans_of
 from meltguard.core.seen import Memory, Recalled
 from meltguard.core.units import Gpus, Instant, PoolName, Pressure, Share, UnitsPerSecond
-from support.core_values import FREE, a_policy, a_pool, a_snapshot
+from support.core_values import FREE, SURELY, a_policy, a_pool, a_snapshot
 
 LENDERS = (PoolName("research"), PoolName("lab"))
 EARLIER = 60.0
@@ -53,6 +53,8 @@ def a_wish(
         demand=UnitsPerSecond(9.0),
         busy=Share(1.0),
         missing=Gpus(missing),
+        beyond=UnitsPerSecond(missing),
+        excess=SURELY,
         now=now,
     )
     return Wish(policy=policy, plan=choose_loans(short)[0], shortage=short)

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from meltguard.api.wire import MessageModel
+from meltguard.core.chance import Excess
 from meltguard.core.demand import SOME_EVIDENCE
 from meltguard.core.forecast import Trend
 from meltguard.core.loading import Loading
@@ -62,6 +63,7 @@ class MemoryText(MessageModel):
     surge_at: float | None = None
     limits: dict[str, HeldText] = Field(default_factory=dict)
     short_since: float | None = None
+    excess: tuple[float, float] = (0.0, 0.0)
     spare_since: float | None = None
     breach_since: dict[str, float] = Field(default_factory=dict)
     confirmed_at: float | None = None
@@ -116,6 +118,7 @@ def _read(read: MemoryText) -> Memory:
         surge_at=_instant(read.surge_at),
         limits={TierName(name): _held(held) for name, held in read.limits.items()},
         short_since=_instant(read.short_since),
+        excess=Excess(*(Units(max(0.0, one)) for one in read.excess)),
         spare_since=_instant(read.spare_since),
         breach_since={PoolName(pool): Instant(at) for pool, at in read.breach_since.items()},
         confirmed_at=_instant(read.confirmed_at),
@@ -162,6 +165,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         surge_at=_rounded_or_none(memory.surge_at),
         limits={name: _held_text(held, most_cause) for name, held in memory.limits.items()},
         short_since=_rounded_or_none(memory.short_since),
+        excess=(round(memory.excess.beyond, 3), round(memory.excess.asked, 3)),
         spare_since=_rounded_or_none(memory.spare_since),
         breach_since={pool: _rounded(at) for pool, at in memory.breach_since.items()},
         confirmed_at=_rounded_or_none(memory.confirmed_at),

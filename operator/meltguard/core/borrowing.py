@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from meltguard.core.belief import agreed_share
 from meltguard.core.buying import choose_capacity
+from meltguard.core.chance import NO_EXCESS, Excess
 from meltguard.core.decision import Borrow, Outcome, Shortage, SignalPressure
 from meltguard.core.forecast import Forecast, Trend, trend_after
 from meltguard.core.loading import late_nodes
-from meltguard.core.loans import arriving, missing_gpus, waits_for
+from meltguard.core.loans import FULL, arriving, missing_gpus, waits_for
 from meltguard.core.measure import Measured
 from meltguard.core.models import Rates, worth_of
 from meltguard.core.plausible import Usual, usual_after
@@ -31,6 +32,11 @@ class LoanChoice:
     shortage: Shortage | None = None
     want: Want | None = None
     waits_for: frozenset[PoolName] = frozenset()
+
+    @property
+    def excess(self) -> Excess:
+        """What was asked for beyond what serves, summed up for the next pass."""
+        return self.shortage.excess if self.shortage else NO_EXCESS
 
     @property
     def missing(self) -> Gpus:
@@ -59,7 +65,10 @@ def borrow(policy: Policy, memory: Memory, seen: Snapshot, pressed: Pressed) -> 
     trend = trend_after(memory.trend, _unmoved(seen, measured), now) if measured.answers else None
     growth = _growth(policy.capacity, memory, trend)
     foreseen = UnitsPerSecond(demand + growth) if growth else None
-    missing = _missing(memory, seen, pressed, foreseen or demand)
+    per_gpu, have = _at_hand(memory, seen, pressed)
+    missing = missing_gpus(foreseen or demand, per_gpu, have)
+    serves = UnitsPerSecond(FULL * per_gpu * have)
+    excess = memory.excess.after(demand, serves, pressed.span) if per_gpu else NO_EXCESS
     short = Shortage(
         policy=policy,
         capacity=policy.capacity,
@@ -70,6 +79,8 @@ def borrow(policy: Policy, memory: Memory, seen: Snapshot, pressed: Pressed) -> 
         demand=demand,
         busy=measured.load.busy,
         missing=missing,
+        beyond=UnitsPerSecond(demand - serves),
+        excess=excess,
         now=now,
         usual=_usual(measured),
         foreseen=foreseen,
@@ -94,18 +105,20 @@ def _growth(capacity: Capacity, memory: Memory, trend: Trend | None) -> UnitsPer
     return trend.growth(memory.loading.usual)
 
 
-def _missing(memory: Memory, seen: Snapshot, pressed: Pressed, demand: UnitsPerSecond) -> Gpus:
-    """In GPUs such as serve today. What pods that are not Ready do, they do: it need not be borrowed again."""
+def _at_hand(memory: Memory, seen: Snapshot, pressed: Pressed) -> tuple[UnitsPerSecond, float]:
+    """What a GPU does that serves today, 0 while that is not known; and how many such serve or are on their way.
+
+    What pods that are not Ready do, they do: it need not be borrowed again.
+    """
     measured, power = pressed.measured, pressed.measured.power
     if not measured.answers or not power.per_gpu:
-        return Gpus(0)
+        return UnitsPerSecond(0.0), 0.0
     serving = seen.serving_nodes
     late = late_nodes(seen.loans, memory.loading, serving, pressed.now)
     usual = _usual(measured)
     coming = sum(worth_of(node, seen.gpu_kinds, usual) for node in arriving(seen, serving | late | pressed.leaving))
     doubted = sum(load.gpus for load in seen.loads if load.doubt and load.node not in pressed.leaving)
-    have = power.gpus + doubted + power.unready / power.per_gpu + coming + seen.on_order
-    return missing_gpus(demand, power.per_gpu, have)
+    return power.per_gpu, power.gpus + doubted + power.unready / power.per_gpu + coming + seen.on_order
 
 
 def _demand(seen: Snapshot, measured: Measured) -> UnitsPerSecond:

@@ -150,6 +150,7 @@ def _left(parts: Parts, memory: Memory, ways: Returns, now: Instant) -> Memory:
         _remembered(memory, parts.measured, parts.level, now),
         confirmed_at=now if are_used(confirming(parts.ebb.policy, parts.signals)) else memory.confirmed_at,
         short_since=parts.loans.short_since,
+        excess=parts.loans.excess,
         trend=parts.loans.trend,
         usual=parts.loans.usual.demand,
         usual_pressure=parts.loans.usual.pressure,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from meltguard.core.chance import Excess
 from meltguard.core.fleet import NodeView
 from meltguard.core.models import Rates, worth_of
 from meltguard.core.move_actions import Intent
@@ -109,6 +110,8 @@ class Shortage:
     demand: UnitsPerSecond  # that is offered, averaged
     busy: Share  # of the time, of the GPUs that answered
     missing: Gpus  # such as serve today, beyond those and what is on its way
+    beyond: UnitsPerSecond  # of the demand, what those at hand and on their way cannot do; may be negative
+    excess: Excess  # the same, summed up
     now: Instant
     usual: tuple[Rates, UnitsPerSecond] | None = None  # (what each model does, what a GPU does that serves today)
     planned: bool = False  # the calendar asks for it, whatever the demand

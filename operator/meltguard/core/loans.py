@@ -30,8 +30,11 @@ from meltguard.core.pools import PoolView
 from meltguard.core.seen import Snapshot
 from meltguard.core.sharing import WAITS
 from meltguard.core.stopped import Stopped
-from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, UnitsPerSecond
+from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, Share, UnitsPerSecond
 from meltguard.core.victims import Choice, Need, Place, Refusal, choose_nodes
+
+FULL: Final = Share(0.98)
+"""Of the time: GPUs that work for so much of it can do no more."""
 
 A_NODE: Final = "a node fits"
 Found = tuple[tuple[Borrow, ...], tuple[Outcome, ...]]
@@ -46,7 +49,7 @@ def missing_gpus(demand: UnitsPerSecond, per_gpu: UnitsPerSecond | None, have: f
     """
     if not per_gpu:
         return Gpus(0)
-    return Gpus(max(0, math.ceil(demand / (0.98 * per_gpu) - have - 1e-9)))
+    return Gpus(max(0, math.ceil(demand / (FULL * per_gpu) - have - 1e-9)))
 
 
 def choose_loans(short: Shortage) -> Found:
@@ -95,6 +98,7 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
         rooms={lender.pool.name: room_for(short, lender) for lender in lenders},
         priority=short.seen.priority,
         emptying={lender.pool.name: lender.emptying for lender in lenders},
+        by_chance=_may_be_chance(short),
     )
     choice = choose_nodes(places, need, _stakes(short))
     refused = {**choice.refused, **unfit_nodes}
@@ -102,7 +106,7 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
         first = next((one.obstacles[0].reason for one in refused.values() if one.obstacles), "")
         names = ", ".join(lender.pool.name for lender in lenders)
         text = f"pool {names}: {refusals_in_words(refused)}"
-        found = Outcome(rule=A_NODE, holds=False, text=text, reason=first, until=_rested(short, lenders), way=A_NODE)
+        found = Outcome(rule=A_NODE, holds=False, text=text, reason=first, until=_opens(short, lenders), way=A_NODE)
         return (), choice.left, found
     bare, words = _told(choice, short.capacity.pool)
     plan = tuple(replace(borrow, cause=shortage_in_words(short)) for borrow in bare)
@@ -110,10 +114,30 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
     return plan, choice.left, Outcome(rule=A_NODE, holds=True, text=text)
 
 
-def _rested(short: Shortage, lenders: Sequence[PoolView]) -> Instant | None:
-    """When the first node that only rests has done so."""
-    able = (node for pool in lenders for node in pool.fit if not unsuitable(short, node))
-    return min((until for node in able if (until := rests_until(short, node)) is not None), default=None)
+def _sure_at(short: Shortage) -> Instant | None:
+    """When this shortage will be more than chance, if it lasts; None where it is, or never will be."""
+    left = None if short.planned else short.excess.sure_in(short.demand, short.beyond)
+    return Instant(short.now + left) if left else None
+
+
+def _may_be_chance(short: Shortage) -> str:
+    """Why no work is broken off for it yet, in words; "" for what is sure, and for what a calendar asks for."""
+    if short.planned or short.excess.is_sure:
+        return ""
+    at = _sure_at(short)
+    if at is None:
+        return f"a demand of {short.demand:.2f} units a second is not beyond what serves; nobody's work stops for more"
+    beyond = f"{short.beyond:.2f} units a second of {short.demand:.2f} beyond what serves may be chance"
+    return f"{beyond}: work is stopped if that lasts {at - short.now:.0f} s more"
+
+
+def _opens(short: Shortage, lenders: Sequence[PoolView]) -> Instant | None:
+    """When the first node that only rests has done so, or the shortage is sure."""
+    able = [node for pool in lenders for node in pool.fit if not unsuitable(short, node)]
+    moments = [rests_until(short, node) for node in able]
+    if any(node.movable_pods and not resting(short, node) for node in able):
+        moments.append(_sure_at(short))
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _places(short: Shortage, lenders: Sequence[PoolView]) -> tuple[list[Place], Mapping[NodeName, Refusal]]:

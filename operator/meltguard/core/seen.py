@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from meltguard.core.chance import NO_EXCESS, Excess
 from meltguard.core.comparison import Compared
 from meltguard.core.demand import SOME_EVIDENCE
 from meltguard.core.fleet import Claim, Guards, NodeView, PodView
@@ -285,6 +286,7 @@ class Memory:
     surge_at: Instant | None = None  # a demand far off the usual was last confirmed
     limits: Mapping[TierName, Held] = field(default_factory=dict)
     short_since: Instant | None = None  # more GPUs were wanted since then
+    excess: Excess = NO_EXCESS  # what is asked for beyond what serves, summed up
     spare_since: Instant | None = None  # one node could go since then
     breach_since: Mapping[PoolName, Instant] = field(default_factory=dict)  # a lender stands below its floor
     confirmed_at: Instant | None = None  # the platform last said that the GPUs are used

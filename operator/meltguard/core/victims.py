@@ -52,6 +52,7 @@ class Need:
     rooms: Mapping[PoolName, int]  # nodes, by each lender
     priority: int  # of the service: work above it is never broken off
     emptying: Mapping[PoolName, int] = field(default_factory=dict)  # nodes that open moves empty, by each lender
+    by_chance: str = ""  # why it may be short by chance; "": it surely is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +239,10 @@ def _only_idle_nodes_are_lent(_: Choice, place: Place, __: _Harm) -> Refusal | N
     return Refusal(text=why) if why else None
 
 
+def _may_be_chance(choice: Choice, _: Place, __: _Harm) -> Refusal | None:
+    return Refusal(text=f"is in use, and {choice.need.by_chance}") if choice.need.by_chance else None
+
+
 def _work_outranks_the_service(choice: Choice, place: Place, _: _Harm) -> Refusal | None:
     above = [loss.work for loss in choice.alone(place.node) if loss.work.priority > choice.need.priority]
     if not above:
@@ -287,6 +292,7 @@ def _pods_cannot_leave(choice: Choice, place: Place, _: _Harm) -> Refusal | None
 BUSY_RULES: Final[tuple[BusyRule, ...]] = (
     _only_idle_nodes_are_lent,  # the lender's word
     _work_outranks_the_service,
+    _may_be_chance,  # harm for what may be over at once
     _gain_is_small,  # harm for little relief
     _loss_is_out_of_proportion,  # much harm for some relief
     _too_many_are_emptied,  # the lender's pace

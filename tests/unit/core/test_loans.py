@@ -15,7 +15,7 @@ from meltguard.core.pools import assign
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, Pressure, Share, UnitsPerSecond
-from support.core_values import FREE, PLUS, a_job, a_node, a_pod, a_policy, a_pool, a_snapshot
+from support.core_values import FREE, PLUS, SURELY, a_job, a_node, a_pod, a_policy, a_pool, a_snapshot
 from support.drain_world import EVICTION, a_budget
 
 NOW = Instant(1_000_000.0)
@@ -57,6 +57,8 @@ def plan(
             demand=UnitsPerSecond(9.0),
             busy=Share(1.0),
             missing=Gpus(missing),
+            beyond=UnitsPerSecond(missing),
+            excess=SURELY,
             now=NOW,
         )
     )

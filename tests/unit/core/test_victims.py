@@ -217,6 +217,7 @@ def test_the_rules_stand_in_their_order() -> None:
     assert [rule.__name__ for rule in BUSY_RULES] == [
         "_only_idle_nodes_are_lent",
         "_work_outranks_the_service",
+        "_may_be_chance",
         "_gain_is_small",
         "_loss_is_out_of_proportion",
         "_too_many_are_emptied",
