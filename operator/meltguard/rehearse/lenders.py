@@ -10,13 +10,13 @@ from typing_extensions import override
 from meltguard.api.bookings import plan_of
 from meltguard.api.to_core import PolicyObject, PoolObject
 from meltguard.api.windows import Timetable
+from meltguard.controller.asked import CustomResources
 from meltguard.controller.board import Board
 from meltguard.controller.claimer import Claimer
 from meltguard.controller.events import EventLog
 from meltguard.controller.leavers import Leavers
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.mover import Books, Mover
-from meltguard.controller.resources import CustomResources
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView, PodView
