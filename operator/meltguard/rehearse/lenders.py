@@ -19,7 +19,7 @@ from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.mover import Books, Mover
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.decision import Decision
-from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView, PodView
+from meltguard.core.fleet import Claim, MoveStep, NodeView, PodView
 from meltguard.core.ledger import Books as Ledger
 from meltguard.core.ledger import closed, ended, lent_lately
 from meltguard.core.policy import Policy
@@ -80,11 +80,8 @@ class Frame:
 
     at: Seconds
     home: Mapping[PoolName, int]  # unclaimed nodes by pool
-    arriving: int  # claimed, and not open for the service yet
-    lent: int
-    leaving: int
-    work_running: int  # nodes that do lenders' work
-    serving: int  # the service's pods that are Ready
+    lent: int  # open for the service
+    moving: int  # claimed: not open yet, or on the way home
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,17 +196,12 @@ class RehearsedLenders(Lenders):
         return self._assigned[1]
 
     def _frame(self, at: Seconds, loans: tuple[NodeView, ...]) -> Frame:
-        steps = [node.claim.step for node in loans if node.claim is not None]
-        lent, leaving = steps.count(MoveStep.LENT), sum(step in HOMEWARD for step in steps)
-        pods = self._around.pods
+        lent = sum(node.claim is not None and node.claim.step is MoveStep.LENT for node in loans)
         return Frame(
             at=at,
             home={name: len(pool.members) - len(pool.lent) for name, pool in self._assign().items()},
-            arriving=len(steps) - lent - leaving,
             lent=lent,
-            leaving=leaving,
-            work_running=self._around.research.nodes_at_work(),
-            serving=sum(pod.ready for pod in pods.pods()),
+            moving=len(loans) - lent,
         )
 
 

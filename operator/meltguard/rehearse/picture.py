@@ -194,7 +194,7 @@ def _nodes(axis: Axes, rehearsal: Rehearsal) -> None:
     rows = {
         f"{taker}: the service's own": ([one.home[taker] for one in frames], OWN),
         "borrowed": ([one.lent for one in frames], BORROWED),
-        "on the move": ([one.arriving + one.leaving for one in frames], MOVING),
+        "on the move": ([one.moving for one in frames], MOVING),
         **{
             f"{name}: at home": ([one.home[name] for one in frames], HOMES[number % len(HOMES)])
             for number, name in enumerate(lenders)
@@ -207,7 +207,7 @@ def _nodes(axis: Axes, rehearsal: Rehearsal) -> None:
         colors=[colour for _, colour in rows.values()],
         step="post",
     )
-    above = ABOVE * max((sum(one.home.values()) + one.arriving + one.lent + one.leaving for one in frames), default=0)
+    above = ABOVE * max((sum(one.home.values()) + one.lent + one.moving for one in frames), default=0)
     for reason, (marker, words) in MARKS.items():
         moments = [one.at / unit for one in rehearsal.told if one.reason is reason]
         axis.plot(moments, [above] * len(moments), marker, color="black", markersize=6, label=words)

@@ -101,13 +101,6 @@ class Research:
             if sum(not one.terminating for one in self._bound(work)) == work.plan.nodes:
                 work.stopped, work.began = False, now
 
-    def nodes_at_work(self) -> int:
-        """Nodes on which work goes on."""
-        return sum(
-            any(pod.owner_uid in self.works and not self.works[pod.owner_uid].stopped for pod in node.pods)
-            for node in self.cluster.nodes.values()
-        )
-
     def budgets(self) -> tuple[Budget, ...]:
         """The disruption budgets of the Jobs that have one, with what they allow now."""
         return tuple(self._budget(work) for work in self.works.values() if work.plan.min_available and not work.done)

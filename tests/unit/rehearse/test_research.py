@@ -7,7 +7,7 @@ from meltguard.core.units import Gpus, Instant, NodeName
 from meltguard.rehearse.clock import RehearsedClock
 from meltguard.rehearse.cluster import Cluster
 from meltguard.rehearse.fleet_plan import WorkPlan
-from meltguard.rehearse.research import Research
+from meltguard.rehearse.research import Research, Work
 from support.core_values import a_node, a_pool
 from support.stage import FakeStage
 
@@ -37,6 +37,12 @@ class Ground:
         self.cluster.on_eviction = lambda pod: None if self.research.evicted(pod) else self.strangers.append(pod)
         self.cluster.budgets = self.research.budgets
         self.strangers: list[PodView] = []
+
+    @property
+    def work(self) -> Work:
+        """The Job."""
+        [work] = self.research.works.values()
+        return work
 
     def pods(self, node: str) -> tuple[PodView, ...]:
         """Those of a node."""
@@ -68,11 +74,11 @@ def test_evicted_work_ends_after_its_grace_and_starts_again_where_there_is_room(
     ground.evict("gpu-3")
     ground.stage.pass_until(19.0)
     assert ground.pods("gpu-3")[0].terminating
-    assert ground.research.nodes_at_work() == 0
+    assert ground.work.stopped
     ground.stage.pass_until(20.0)
     assert ground.pods("gpu-3") == ()
     assert ground.pods("gpu-1")[0].started_at == DAWN + 20.0
-    assert ground.research.nodes_at_work() == 1
+    assert not ground.work.stopped
 
 
 def test_what_was_done_since_the_checkpoint_is_lost_once_for_a_gang() -> None:
