@@ -6,7 +6,9 @@ import pytest
 from meltguard.controller.events import Reason
 from meltguard.core.units import Gpus, Seconds
 from meltguard.errors import InvalidInput
+from meltguard.rehearse.figures import figures_of
 from meltguard.rehearse.rehearsal import Rehearsal, merged, own_gpus, rehearse, taker_of
+from meltguard.rehearse.report import report, written
 from meltguard.rehearse.story import first
 from support.rehearsals import FLEET, POLICY, RESEARCH, a_fleet, a_plan, a_surge, changed, run, some_manifests
 
@@ -65,6 +67,8 @@ def test_the_same_seed_gives_the_same_rehearsal(tmp_path: Path, surged: Rehearsa
     assert again.told == surged.told
     assert again.frames == surged.frames
     assert again.ledger.samples == surged.ledger.samples
+    texts = {written(report([(one, figures_of(one), ())])) for one in (again, surged)}
+    assert len(texts) == 1
 
 
 def test_another_seed_gives_another(tmp_path: Path, surged: Rehearsal) -> None:
