@@ -26,7 +26,7 @@ from meltguard.core.policy import Policy
 from meltguard.core.pools import PoolView, assign, loans_of
 from meltguard.core.seen import NO_PLAN, Snapshot
 from meltguard.core.units import Epoch, Instant, NodeName, PoolName, Seconds
-from meltguard.rehearse.clock import RehearsedClock
+from meltguard.rehearse.clock import RehearsedClock, TimedStage
 from meltguard.rehearse.cluster import Cluster
 from meltguard.rehearse.research import Research
 from meltguard.rehearse.story import Story
@@ -128,10 +128,10 @@ class RehearsedLenders(Lenders):
     @override
     def begin(self, stage: Stage) -> None:
         """The service's own pods serve, research works, the mover looks."""
-        self._stage = stage
-        self._around.pods.begin(stage)
-        self._around.research.begin(stage)
-        stage.at(MOVES_EVERY, self._move)
+        self._stage = timed = TimedStage(stage, self._around.clock)
+        self._around.pods.begin(timed)
+        self._around.research.begin(timed)
+        timed.at(MOVES_EVERY, self._move)
 
     @override
     def shown(self, seen: Snapshot, now: Instant) -> Snapshot:
@@ -173,7 +173,6 @@ class RehearsedLenders(Lenders):
 
     def _move(self, at: Seconds) -> None:
         """The mover's pass, where anything is under a claim or wanted."""
-        self._around.clock.at = at
         if self._stage is not None:
             self._stage.at(Seconds(at + MOVES_EVERY), self._move)
         if not self.board.wanted and all(node.claim is None for node in self._around.cluster.nodes.values()):

@@ -121,10 +121,9 @@ class Research:
 
     def _at(self, delay: float, work: Work, happens: WorkEvent) -> None:
         if self._stage is not None:
-            self._stage.at(Seconds(self.clock.at + max(0.0, delay)), lambda at: self._meet(at, work, happens))
+            self._stage.at(Seconds(self.clock.at + max(0.0, delay)), lambda _: self._meet(work, happens))
 
-    def _meet(self, at: Seconds, work: Work, happens: WorkEvent) -> None:
-        self.clock.at = at
+    def _meet(self, work: Work, happens: WorkEvent) -> None:
         if not work.done:
             happens(work)
 

@@ -135,11 +135,7 @@ class ServicePods:
 
     def _at(self, delay: Seconds, pod: PodView, happens: Callable[[PodView], None]) -> None:
         if self._stage is not None:
-            self._stage.at(Seconds(self.clock.at + delay), lambda at: self._meet(at, pod, happens))
-
-    def _meet(self, at: Seconds, pod: PodView, happens: Callable[[PodView], None]) -> None:
-        self.clock.at = at
-        happens(pod)
+            self._stage.at(Seconds(self.clock.at + delay), lambda _: happens(pod))
 
 
 def _a_pod(policy: Policy, name: str, now: Instant) -> PodView:
