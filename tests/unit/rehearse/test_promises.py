@@ -5,7 +5,8 @@ import pytest
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.figures import Figures, TierFigures
 from meltguard.rehearse.promises import read_promise
-from support.rehearsals import POLICY, changed, some_manifests
+from support.objects import edited
+from support.rehearsals import POLICY, some_manifests
 
 FIGURES = Figures(
     tiers=(
@@ -61,5 +62,5 @@ def test_a_wrong_limit_says_what_can_be_written(tmp_path: Path, text: str, said:
 
 
 def test_a_tier_that_is_called_paid_is_that_tier(tmp_path: Path) -> None:
-    policy = some_manifests(tmp_path, policy=changed(POLICY, "spec.tiers.0.name", "paid")).policy.policy
+    policy = some_manifests(tmp_path, policy=edited(POLICY, {"spec.tiers.0.name": "paid"})).policy.policy
     assert read_promise("paid.p99>1", policy).tiers == ("paid",)

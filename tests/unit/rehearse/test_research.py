@@ -1,5 +1,5 @@
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from meltguard.core.fleet import PodView
@@ -34,9 +34,8 @@ class Ground:
             self.cluster.put(node)
         self.research.place(a_pool(), self.plan, nodes[-self.plan.nodes :])
         self.research.begin(self.stage)
-        self.cluster.on_eviction = lambda pod: None if self.research.evicted(pod) else self.strangers.append(pod)
+        self.cluster.on_eviction = self._evicted
         self.cluster.budgets = self.research.budgets
-        self.strangers: list[PodView] = []
 
     @property
     def work(self) -> Work:
@@ -52,6 +51,9 @@ class Ground:
         """All of a node's pods."""
         for pod in self.pods(node):
             asyncio.run(self.cluster.evict(pod))
+
+    def _evicted(self, pod: PodView) -> None:
+        assert self.research.evicted(pod)
 
 
 def test_work_has_run_and_saved_since_before_the_surge() -> None:
@@ -134,8 +136,4 @@ def test_a_budget_allows_what_is_above_its_least() -> None:
 def test_pods_of_others_are_none_of_its_work() -> None:
     ground = Ground()
     [pod] = ground.pods("gpu-3")
-    assert not ground.research.evicted(PodView(**{**_fields(pod), "owner_uid": "other"}))
-
-
-def _fields(pod: PodView) -> dict[str, Any]:
-    return {name: getattr(pod, name) for name in PodView.__dataclass_fields__}
+    assert not ground.research.evicted(replace(pod, owner_uid="other"))
