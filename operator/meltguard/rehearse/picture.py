@@ -15,9 +15,9 @@ from matplotlib.patches import Patch
 from meltguard.controller.events import Reason
 from meltguard.core.policy import Level
 from meltguard.core.units import Seconds, TierName
-from meltguard.rehearse.figures import NEARLY_ALL, at_share
+from meltguard.rehearse.figures import NEARLY_ALL
 from meltguard.rehearse.rehearsal import Rehearsal
-from meltguard.sim.ledger import Sample
+from meltguard.sim.ledger import Sample, quantile
 
 PAID: Final = ("#1b7837", "#7fbf7b", "#762a83", "#af8dc3", "#8c510a")
 FREE: Final = "#2166ac"
@@ -147,7 +147,7 @@ def _waits(axis: Axes, rehearsal: Rehearsal) -> None:
         waits: defaultdict[int, list[float]] = defaultdict(list)
         for at, wait in rehearsal.ledger.tiers[name].waits:
             waits[int(at / width)].append(wait)
-        values = [at_share(sorted(waits[place]), NEARLY_ALL) if waits[place] else None for place in range(len(times))]
+        values = [quantile(waits[place], NEARLY_ALL) if waits[place] else None for place in range(len(times))]
         shown = [value if value is not None else float("nan") for value in values]
         axis.step(times, shown, where="post", color=colour, label=f"{name}, p99", linewidth=1.3)
     axis.set_ylim(top=max(1.0, axis.get_ylim()[1]))
