@@ -23,6 +23,7 @@ from meltguard.core.fleet import (
     PodView,
     by_namespace,
 )
+from meltguard.core.guarded import is_meant
 from meltguard.core.node_shape import NodeShape, released_shape, shape_at
 from meltguard.core.pledged import pledged_pods
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid, Seconds
@@ -117,8 +118,7 @@ class Cluster(Fleet, Census, NodeMoves, PodWrites):
         if present is None or present.terminating:
             return
         for budget in self.budgets():
-            meant = budget.selector is not None and budget.selector.matches(present.labels)
-            if budget.namespace == present.namespace and meant and budget.allowed <= 0:
+            if is_meant(budget, present) and budget.allowed <= 0:
                 raise Unavailable(f"disruption budget {budget.name} allows no eviction now")
         self.change(present, terminating=True)
         self.on_eviction(present)
@@ -144,6 +144,11 @@ class Cluster(Fleet, Census, NodeMoves, PodWrites):
     def wait(self, pod: PodView, since: Instant) -> None:
         """No node has room for a pod."""
         self.pending[pod.uid] = replace(pod, node=NodeName(""), running=False, ready=False, stuck_since=since)
+        self.version += 1
+
+    def give_up(self, owner_uid: str) -> None:
+        """The pods of an owner that wait for a node do not wait any more."""
+        self.pending = {uid: pod for uid, pod in self.pending.items() if pod.owner_uid != owner_uid}
         self.version += 1
 
     def change(self, pod: PodView, **changes: Any) -> None:

@@ -147,9 +147,7 @@ class Research:
         work.done = True
         for pod in list(self._bound(work)):
             self.cluster.remove(pod)
-        for pod in [pod for pod in self.cluster.pending.values() if pod.owner_uid == work.uid]:
-            del self.cluster.pending[pod.uid]
-        self.cluster.version += 1
+        self.cluster.give_up(work.uid)
         self.settle()
 
     def _break_off(self, work: Work) -> None:
