@@ -35,6 +35,7 @@ CASES = {
     "free.served<61": "free.served<61: it is 60",
     "lost>1": "lost>1: it is 1.5",
     "firstLimit<2m": "firstLimit<2m: it is 90",
+    "firstLimit<1m30s": "",
     "firstLoan>1h": "firstLoan>1h: it is never",
     "firstLoan<1h": "",
     "turns > 2": "",
@@ -50,6 +51,7 @@ def test_what_happened_is_held_against_the_limit(tmp_path: Path, text: str, said
     ("text", "said"),
     [
         ("pro.p99", "is no limit; write TIER"),
+        ("pro.p99>1d", "is no limit; write TIER"),
         ("pro.p98>1", "there is no figure 'p98' here"),
         ("p99>1", "there is no figure 'p99' here"),
         ("gold.p99>1", "has no tier 'gold'; it has free, pro"),
