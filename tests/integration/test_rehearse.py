@@ -92,6 +92,12 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     )
 
 
+def test_a_wrong_limit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    ended = rehearsed(*small(tmp_path), "--fail-if", "pro.p98>1", "--png", tmp_path / "r.png")
+    assert ended.code == 2
+    assert not (tmp_path / "r.png").exists()
+
+
 def test_the_examples_are_rehearsed_as_the_docs_say(tmp_path: Path) -> None:
     pools = [EXAMPLES / "pool-inference.yaml", EXAMPLES / "pool-research.yaml"]
     surge = tmp_path / "surge.csv"

@@ -4,9 +4,9 @@ from meltguard.api.wire import MessageModel
 from meltguard.controller.events import Reason
 from meltguard.core.policy import Level, Policy
 from meltguard.core.units import Share, TierName, UnitsPerSecond
-from meltguard.rehearse.rehearsal import Rehearsal, own_gpus
+from meltguard.rehearse.rehearsal import Rehearsal, own_rate
 from meltguard.rehearse.story import first
-from meltguard.rehearse.users import mean_seconds, mean_units
+from meltguard.rehearse.users import mean_units
 from meltguard.sim.ledger import TURN, WITHIN, Ledger, TierSums, quantile, reversals
 
 MEDIAN, NEARLY_ALL = Share(0.5), Share(0.99)
@@ -61,7 +61,7 @@ class Figures(MessageModel):
 def figures_of(rehearsal: Rehearsal) -> Figures:
     """All numbers of one rehearsal."""
     told, ledger, plan = rehearsal.told, rehearsal.ledger, rehearsal.plan
-    does = own_gpus(plan.manifests, plan.fleet) * mean_units(plan.fleet.service) / mean_seconds(plan.fleet.service)
+    does = own_rate(plan.manifests, plan.fleet) * mean_units(plan.fleet.service)
     return Figures(
         tiers=tuple(_tier(tier.name, ledger.tiers[tier.name]) for tier in plan.policy.tiers),
         first_limit=first(told, Reason.TIER_LIMITED),

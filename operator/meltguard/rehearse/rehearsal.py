@@ -160,6 +160,11 @@ def own_gpus(manifests: Manifests, fleet: FleetPlan) -> Gpus:
     return gpus
 
 
+def own_rate(manifests: Manifests, fleet: FleetPlan) -> float:
+    """Requests a second that those do. Raises as `own_gpus`."""
+    return own_gpus(manifests, fleet) / mean_seconds(fleet.service)
+
+
 def pool_plan(fleet: FleetPlan, name: PoolName) -> PoolPlan:
     """A pool's nodes. Raises InvalidInput where the fleet does not tell."""
     if name not in fleet.pools:

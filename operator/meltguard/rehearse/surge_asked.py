@@ -14,11 +14,10 @@ from meltguard.core.wording import per_minute
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.fleet_plan import FleetPlan
 from meltguard.rehearse.manifests import Manifests
-from meltguard.rehearse.rehearsal import own_gpus
+from meltguard.rehearse.rehearsal import own_rate
 from meltguard.rehearse.shapes import SHAPES, read_shape
 from meltguard.rehearse.surge import Recorded, Surge, by_tier, cut, default_shares, scaled
 from meltguard.rehearse.surge_csv import Columns, read_csv
-from meltguard.rehearse.users import mean_seconds
 
 MONDAY: Final = "2026-03-02T09:00:00Z"
 """When a surge begins whose record tells no time of day: windows and calendars go by it."""
@@ -89,7 +88,7 @@ def surge_for(manifests: Manifests, fleet: FleetPlan, asked: AskedSurge, recorde
     if surge.until > LONGEST:
         raise InvalidInput(f"{surge.source}: lasts {surge.until / 86_400:.0f} days, at most 14 are rehearsed; cut it")
     peak = asked.peak or (SHAPE_PEAK if asked.source in SHAPES and not asked.prometheus.url else "")
-    return scaled(surge, _peak(peak, own_gpus(manifests, fleet) / mean_seconds(fleet.service))) if peak else surge
+    return scaled(surge, _peak(peak, own_rate(manifests, fleet))) if peak else surge
 
 
 def flag(text: str, name: str, read: Callable[[str], Any]) -> Any:
