@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -100,9 +100,7 @@ def _framed(axis: Axes, rehearsal: Rehearsal) -> None:
 
 def _levels(samples: Sequence[Sample], until: Seconds) -> list[tuple[float, float, Level]]:
     """Spans of one level each."""
-    starts = [
-        one for before, one in pairwise((None, *samples)) if one and (before is None or before.level != one.level)
-    ]
+    starts = [next(alike) for _, alike in groupby(samples, key=lambda one: one.level)]
     ends = [*(one.at for one in starts[1:]), until]
     return [(one.at, end, one.level) for one, end in zip(starts, ends, strict=True)]
 
