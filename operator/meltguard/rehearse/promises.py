@@ -32,7 +32,7 @@ OF_ALL: Final[Mapping[str, Callable[[Figures], float]]] = {
     "firstLimit": lambda all_of_it: _never(all_of_it.first_limit),
     "firstLoan": lambda all_of_it: _never(all_of_it.first_loan),
 }
-ABOVE, BELOW = frozenset({">", ">="}), frozenset({"<", "<="})
+ABOVE: Final = frozenset({">", ">="})
 COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,

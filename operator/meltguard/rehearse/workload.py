@@ -33,7 +33,6 @@ class ServicePods:
     leaving_first: set[PodUid] = field(default_factory=set)
     _made: int = 0
     _stage: Stage | None = None
-    _open: set[PodUid] = field(default_factory=set)
 
     def begin(self, stage: Stage) -> None:
         """The service's own nodes serve already."""
@@ -82,9 +81,9 @@ class ServicePods:
         if present is None:
             return
         self.cluster.change(present, terminating=True, ready=False)
-        if self._stage is not None and pod.uid in self._open:
+        if self._stage is not None and present.ready:
             self._stage.close(pod.uid, self.clock.at)
-        self._see_off(pod)
+        self._see_off(present)
 
     def evicted(self, pod: PodView) -> bool:
         """The mover asked a serving pod to go; False where it is none."""
@@ -116,18 +115,17 @@ class ServicePods:
         if present is None or present.terminating or self._stage is None:
             return
         self.cluster.change(present, ready=True)
-        self._open.add(pod.uid)
         self._stage.open(pod.uid, pod.node, self.clock.at)
 
     def _see_off(self, pod: PodView) -> None:
+        """`pod` is as it was when it was told to go: one that was not Ready never served."""
         if self._stage is None:
             return
-        if pod.uid in self._open and not self._stage.is_idle(pod.uid):
+        if pod.ready and not self._stage.is_idle(pod.uid):
             self._at(LOOK, pod, self._see_off)
             return
-        if pod.uid in self._open:
+        if pod.ready:
             self._stage.remove(pod.uid)
-            self._open.discard(pod.uid)
         self.leaving_first.discard(pod.uid)
         present = self.cluster.pod(pod)
         if present is not None:
