@@ -13,6 +13,7 @@ from meltguard.clock import parse_rfc3339
 from meltguard.core.fleet import (
     ASKED_AT_ANNOTATION,
     EVICT_AFTER_ANNOTATION,
+    LEAVE_TIME,
     NOTICE_ANNOTATION,
     Budget,
     Claim,
@@ -26,7 +27,7 @@ from meltguard.core.fleet import (
 from meltguard.core.guarded import is_meant
 from meltguard.core.node_shape import NodeShape, released_shape, shape_at
 from meltguard.core.pledged import pledged_pods
-from meltguard.core.units import Epoch, Instant, NodeName, PodUid, Seconds
+from meltguard.core.units import Epoch, Gpus, Instant, NodeName, PodUid, Seconds
 from meltguard.errors import Conflict, Unavailable
 from meltguard.ports import Census, Fleet, NodeMoves, PodWrites
 
@@ -163,6 +164,40 @@ class Cluster(Fleet, Census, NodeMoves, PodWrites):
         """A bound pod is gone."""
         node = self.nodes[pod.node]
         self.put(replace(node, pods=tuple(one for one in node.pods if one.uid != pod.uid)))
+
+
+def bare_pod(namespace: str, name: str, gpus: Gpus) -> PodView:
+    """A pod that has begun: whose it is and what is special about it is for its maker to say, with `replace`."""
+    return PodView(
+        namespace=namespace,
+        name=name,
+        uid=PodUid(f"{namespace}/{name}"),
+        node=NodeName(""),
+        labels={},
+        ip="",
+        running=True,
+        ready=False,
+        finished=False,
+        terminating=False,
+        gpus=gpus,
+        owner_kind="",
+        owner_name="",
+        owner_uid="",
+        gang="",
+        mirror=False,
+        resource_version="1",
+        grace=LEAVE_TIME,
+        priority=0,
+        started_at=None,
+        keep="",
+        keep_for=None,
+        local_data=False,
+        node_selector={},
+        notice="",
+        asked_at=None,
+        evict_after=None,
+        saved_at=None,
+    )
 
 
 def free_gpus(node: NodeView) -> int:

@@ -9,9 +9,9 @@ from meltguard.core.decision import NO_WORK
 from meltguard.core.fleet import Budget, Job, NodeView, PodView
 from meltguard.core.policy import Pool
 from meltguard.core.service import Selector
-from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PodUid, Seconds
+from meltguard.core.units import GpuHours, Gpus, Instant, Seconds
 from meltguard.rehearse.clock import RehearsedClock
-from meltguard.rehearse.cluster import Cluster, free_gpus, open_nodes
+from meltguard.rehearse.cluster import Cluster, bare_pod, free_gpus, open_nodes
 from meltguard.rehearse.fleet_plan import WorkPlan
 from meltguard.sim.lenders import Stage
 
@@ -189,34 +189,18 @@ class Research:
     def _new_pod(self, work: Work, gpus: Gpus) -> PodView:
         self._pods += 1
         plan, namespace = work.plan, work.pool.name
-        return PodView(
-            namespace=namespace,
-            name=f"{plan.name}-{self._pods}",
-            uid=PodUid(f"{work.uid}-{self._pods}"),
-            node=NodeName(""),
+        return replace(
+            bare_pod(namespace, f"{plan.name}-{self._pods}", gpus),
             labels={APP: plan.name},
-            ip="",
-            running=True,
             ready=True,
-            finished=False,
-            terminating=False,
-            gpus=gpus,
             owner_kind="Job",
             owner_name=plan.name,
             owner_uid=work.uid,
             gang=f"Job {namespace}/{plan.name}",
-            mirror=False,
-            resource_version="1",
             grace=Seconds(plan.grace),
             priority=plan.priority,
-            started_at=None,
             keep=ASKED if plan.keep else "",
-            keep_for=None,
-            local_data=False,
             node_selector=work.pool.labels,
-            notice="",
-            asked_at=None,
-            evict_after=None,
             saved_at=work.saved,
         )
 

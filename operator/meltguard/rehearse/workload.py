@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from meltguard.core.fleet import LEAVE_TIME, NodeView, PodView
+from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.policy import Policy, Pool, ReplicaWriter
 from meltguard.core.seen import Workload
-from meltguard.core.units import Instant, NodeName, PodUid, Seconds
+from meltguard.core.units import Instant, PodUid, Seconds
 from meltguard.rehearse.clock import RehearsedClock
-from meltguard.rehearse.cluster import Cluster, free_gpus, open_nodes
+from meltguard.rehearse.cluster import Cluster, bare_pod, free_gpus, open_nodes
 from meltguard.sim.lenders import Stage
 
 LOOK: Final = Seconds(1.0)
@@ -137,33 +137,12 @@ class ServicePods:
 
 
 def _a_pod(policy: Policy, name: str, now: Instant) -> PodView:
-    return PodView(
-        namespace=policy.namespace,
-        name=name,
-        uid=PodUid(name),
-        node=NodeName(""),
+    return replace(
+        bare_pod(policy.namespace, name, policy.gpus_per_pod),
         labels={"app": policy.name},
         ip="127.0.0.1",
-        running=True,
-        ready=False,
-        finished=False,
-        terminating=False,
-        gpus=policy.gpus_per_pod,
         owner_kind="ReplicaSet",
         owner_name=policy.name,
         owner_uid=OWNER,
-        gang="",
-        mirror=False,
-        resource_version="1",
-        grace=LEAVE_TIME,
-        priority=0,
         started_at=now,
-        keep="",
-        keep_for=None,
-        local_data=False,
-        node_selector={},
-        notice="",
-        asked_at=None,
-        evict_after=None,
-        saved_at=None,
     )
