@@ -24,7 +24,7 @@ from bench.law_rivals import Aimd, OnOff, RateLaw, Rival, Static
 from meltguard.agent.rehearsed import RehearsedDoor
 from meltguard.core.units import Seconds, Share, TierName, UnitsPerSecond
 from meltguard.demo.report import Row, write
-from meltguard.sim.ledger import Ledger, Sample, quantile, reversals
+from meltguard.sim.ledger import TURN, WITHIN, Ledger, Sample, quantile, reversals
 from meltguard.sim.recorded import traces_beside_checkout
 from meltguard.sim.steering import Law, SteeringMaker
 from meltguard.sim.world import TICK, World
@@ -45,12 +45,6 @@ TIE: Final = 0.02
 
 TURNS_TIE: Final = 0.5
 """Changes of direction a run, as a mean over the seeds, that differ by less than this are a tie."""
-
-TURN: Final = 0.05
-"""A limit has moved once it has gone this share of what the service's own GPUs do."""
-
-WITHIN: Final = Seconds(60.0)
-"""A move the other way within this time is a change of direction: hunting, not following."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ import yaml
 
 from meltguard.localcluster.plane import Plane
 from meltguard.sim.recorded import FLASH_CROWD, traces_beside_checkout
-from support.rehearsals import FLEET, INFERENCE, NAMESPACE, POLICY, RESEARCH, changed, written
+from support.objects import edited
+from support.rehearsals import FLEET, INFERENCE, NAMESPACE, POLICY, RESEARCH, written
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES, REHEARSAL = ROOT / "deploy" / "examples", ROOT / "deploy" / "rehearsal"
@@ -56,7 +57,9 @@ def test_a_policy_is_rehearsed_told_and_drawn(tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     arguments = [*small(tmp_path), "-o", "json"]
-    assert rehearsed(*arguments, "--seed", "3") == rehearsed(*arguments, "--seed", "3")
+    first, again, other = (rehearsed(*arguments, "--seed", seed) for seed in ("3", "3", "4"))
+    assert first == again
+    assert json_of(first)["policies"] != json_of(other)["policies"]
 
 
 def test_what_fail_if_names_decides_the_exit_code(tmp_path: Path) -> None:
@@ -69,7 +72,7 @@ def test_what_fail_if_names_decides_the_exit_code(tmp_path: Path) -> None:
 
 def test_policies_are_compared_on_one_surge(tmp_path: Path) -> None:
     arguments = small(tmp_path)
-    stingy = written(tmp_path, changed(POLICY, "spec.capacity.maxLoans", 0), name="stingy.yaml")
+    stingy = written(tmp_path, edited(POLICY, {"spec.capacity.maxLoans": 0}), name="stingy.yaml")
     generous, other = json_of(rehearsed(*arguments, "--compare", stingy, "-o", "json"))["policies"]
     assert (generous["file"], other["file"]) == ("all.yaml", "stingy.yaml")
     assert generous["figures"]["loans"] > 0 == other["figures"]["loans"]
@@ -80,13 +83,19 @@ def test_policies_are_compared_on_one_surge(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
-    ended = rehearsed(written(tmp_path, changed(POLICY, "spec.tiers.0.floor", "lots"), INFERENCE, RESEARCH))
+    ended = rehearsed(written(tmp_path, edited(POLICY, {"spec.tiers.0.floor": "lots"}), INFERENCE, RESEARCH))
     assert ended.code == 2
     assert ended.out == ""
     [line] = ended.err.splitlines()
     assert line.startswith(
         f"error: {tmp_path}/all.yaml: ImageServicePolicy image-gen: spec.tiers.0.floor: floor must be"
     )
+
+
+def test_a_wrong_limit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    ended = rehearsed(*small(tmp_path), "--fail-if", "pro.p98>1", "--png", tmp_path / "r.png")
+    assert ended.code == 2
+    assert not (tmp_path / "r.png").exists()
 
 
 def test_the_examples_are_rehearsed_as_the_docs_say(tmp_path: Path) -> None:

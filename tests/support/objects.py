@@ -110,9 +110,9 @@ def a_pool_object(name: str = "research", **changes: Any) -> Object:
     return _object("GPUPool", {"name": name}, {**spec, **changes})
 
 
-def edited(body: Object, edits: Mapping[str, Any]) -> Object:
+def edited(body: Mapping[str, Any], edits: Mapping[str, Any]) -> Object:
     """A copy with some values set, by path: `{"spec.tiers.0.floor": "60%", "spec.levels": REMOVED}`."""
-    changed = copy.deepcopy(body)
+    changed = copy.deepcopy(dict(body))
     for path, value in edits.items():
         *way, last = path.split(".")
         place: Any = changed

@@ -1,7 +1,6 @@
 """A small rehearsal: a service of eight GPUs, three nodes that lend, a surge of some minutes."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +76,6 @@ FLEET: Mapping[str, Any] = {
         },
     },
 }
-
-
-def changed(body: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy with one thing otherwise, named by its dotted path."""
-    made: dict[str, Any] = deepcopy(dict(body))
-    *way, last = path.split(".")
-    place: Any = made
-    for key in way:
-        place = place[int(key)] if isinstance(place, list) else place[key]
-    place[int(last) if isinstance(place, list) else last] = value
-    return made
 
 
 def written(folder: Path, *bodies: Mapping[str, Any], name: str = "all.yaml") -> Path:

@@ -107,7 +107,7 @@ class BoundedPrometheus(PrometheusConnect):  # type: ignore[misc] # the library 
             ) as response:
                 seen = _read(self.url, response.status_code, self._body(response, deadline))
         except requests.RequestException as exc:
-            raise Unavailable(f"Prometheus at {self.url} does not answer: {_cause(exc)}") from exc
+            raise Unavailable(f"Prometheus at {self.url} does not answer: {root_cause(exc)}") from exc
         if len(seen.series) > self._bounds.most_series:
             most = self._bounds.most_series
             raise InvalidInput(f"the query matches {len(seen.series)} series, at most {most} are read; narrow it")
@@ -167,7 +167,7 @@ def _no_prometheus(url: str, code: int, body: bytes) -> MeltguardError:
     return Unavailable(f"{url} does not answer as Prometheus does (HTTP {code}, {start!r}); check the source's url")
 
 
-def _cause(exc: BaseException) -> BaseException:
+def root_cause(exc: BaseException) -> BaseException:
     """The innermost reason: the library wraps "Connection refused" four times."""
     while exc.__context__ is not None:
         exc = exc.__context__

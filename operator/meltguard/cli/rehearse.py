@@ -20,7 +20,7 @@ from meltguard.rehearse.fleet_file import read_fleet
 from meltguard.rehearse.fleet_plan import FleetPlan
 from meltguard.rehearse.manifests import Manifests, read_manifests
 from meltguard.rehearse.progress import watched
-from meltguard.rehearse.promises import read_promise
+from meltguard.rehearse.promises import Promise, read_promise
 from meltguard.rehearse.rehearsal import Plan, Rehearsal, merged
 from meltguard.rehearse.rehearsal import rehearse as run
 from meltguard.rehearse.report import report, written
@@ -88,8 +88,9 @@ def rehearse(
     )
     policies = (read_manifests(manifests), *(read_manifests([path], manifests) for path in compare or ()))
     plans = _plans(policies, read_fleet(fleet, nodes or []), asked, seed)
+    promises = [[read_promise(text, plan.policy) for text in fail_if or ()] for plan in plans]
     picture = None if png is None else _painter(png)
-    done = _all_done([_exactly(plan) if exact else plan for plan in plans], fail_if or [])
+    done = _all_done([_exactly(plan) if exact else plan for plan in plans], promises)
     _tell(done, () if picture is None else picture(done), output)
     if any(one.broken for one in done):
         raise typer.Exit(BROKEN)
@@ -118,8 +119,7 @@ def _exactly(plan: Plan) -> Plan:
     return replace(plan, gpus_a_pod=Gpus(plan.manifests.policy.policy.gpus_per_pod))
 
 
-def _all_done(plans: Sequence[Plan], limits: Sequence[str]) -> list[Done]:
-    promises = [[read_promise(text, plan.policy) for text in limits] for plan in plans]
+def _all_done(plans: Sequence[Plan], promises: Sequence[Sequence[Promise]]) -> list[Done]:
     console, clock, done = Console(stderr=True), SystemClock(), []
     for plan, kept in zip(plans, promises, strict=True):
         with watched(console, clock, (plan.manifests.name, plan.surge.until)) as progress:

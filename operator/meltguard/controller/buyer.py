@@ -12,12 +12,12 @@ from typing import Protocol
 from meltguard.api.provider_status import ProviderStatus
 from meltguard.api.provider_terms import calendar_of
 from meltguard.api.to_core import PoolObject
+from meltguard.controller.asked import CustomResources
 from meltguard.controller.board import Board
 from meltguard.controller.events import EventLog, Reason, pool_ref
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.order_books import ReadPool
 from meltguard.controller.provider_books import read_books, write_books
-from meltguard.controller.resources import CustomResources
 from meltguard.core.fleet import LEAVING_ANNOTATION, NodeView
 from meltguard.core.loan_rules import FLEET_FRESH
 from meltguard.core.pools import assign

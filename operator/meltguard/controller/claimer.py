@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from meltguard.api.windows import lending_hours
+from meltguard.controller.asked import CustomResources
 from meltguard.controller.lost_claims import LostClaims
-from meltguard.controller.resources import CustomResources
 from meltguard.core.decision import Borrow
 from meltguard.core.fleet import Claim, Drain, NodeView, PodView
 from meltguard.core.moves import new_claim

@@ -5,12 +5,12 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from meltguard.controller.asked import CustomResources
 from meltguard.controller.board import Board
 from meltguard.controller.claimer import Claimer, Claims, pledged_before
 from meltguard.controller.events import EventLog, Reason, node_ref, policy_ref
 from meltguard.controller.leavers import Leavers
 from meltguard.controller.lost_claims import Known, LostClaims
-from meltguard.controller.resources import CustomResources
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.arbiter import arbitrate
 from meltguard.core.decision import Borrow

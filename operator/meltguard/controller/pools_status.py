@@ -14,11 +14,12 @@ from meltguard.api.pool_status import NodeCounts, PoolLoan, PoolStatus, WindowSt
 from meltguard.api.to_core import PoolObject
 from meltguard.api.windows import lending_hours, next_spans
 from meltguard.clock import rfc3339
+from meltguard.controller.asked import CustomResources
 from meltguard.controller.books import read_books, write_stopped
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.provider_books import read_books as read_bought
 from meltguard.controller.quota_keeper import NOT_LOOKED, QuotaWord
-from meltguard.controller.resources import POOLS, CustomResources
+from meltguard.controller.resources import POOLS
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.fleet import Claim, NodeView
 from meltguard.core.ledger import ended

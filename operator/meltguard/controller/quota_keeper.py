@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from meltguard.controller.asked import CustomResources
 from meltguard.controller.lost_claims import LostClaims
-from meltguard.controller.resources import CustomResources
 from meltguard.core.fleet import NodeView
 from meltguard.core.lent_quota import Quota, followed, on_loan
 from meltguard.core.loan_rules import FLEET_FRESH

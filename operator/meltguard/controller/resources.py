@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import msgspec
 
@@ -36,22 +36,6 @@ class Namespace:
 
     name: str
     labels: Mapping[str, str]
-
-
-class CustomResources(Protocol):
-    """What people ask for, as last seen."""
-
-    def policies(self) -> dict[str, PolicyObject]:
-        """Policies by uid."""
-        ...
-
-    def policy_exists(self, uid: str) -> bool:
-        """Whether the API server holds an object of this uid, readable or not."""
-        ...
-
-    def pools(self) -> tuple[PoolObject, ...]:
-        """All pools, by name."""
-        ...
 
 
 class Resources:

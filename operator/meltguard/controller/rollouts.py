@@ -9,7 +9,7 @@ from meltguard.adapters.kubernetes_rollouts import KubernetesRollouts, ReadRollo
 from meltguard.adapters.recent import Recent
 from meltguard.adapters.scale_shape import WorkloadRef
 from meltguard.api.to_core import PolicyObject
-from meltguard.controller.resources import CustomResources
+from meltguard.controller.asked import CustomResources
 from meltguard.core.rollout import letting_go
 from meltguard.core.rollout_state import Resize, Rollouts, RolloutWrite
 from meltguard.core.seen import RolloutMark, RolloutView

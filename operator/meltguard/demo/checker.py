@@ -15,6 +15,7 @@ from meltguard.demo.check.fleet import Step, steps
 from meltguard.demo.check.ladder import Ladder, evicted_saved, evicted_untold, ladder
 from meltguard.demo.check.order import out_of_order
 from meltguard.demo.plan import FREE
+from meltguard.sim.ledger import quantile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def check(seen: Evidence) -> Findings:
         slowest_drain=_slowest(move for move in moves if move.drained),
         ladder=found,
         updated=seen.after.updated,
-        lag_p99=requests.quantile(sorted(result.lag for result in seen.results), Share(0.99)),
+        lag_p99=Seconds(quantile((result.lag for result in seen.results), Share(0.99))),
         statuses=statuses,
         decisions=decisions(statuses, moves),
         moves=moves,

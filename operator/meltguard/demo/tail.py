@@ -9,7 +9,7 @@ import msgspec
 
 from meltguard.agent.journal import JournalEntry
 from meltguard.core.units import Instant, Seconds, Share
-from meltguard.demo.check.requests import quantile
+from meltguard.sim.ledger import quantile
 
 SPAN: Final = Seconds(10.0)
 
@@ -55,13 +55,13 @@ class JournalTail:
 
 
 def _now(tier: str, entries: list[JournalEntry]) -> TierNow:
-    waits = sorted(entry.wait for entry in entries if entry.verdict == "admitted")
+    waits = [entry.wait for entry in entries if entry.verdict == "admitted"]
     reasons = Counter(entry.reason for entry in entries if entry.verdict == "refused")
     return TierNow(
         tier=tier,
         admitted=len(waits) / SPAN,
         refused=reasons.total() / SPAN,
         reason=next((reason for reason, _ in reasons.most_common(1)), ""),
-        wait_p50=quantile(waits, Share(0.5)),
-        wait_p99=quantile(waits, Share(0.99)),
+        wait_p50=Seconds(quantile(waits, Share(0.5))),
+        wait_p99=Seconds(quantile(waits, Share(0.99))),
     )

@@ -13,6 +13,7 @@ from meltguard.clock import parse_rfc3339
 from meltguard.core.fleet import (
     ASKED_AT_ANNOTATION,
     EVICT_AFTER_ANNOTATION,
+    LEAVE_TIME,
     NOTICE_ANNOTATION,
     Budget,
     Claim,
@@ -23,9 +24,10 @@ from meltguard.core.fleet import (
     PodView,
     by_namespace,
 )
+from meltguard.core.guarded import is_meant
 from meltguard.core.node_shape import NodeShape, released_shape, shape_at
 from meltguard.core.pledged import pledged_pods
-from meltguard.core.units import Epoch, Instant, NodeName, PodUid, Seconds
+from meltguard.core.units import Epoch, Gpus, Instant, NodeName, PodUid, Seconds
 from meltguard.errors import Conflict, Unavailable
 from meltguard.ports import Census, Fleet, NodeMoves, PodWrites
 
@@ -117,8 +119,7 @@ class Cluster(Fleet, Census, NodeMoves, PodWrites):
         if present is None or present.terminating:
             return
         for budget in self.budgets():
-            meant = budget.selector is not None and budget.selector.matches(present.labels)
-            if budget.namespace == present.namespace and meant and budget.allowed <= 0:
+            if is_meant(budget, present) and budget.allowed <= 0:
                 raise Unavailable(f"disruption budget {budget.name} allows no eviction now")
         self.change(present, terminating=True)
         self.on_eviction(present)
@@ -146,6 +147,11 @@ class Cluster(Fleet, Census, NodeMoves, PodWrites):
         self.pending[pod.uid] = replace(pod, node=NodeName(""), running=False, ready=False, stuck_since=since)
         self.version += 1
 
+    def give_up(self, owner_uid: str) -> None:
+        """The pods of an owner that wait for a node do not wait any more."""
+        self.pending = {uid: pod for uid, pod in self.pending.items() if pod.owner_uid != owner_uid}
+        self.version += 1
+
     def change(self, pod: PodView, **changes: Any) -> None:
         """Something about a bound pod is otherwise now. Raises Conflict where it is gone."""
         node = self.nodes[pod.node]
@@ -158,6 +164,40 @@ class Cluster(Fleet, Census, NodeMoves, PodWrites):
         """A bound pod is gone."""
         node = self.nodes[pod.node]
         self.put(replace(node, pods=tuple(one for one in node.pods if one.uid != pod.uid)))
+
+
+def bare_pod(namespace: str, name: str, gpus: Gpus) -> PodView:
+    """A pod that has begun: whose it is and what is special about it is for its maker to say, with `replace`."""
+    return PodView(
+        namespace=namespace,
+        name=name,
+        uid=PodUid(f"{namespace}/{name}"),
+        node=NodeName(""),
+        labels={},
+        ip="",
+        running=True,
+        ready=False,
+        finished=False,
+        terminating=False,
+        gpus=gpus,
+        owner_kind="",
+        owner_name="",
+        owner_uid="",
+        gang="",
+        mirror=False,
+        resource_version="1",
+        grace=LEAVE_TIME,
+        priority=0,
+        started_at=None,
+        keep="",
+        keep_for=None,
+        local_data=False,
+        node_selector={},
+        notice="",
+        asked_at=None,
+        evict_after=None,
+        saved_at=None,
+    )
 
 
 def free_gpus(node: NodeView) -> int:

@@ -1,23 +1,13 @@
 """What a rehearsal came to, in numbers: by tier, and for the lenders."""
 
-from collections.abc import Sequence
-from math import ceil
-from typing import Final
-
 from meltguard.api.wire import MessageModel
 from meltguard.controller.events import Reason
 from meltguard.core.policy import Level, Policy
-from meltguard.core.units import Seconds, Share, TierName, UnitsPerSecond
-from meltguard.rehearse.rehearsal import Rehearsal, own_gpus
+from meltguard.core.units import Share, TierName, UnitsPerSecond
+from meltguard.rehearse.rehearsal import Rehearsal, own_rate
 from meltguard.rehearse.story import first
-from meltguard.rehearse.users import mean_seconds, mean_units
-from meltguard.sim.ledger import Ledger, TierSums, reversals
-
-TURN: Final = 0.05
-"""A limit has moved once it has gone this share of what the service's own GPUs do: as `make bench-law` counts."""
-
-WITHIN: Final = Seconds(60.0)
-"""A move the other way within this time is a change of direction."""
+from meltguard.rehearse.users import mean_units
+from meltguard.sim.ledger import TURN, WITHIN, Ledger, TierSums, quantile, reversals
 
 MEDIAN, NEARLY_ALL = Share(0.5), Share(0.99)
 
@@ -71,7 +61,7 @@ class Figures(MessageModel):
 def figures_of(rehearsal: Rehearsal) -> Figures:
     """All numbers of one rehearsal."""
     told, ledger, plan = rehearsal.told, rehearsal.ledger, rehearsal.plan
-    does = own_gpus(plan.manifests, plan.fleet) * mean_units(plan.fleet.service) / mean_seconds(plan.fleet.service)
+    does = own_rate(plan.manifests, plan.fleet) * mean_units(plan.fleet.service)
     return Figures(
         tiers=tuple(_tier(tier.name, ledger.tiers[tier.name]) for tier in plan.policy.tiers),
         first_limit=first(told, Reason.TIER_LIMITED),
@@ -89,7 +79,7 @@ def figures_of(rehearsal: Rehearsal) -> Figures:
 
 
 def _tier(name: TierName, sums: TierSums) -> TierFigures:
-    waits = sorted(wait for _, wait in sums.waits)
+    waits = sorted(wait for _, wait in sums.waits)  # once for both of its quantiles
     return TierFigures(
         tier=name,
         asked=sums.offered,
@@ -97,18 +87,9 @@ def _tier(name: TierName, sums: TierSums) -> TierFigures:
         shed=sums.refused,
         shed_share=sums.refused / sums.offered if sums.offered else 0.0,
         images=round(sums.done_units),
-        p50=at_share(waits, MEDIAN),
-        p99=at_share(waits, NEARLY_ALL),
+        p50=quantile(waits, MEDIAN),
+        p99=quantile(waits, NEARLY_ALL),
     )
-
-
-def at_share(ordered: Sequence[float], share: Share) -> float:
-    """The smallest value that at least this share does not exceed; 0 where there is none.
-
-    >>> at_share([1.0, 2.0, 3.0, 4.0], Share(0.5))
-    2.0
-    """
-    return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
 def _turns(ledger: Ledger, policy: Policy, does: UnitsPerSecond) -> int:

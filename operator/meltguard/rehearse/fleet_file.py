@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.fleet_plan import FleetPlan
+from meltguard.rehearse.yaml_file import documents, in_words
 
 
 def read_fleet(path: Path | None, counts: Sequence[str]) -> FleetPlan:
@@ -34,19 +34,15 @@ def read_fleet(path: Path | None, counts: Sequence[str]) -> FleetPlan:
     try:
         return FleetPlan.model_validate(body)
     except ValidationError as exc:
-        raise InvalidInput(f"{where}: {'; '.join(_in_words(error) for error in exc.errors())}") from exc
+        raise InvalidInput(f"{where}: {in_words(exc, 'docs/rehearse.md lists them')}") from exc
 
 
 def _body(path: Path) -> dict[str, Any]:
-    try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InvalidInput(f"{path}: cannot be read ({exc}); --fleet takes a YAML file") from exc
-    except yaml.YAMLError as exc:
-        raise InvalidInput(f"{path}: is no YAML: {' '.join(str(exc).split())}") from exc
-    if not isinstance(body, dict):
-        raise InvalidInput(f"{path}: is no fleet; it begins with pools: (see docs/rehearse.md)")
-    return body
+    match documents(path, "--fleet takes a YAML file"):
+        case [dict(body)]:
+            return body
+        case _:
+            raise InvalidInput(f"{path}: is no fleet; it begins with pools: (see docs/rehearse.md)")
 
 
 def _count(text: str) -> tuple[str, dict[str, int]]:
@@ -55,11 +51,3 @@ def _count(text: str) -> tuple[str, dict[str, int]]:
     if not name or not nodes.isdecimal() or (times and not gpus.isdecimal()):
         raise InvalidInput(f"--nodes {text!r} is no count; write POOL=NODES or POOL=NODESxGPUS, such as research=8x8")
     return name, {"nodes": int(nodes)} | ({"gpus": int(gpus)} if times else {})
-
-
-def _in_words(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{where}: there is no such field; docs/rehearse.md lists them"
-    shown = "" if error["type"] in {"missing", "too_short"} else f" (got {error['input']!r})"
-    return f"{where}: {str(error['msg']).removeprefix('Value error, ')}{shown}"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, PlainValidator, model_validator
 
 from meltguard.api.quantities import parse_duration
+from meltguard.api.wire import SpecModel
 from meltguard.errors import InvalidInput
 
 MOST_NODES: Final = 2_000
@@ -26,13 +26,7 @@ Duration = Annotated[float, PlainValidator(_duration)]
 """Seconds, written as in a policy: 30s, 2m, 1h30m."""
 
 
-class Part(BaseModel):
-    """Of a fleet file: names in camelCase, nothing unknown."""
-
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="forbid", validate_by_name=True)
-
-
-class WorkPlan(Part):
+class WorkPlan(SpecModel):
     """One Job on a lender's nodes: a pod on each of so many, taking all of the node's GPUs."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=40)]
@@ -56,7 +50,7 @@ class WorkPlan(Part):
     priority: int = 0
 
 
-class PoolPlan(Part):
+class PoolPlan(SpecModel):
     """One pool's nodes."""
 
     nodes: Annotated[int, Field(ge=0, le=MOST_NODES)]
@@ -75,7 +69,7 @@ class PoolPlan(Part):
         return self
 
 
-class ServicePlan(Part):
+class ServicePlan(SpecModel):
     """How long the service's own things take."""
 
     seconds_per_image: Duration | None = None
@@ -86,7 +80,7 @@ class ServicePlan(Part):
     """Where its cards settle at work; above 87 they slow down."""
 
 
-class FleetPlan(Part):
+class FleetPlan(SpecModel):
     """The whole file."""
 
     pools: Annotated[Mapping[str, PoolPlan], Field(min_length=1)]

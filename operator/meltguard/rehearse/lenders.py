@@ -10,23 +10,24 @@ from typing_extensions import override
 from meltguard.api.bookings import plan_of
 from meltguard.api.to_core import PolicyObject, PoolObject
 from meltguard.api.windows import Timetable
+from meltguard.controller.asked import CustomResources
+from meltguard.controller.assigned import Assigned
 from meltguard.controller.board import Board
 from meltguard.controller.claimer import Claimer
 from meltguard.controller.events import EventLog
 from meltguard.controller.leavers import Leavers
 from meltguard.controller.lost_claims import LostClaims
 from meltguard.controller.mover import Books, Mover
-from meltguard.controller.resources import CustomResources
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.decision import Decision
-from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView, PodView
+from meltguard.core.fleet import Claim, MoveStep, NodeView, PodView
 from meltguard.core.ledger import Books as Ledger
 from meltguard.core.ledger import closed, ended, lent_lately
 from meltguard.core.policy import Policy
-from meltguard.core.pools import PoolView, assign, loans_of
+from meltguard.core.pools import loans_of
 from meltguard.core.seen import NO_PLAN, Snapshot
 from meltguard.core.units import Epoch, Instant, NodeName, PoolName, Seconds
-from meltguard.rehearse.clock import RehearsedClock
+from meltguard.rehearse.clock import RehearsedClock, TimedStage
 from meltguard.rehearse.cluster import Cluster
 from meltguard.rehearse.research import Research
 from meltguard.rehearse.story import Story
@@ -80,11 +81,8 @@ class Frame:
 
     at: Seconds
     home: Mapping[PoolName, int]  # unclaimed nodes by pool
-    arriving: int  # claimed, and not open for the service yet
-    lent: int
-    leaving: int
-    work_running: int  # nodes that do lenders' work
-    serving: int  # the service's pods that are Ready
+    lent: int  # open for the service
+    moving: int  # claimed: not open yet, or on the way home
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +104,15 @@ class RehearsedLenders(Lenders):
         self.frames: list[Frame] = []
         self.books = LenderBooks(around.clock)
         self._policy: Policy = applied.policy.policy
-        self._pools = [one.pool for one in applied.lenders]
+        self._pools = tuple(one.pool for one in applied.lenders)
         self._around, self._watch = around, watch
         self._mover = _a_mover(applied, around, self.books)
         self._timetable = Timetable()
         self._runner = asyncio.Runner()  # the mover arbitrates in a thread
         self._tightened: frozenset[NodeName] = frozenset()
         self._stage: Stage | None = None
-        self._assigned: tuple[int, Mapping[PoolName, PoolView]] | None = None
+        self._assigned = Assigned()
+        self._loans: tuple[NodeView, ...] = ()  # as the decision under way sees them
         around.cluster.budgets, around.cluster.jobs = around.research.budgets, around.research.jobs
         around.cluster.on_notice = around.research.told
         around.cluster.on_eviction = self._evicted
@@ -131,10 +130,10 @@ class RehearsedLenders(Lenders):
     @override
     def begin(self, stage: Stage) -> None:
         """The service's own pods serve, research works, the mover looks."""
-        self._stage = stage
-        self._around.pods.begin(stage)
-        self._around.research.begin(stage)
-        stage.at(MOVES_EVERY, self._move)
+        self._stage = timed = TimedStage(stage, self._around.clock)
+        self._around.pods.begin(timed)
+        self._around.research.begin(timed)
+        timed.at(MOVES_EVERY, self._move)
 
     @override
     def shown(self, seen: Snapshot, now: Instant) -> Snapshot:
@@ -142,11 +141,12 @@ class RehearsedLenders(Lenders):
         around, policy = self._around, self._policy
         around.clock.at = Seconds(now - around.clock.dawn)
         view = around.cluster.view()
+        self._loans = loans_of(policy.uid, view.nodes)
         lenders = [pool for pool in self._pools if pool.lending is not None]
         return replace(
             seen,
-            pools=self._assign(),
-            loans=loans_of(policy.uid, view.nodes),
+            pools=self._assigned.of(self._pools, view.nodes),
+            loans=self._loans,
             namespace_labels=around.namespace_labels,
             workload=around.pods.workload(),
             guards=view.guards,
@@ -163,20 +163,18 @@ class RehearsedLenders(Lenders):
     def decided(self, decision: Decision, at: Seconds) -> None:
         """As the service's own loop: to the board, to the workload, into the story. All pods obeyed at once."""
         around = self._around
-        loans = loans_of(self._policy.uid, around.cluster.view().nodes)
         self.board.decided(self._policy, decision)
         if decision.replicas is not None:
             around.pods.replicas = decision.replicas.replicas
         if not decision.learning:
-            around.story.decided(decision, len(loans))
+            around.story.decided(decision, len(self._loans))
             self._tightened = decision.leaving
         around.pods.settle()
-        self.frames.append(self._frame(at, loans))
+        self.frames.append(self._frame(at))
         self._watch(at)
 
     def _move(self, at: Seconds) -> None:
         """The mover's pass, where anything is under a claim or wanted."""
-        self._around.clock.at = at
         if self._stage is not None:
             self._stage.at(Seconds(at + MOVES_EVERY), self._move)
         if not self.board.wanted and all(node.claim is None for node in self._around.cluster.nodes.values()):
@@ -191,25 +189,14 @@ class RehearsedLenders(Lenders):
         if not self._around.pods.evicted(pod):
             self._around.research.evicted(pod)
 
-    def _assign(self) -> Mapping[PoolName, PoolView]:
-        """Every pool with its members, worked out once a change."""
-        cluster = self._around.cluster
-        if self._assigned is None or self._assigned[0] != cluster.version:
-            self._assigned = (cluster.version, assign(self._pools, cluster.view().nodes))
-        return self._assigned[1]
-
-    def _frame(self, at: Seconds, loans: tuple[NodeView, ...]) -> Frame:
-        steps = [node.claim.step for node in loans if node.claim is not None]
-        lent, leaving = steps.count(MoveStep.LENT), sum(step in HOMEWARD for step in steps)
-        pods = self._around.pods
+    def _frame(self, at: Seconds) -> Frame:
+        pools = self._assigned.of(self._pools, self._around.cluster.view().nodes)
+        lent = sum(node.claim is not None and node.claim.step is MoveStep.LENT for node in self._loans)
         return Frame(
             at=at,
-            home={name: len(pool.members) - len(pool.lent) for name, pool in self._assign().items()},
-            arriving=len(steps) - lent - leaving,
+            home={name: len(pool.members) - len(pool.lent) for name, pool in pools.items()},
             lent=lent,
-            leaving=leaving,
-            work_running=self._around.research.nodes_at_work(),
-            serving=sum(pod.ready for pod in pods.pods()),
+            moving=len(self._loans) - lent,
         )
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from meltguard.api.policy import ImageServicePolicy
@@ -13,13 +12,13 @@ from meltguard.api.pool import GPUPool
 from meltguard.api.to_core import PolicyObject, PoolObject, read_policy, read_pool
 from meltguard.core.policy import Mode, Policy, SignalKind
 from meltguard.errors import InvalidInput
+from meltguard.rehearse.yaml_file import documents, in_words
 
 POLICY, POOL, NAMESPACE = "ImageServicePolicy", "GPUPool", "Namespace"
 MODELS: Final[Mapping[str, type[BaseModel]]] = {POLICY: ImageServicePolicy, POOL: GPUPool}
 ANSWERED: Final = frozenset({SignalKind.AGENT_WAIT, SignalKind.GPU_TEMPERATURE, SignalKind.GPU_UTILIZATION})
 """Signals that the simulated service has an answer for."""
 
-LONGEST_VALUE: Final = 80
 UID: Final = "rehearsed"
 
 Body = Mapping[str, Any]
@@ -81,21 +80,15 @@ def read_manifests(paths: Sequence[Path], beside: Sequence[Path] = ()) -> Manife
 
 def _objects(path: Path) -> Iterator[Found]:
     """Every object of a file that a rehearsal knows; others, such as Deployments, are passed over."""
-    try:
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InvalidInput(f"{path}: cannot be read ({exc}); name a file with Kubernetes manifests") from exc
-    except yaml.YAMLError as exc:
-        raise InvalidInput(f"{path}: is no YAML: {' '.join(str(exc).split())}") from exc
-    for body in _unlisted(documents):
+    for body in _unlisted(documents(path, "name a file with Kubernetes manifests")):
         if not isinstance(body, dict) or "kind" not in body:
             raise InvalidInput(f"{path}: an object without a kind; is it a Kubernetes manifest?")
         if body["kind"] in {POLICY, POOL, NAMESPACE}:
             yield Found(path=path, kind=body["kind"], body=body)
 
 
-def _unlisted(documents: Iterable[Any]) -> Iterator[Any]:
-    for body in documents:
+def _unlisted(bodies: Iterable[Any]) -> Iterator[Any]:
+    for body in bodies:
         if isinstance(body, dict) and body.get("kind") == "List":
             yield from body.get("items") or ()
         elif body is not None:
@@ -119,18 +112,9 @@ def _as_applied(found: Found) -> Body:
     try:
         model.model_validate(body)
     except ValidationError as exc:
-        wrong = [_in_words(error) for error in exc.errors()]
-        raise InvalidInput(f"{found.path}: {found.kind} {meta['name']}: " + "; ".join(wrong)) from exc
+        wrong = in_words(exc, "kubectl explain lists them")
+        raise InvalidInput(f"{found.path}: {found.kind} {meta['name']}: {wrong}") from exc
     return body
-
-
-def _in_words(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "the object"
-    if error["type"] == "extra_forbidden":
-        return f"{where}: there is no such field; kubectl explain lists them"
-    value = repr(error.get("input"))
-    shown = "" if error["type"] in {"missing", "rule"} or len(value) > LONGEST_VALUE else f" (got {value})"
-    return f"{where}: {error['msg']}{shown}"
 
 
 def _check_pools(policy: Policy, pools: Sequence[PoolObject], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +15,9 @@ from matplotlib.patches import Patch
 from meltguard.controller.events import Reason
 from meltguard.core.policy import Level
 from meltguard.core.units import Seconds, TierName
-from meltguard.rehearse.figures import NEARLY_ALL, at_share
+from meltguard.rehearse.figures import NEARLY_ALL
 from meltguard.rehearse.rehearsal import Rehearsal
-from meltguard.sim.ledger import Sample
+from meltguard.sim.ledger import Sample, quantile
 
 PAID: Final = ("#1b7837", "#7fbf7b", "#762a83", "#af8dc3", "#8c510a")
 FREE: Final = "#2166ac"
@@ -100,9 +100,7 @@ def _framed(axis: Axes, rehearsal: Rehearsal) -> None:
 
 def _levels(samples: Sequence[Sample], until: Seconds) -> list[tuple[float, float, Level]]:
     """Spans of one level each."""
-    starts = [
-        one for before, one in pairwise((None, *samples)) if one and (before is None or before.level != one.level)
-    ]
+    starts = [next(alike) for _, alike in groupby(samples, key=lambda one: one.level)]
     ends = [*(one.at for one in starts[1:]), until]
     return [(one.at, end, one.level) for one, end in zip(starts, ends, strict=True)]
 
@@ -147,7 +145,7 @@ def _waits(axis: Axes, rehearsal: Rehearsal) -> None:
         waits: defaultdict[int, list[float]] = defaultdict(list)
         for at, wait in rehearsal.ledger.tiers[name].waits:
             waits[int(at / width)].append(wait)
-        values = [at_share(sorted(waits[place]), NEARLY_ALL) if waits[place] else None for place in range(len(times))]
+        values = [quantile(waits[place], NEARLY_ALL) if waits[place] else None for place in range(len(times))]
         shown = [value if value is not None else float("nan") for value in values]
         axis.step(times, shown, where="post", color=colour, label=f"{name}, p99", linewidth=1.3)
     axis.set_ylim(top=max(1.0, axis.get_ylim()[1]))
@@ -194,7 +192,7 @@ def _nodes(axis: Axes, rehearsal: Rehearsal) -> None:
     rows = {
         f"{taker}: the service's own": ([one.home[taker] for one in frames], OWN),
         "borrowed": ([one.lent for one in frames], BORROWED),
-        "on the move": ([one.arriving + one.leaving for one in frames], MOVING),
+        "on the move": ([one.moving for one in frames], MOVING),
         **{
             f"{name}: at home": ([one.home[name] for one in frames], HOMES[number % len(HOMES)])
             for number, name in enumerate(lenders)
@@ -207,7 +205,7 @@ def _nodes(axis: Axes, rehearsal: Rehearsal) -> None:
         colors=[colour for _, colour in rows.values()],
         step="post",
     )
-    above = ABOVE * max((sum(one.home.values()) + one.arriving + one.lent + one.leaving for one in frames), default=0)
+    above = ABOVE * max((sum(one.home.values()) + one.lent + one.moving for one in frames), default=0)
     for reason, (marker, words) in MARKS.items():
         moments = [one.at / unit for one in rehearsal.told if one.reason is reason]
         axis.plot(moments, [above] * len(moments), marker, color="black", markersize=6, label=words)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from meltguard.api.quantities import DURATION, NUMBER, SHARE, is_written, parse_measure, parse_share
 from meltguard.core.policy import Policy
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.figures import Figures, TierFigures
@@ -31,17 +32,19 @@ OF_ALL: Final[Mapping[str, Callable[[Figures], float]]] = {
     "firstLimit": lambda all_of_it: _never(all_of_it.first_limit),
     "firstLoan": lambda all_of_it: _never(all_of_it.first_loan),
 }
-ABOVE, BELOW = frozenset({">", ">="}), frozenset({"<", "<="})
+ABOVE: Final = frozenset({">", ">="})
 COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
     "<": operator.lt,
     "<=": operator.le,
 }
-FORM: Final = re.compile(r"(?:([a-z0-9-]+)\.)?([A-Za-z0-9]+)\s*(>=|<=|>|<)\s*([0-9]*\.?[0-9]+)\s*(%|s|m|h)?")
-SCALES: Final[Mapping[str, float]] = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "%": 0.01}
+FORM: Final = re.compile(
+    rf"(?:(?P<tier>[a-z0-9-]+)\.)?(?P<figure>[A-Za-z0-9]+)\s*(?P<comparison>>=|<=|>|<)\s*"
+    rf"(?P<bound>{SHARE}|{DURATION}|{NUMBER})"
+)
 KNOWN: Final = (
-    f"TIER.{'|'.join(OF_A_TIER)} or {'|'.join(OF_ALL)}, one of > >= < <=, and a number (s, m, h or %), "
+    f"TIER.{'|'.join(OF_A_TIER)} or {'|'.join(OF_ALL)}, one of > >= < <=, and a number, a duration or a percentage, "
     "such as 'paid.p99>10'"
 )
 
@@ -75,15 +78,19 @@ def read_promise(text: str, policy: Policy) -> Promise:
     found = FORM.fullmatch(text.strip())
     if found is None:
         raise InvalidInput(f"--fail-if {text!r} is no limit; write {KNOWN}")
-    tier, figure, comparison, number, unit = found.groups(default="")
+    tier, figure, written = found["tier"] or "", found["figure"], found["bound"]
     known: Sequence[str] = tuple(OF_A_TIER if tier else OF_ALL)
     if figure not in known:
         raise InvalidInput(f"--fail-if {text!r}: there is no figure {figure!r} here; write {KNOWN}")
-    bound = float(number) * SCALES[unit]
+    bound = parse_share(written) if is_written(SHARE, written) else parse_measure(written)
     if figure == "shed" and bound > 1:
         raise InvalidInput(f"--fail-if {text!r}: shed is a share of the tier's requests; write it as 5% or 0.05")
     return Promise(
-        text=text.strip(), tiers=_tiers(text, tier, policy), figure=figure, comparison=comparison, bound=bound
+        text=text.strip(),
+        tiers=_tiers(text, tier, policy),
+        figure=figure,
+        comparison=found["comparison"],
+        bound=bound,
     )
 
 

@@ -12,6 +12,7 @@ from meltguard.controller.board import Board
 from meltguard.core.decision import Decision
 from meltguard.core.demand import EVIDENCE
 from meltguard.core.fleet import MANAGED_LABEL, NodeView
+from meltguard.core.ledger import ended
 from meltguard.core.policy import Policy, Pool
 from meltguard.core.seen import Memory, Snapshot
 from meltguard.core.units import Celsius, GpuHours, Gpus, Instant, NodeName, PoolName, Seconds, Share, UnitsPerSecond
@@ -32,7 +33,6 @@ from meltguard.sim.spread import seeded
 from meltguard.sim.steering import Law, Steering
 from meltguard.sim.world import Setting, World
 
-HOUR: Final = 3600.0
 OWN: Final = PoolName("own")
 """What the service's nodes are called where its policy names no pool."""
 
@@ -160,6 +160,11 @@ def own_gpus(manifests: Manifests, fleet: FleetPlan) -> Gpus:
     return gpus
 
 
+def own_rate(manifests: Manifests, fleet: FleetPlan) -> float:
+    """Requests a second that those do. Raises as `own_gpus`."""
+    return own_gpus(manifests, fleet) / mean_seconds(fleet.service)
+
+
 def pool_plan(fleet: FleetPlan, name: PoolName) -> PoolPlan:
     """A pool's nodes. Raises InvalidInput where the fleet does not tell."""
     if name not in fleet.pools:
@@ -235,10 +240,6 @@ def _setting(plan: Plan) -> Setting:
 
 
 def _borrowed(lenders: RehearsedLenders, around: Around) -> GpuHours:
-    ended = sum(books.gpu_hours for books in lenders.books.of.values())
-    open_now = sum(
-        node.gpus * (around.clock.now() - node.claim.lent_at) / HOUR
-        for node in around.cluster.nodes.values()
-        if node.claim is not None and node.claim.lent_at is not None
-    )
-    return GpuHours(ended + open_now)
+    over = sum(books.gpu_hours for books in lenders.books.of.values())
+    now, nodes = around.clock.now(), around.cluster.nodes.values()
+    return GpuHours(over + sum(ended(node, node.claim, now).gpu_hours for node in nodes if node.claim is not None))

@@ -9,9 +9,9 @@ from meltguard.core.decision import NO_WORK
 from meltguard.core.fleet import Budget, Job, NodeView, PodView
 from meltguard.core.policy import Pool
 from meltguard.core.service import Selector
-from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PodUid, Seconds
+from meltguard.core.units import GpuHours, Gpus, Instant, Seconds
 from meltguard.rehearse.clock import RehearsedClock
-from meltguard.rehearse.cluster import Cluster, free_gpus, open_nodes
+from meltguard.rehearse.cluster import Cluster, bare_pod, free_gpus, open_nodes
 from meltguard.rehearse.fleet_plan import WorkPlan
 from meltguard.sim.lenders import Stage
 
@@ -101,13 +101,6 @@ class Research:
             if sum(not one.terminating for one in self._bound(work)) == work.plan.nodes:
                 work.stopped, work.began = False, now
 
-    def nodes_at_work(self) -> int:
-        """Nodes on which work goes on."""
-        return sum(
-            any(pod.owner_uid in self.works and not self.works[pod.owner_uid].stopped for pod in node.pods)
-            for node in self.cluster.nodes.values()
-        )
-
     def budgets(self) -> tuple[Budget, ...]:
         """The disruption budgets of the Jobs that have one, with what they allow now."""
         return tuple(self._budget(work) for work in self.works.values() if work.plan.min_available and not work.done)
@@ -128,10 +121,9 @@ class Research:
 
     def _at(self, delay: float, work: Work, happens: WorkEvent) -> None:
         if self._stage is not None:
-            self._stage.at(Seconds(self.clock.at + max(0.0, delay)), lambda at: self._meet(at, work, happens))
+            self._stage.at(Seconds(self.clock.at + max(0.0, delay)), lambda _: self._meet(work, happens))
 
-    def _meet(self, at: Seconds, work: Work, happens: WorkEvent) -> None:
-        self.clock.at = at
+    def _meet(self, work: Work, happens: WorkEvent) -> None:
         if not work.done:
             happens(work)
 
@@ -155,9 +147,7 @@ class Research:
         work.done = True
         for pod in list(self._bound(work)):
             self.cluster.remove(pod)
-        for pod in [pod for pod in self.cluster.pending.values() if pod.owner_uid == work.uid]:
-            del self.cluster.pending[pod.uid]
-        self.cluster.version += 1
+        self.cluster.give_up(work.uid)
         self.settle()
 
     def _break_off(self, work: Work) -> None:
@@ -199,34 +189,18 @@ class Research:
     def _new_pod(self, work: Work, gpus: Gpus) -> PodView:
         self._pods += 1
         plan, namespace = work.plan, work.pool.name
-        return PodView(
-            namespace=namespace,
-            name=f"{plan.name}-{self._pods}",
-            uid=PodUid(f"{work.uid}-{self._pods}"),
-            node=NodeName(""),
+        return replace(
+            bare_pod(namespace, f"{plan.name}-{self._pods}", gpus),
             labels={APP: plan.name},
-            ip="",
-            running=True,
             ready=True,
-            finished=False,
-            terminating=False,
-            gpus=gpus,
             owner_kind="Job",
             owner_name=plan.name,
             owner_uid=work.uid,
             gang=f"Job {namespace}/{plan.name}",
-            mirror=False,
-            resource_version="1",
             grace=Seconds(plan.grace),
             priority=plan.priority,
-            started_at=None,
             keep=ASKED if plan.keep else "",
-            keep_for=None,
-            local_data=False,
             node_selector=work.pool.labels,
-            notice="",
-            asked_at=None,
-            evict_after=None,
             saved_at=work.saved,
         )
 

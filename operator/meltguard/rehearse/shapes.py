@@ -6,7 +6,7 @@ from typing import Final
 from meltguard.core.units import Instant, Seconds, Share
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.surge import Recorded
-from meltguard.sim.fitted import shipped
+from meltguard.rehearse.users import recorded
 from meltguard.sim.spread import Envelope
 
 DAY: Final = "day"
@@ -16,12 +16,12 @@ MIDNIGHT: Final = Instant(1_772_409_600.0)
 STEP: Final = Seconds(60.0)
 """Between two rates of a shape."""
 
-FLASH: Final = Envelope(
-    tuple(point.time for point in shipped().envelope), tuple(point.rate for point in shipped().envelope)
-)
-
 SHAPES: Final[Mapping[str, tuple[str, Envelope, Seconds]]] = {
-    "flash-crowd": ("the flash crowd of a World Cup match in 1998, fitted to its record", FLASH, Seconds(14_100.0)),
+    "flash-crowd": (
+        "the flash crowd of a World Cup match in 1998, fitted to its record",
+        recorded().envelope,
+        Seconds(14_100.0),
+    ),
     "step": (
         "a quarter of the peak, the whole of it for an hour, a quarter again",
         Envelope((0.0, 0.1999, 0.2, 0.5999, 0.6, 1.0), (0.25, 0.25, 1.0, 1.0, 0.25, 0.25)),

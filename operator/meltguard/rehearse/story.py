@@ -59,10 +59,6 @@ class Story(EventPoster):
         if rule or loans:
             self._refused = rule
 
-    def first(self, reason: Reason) -> Seconds | None:
-        """When something was first told; None where it never was."""
-        return first(self.told, reason)
-
     def _tell(self, reason: Reason, text: str, level: Level | None = None) -> None:
         known = level if level is not None else (self._before.level if self._before else Level.NORMAL)
         self.told.append(Told(at=self.clock.at, level=known, reason=reason, text=text))

@@ -96,7 +96,8 @@ def default_shares(policy: Policy) -> Mapping[TierName, Share]:
 
 def scaled(surge: Surge, peak: float) -> Surge:
     """The same shape, so that its highest total is `peak` requests a second. Raises InvalidInput where it is empty."""
-    if surge.peak <= 0:
+    highest = surge.peak
+    if highest <= 0:
         raise InvalidInput(f"{surge.source}: every rate is 0, so there is no surge to scale to --peak")
-    factor = peak / surge.peak
+    factor = peak / highest
     return replace(surge, rates={tier: tuple(rate * factor for rate in rates) for tier, rates in surge.rates.items()})

@@ -7,19 +7,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from meltguard.api.quantities import parse_duration
-from meltguard.clock import parse_rfc3339
+from meltguard.api.quantities import parse_duration, parse_instant, parse_share
 from meltguard.core.policy import Policy
 from meltguard.core.units import Instant, Seconds, Share, TierName
 from meltguard.core.wording import per_minute
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.fleet_plan import FleetPlan
 from meltguard.rehearse.manifests import Manifests
-from meltguard.rehearse.rehearsal import own_gpus
+from meltguard.rehearse.rehearsal import own_rate
 from meltguard.rehearse.shapes import SHAPES, read_shape
 from meltguard.rehearse.surge import Recorded, Surge, by_tier, cut, default_shares, scaled
 from meltguard.rehearse.surge_csv import Columns, read_csv
-from meltguard.rehearse.users import mean_seconds
 
 MONDAY: Final = "2026-03-02T09:00:00Z"
 """When a surge begins whose record tells no time of day: windows and calendars go by it."""
@@ -71,8 +69,8 @@ def _window(recorded: Recorded, asked: AskedRange) -> Recorded:
     """A file between --from and --to; whichever is not said is its own end."""
     if not asked.since and not asked.until:
         return recorded
-    since = flag(asked.since, "--from", _moment) if asked.since else Instant(-math.inf)
-    until = flag(asked.until, "--to", _moment) if asked.until else Instant(math.inf)
+    since = flag(asked.since, "--from", parse_instant) if asked.since else Instant(-math.inf)
+    until = flag(asked.until, "--to", parse_instant) if asked.until else Instant(math.inf)
     return cut(recorded, since, until)
 
 
@@ -85,12 +83,12 @@ def surge_for(manifests: Manifests, fleet: FleetPlan, asked: AskedSurge, recorde
         times=recorded.times,
         rates=by_tier(recorded, policy, shares),
         until=Seconds(recorded.until + flag(asked.then, "--then", parse_duration)),
-        dawn=recorded.dawn if recorded.dawn is not None else flag(asked.begins, "--begins", _moment),
+        dawn=recorded.dawn if recorded.dawn is not None else flag(asked.begins, "--begins", parse_instant),
     )
     if surge.until > LONGEST:
         raise InvalidInput(f"{surge.source}: lasts {surge.until / 86_400:.0f} days, at most 14 are rehearsed; cut it")
     peak = asked.peak or (SHAPE_PEAK if asked.source in SHAPES and not asked.prometheus.url else "")
-    return scaled(surge, _peak(peak, own_gpus(manifests, fleet) / mean_seconds(fleet.service))) if peak else surge
+    return scaled(surge, _peak(peak, own_rate(manifests, fleet))) if peak else surge
 
 
 def flag(text: str, name: str, read: Callable[[str], Any]) -> Any:
@@ -134,7 +132,7 @@ def _from_prometheus(asked: AskedRange) -> Recorded:
     for name, text in (("--query", asked.query), ("--from", asked.since), ("--to", asked.until)):
         if not text:
             raise InvalidInput(f"--prometheus needs {name} as well, such as {EXAMPLES[name]}")
-    since, until = (flag(text, name, _moment) for name, text in (("--from", asked.since), ("--to", asked.until)))
+    since, until = (flag(text, name, parse_instant) for name, text in (("--from", asked.since), ("--to", asked.until)))
     late = import_module("meltguard.rehearse.surge_prometheus")  # its library is slow to load and seldom needed
     recorded: Recorded = late.read_prometheus(
         late.Range(url=asked.url, query=asked.query, since=Instant(since), until=Instant(until))
@@ -147,13 +145,6 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "--from": "--from 2026-03-02T09:00:00Z",
     "--to": "--to 2026-03-02T12:00:00Z",
 }
-
-
-def _moment(text: str) -> Instant:
-    try:
-        return parse_rfc3339(text)
-    except ValueError as exc:
-        raise InvalidInput(f"is no time ({exc}); write it as 2026-03-02T09:00:00Z") from exc
 
 
 def _shares(text: str) -> Mapping[TierName, Share]:
@@ -169,10 +160,10 @@ def _shares(text: str) -> Mapping[TierName, Share]:
 
 
 def _share(text: str) -> Share:
-    share = float(text[:-1]) / 100.0 if text.endswith("%") else float(text)
+    share = parse_share(text) if text.endswith("%") else Share(float(text))
     if not 0 <= share <= 1:
         raise ValueError("a share is from 0 to 1, or a percentage")
-    return Share(share)
+    return share
 
 
 def _peak(text: str, own: float) -> float:

@@ -11,6 +11,7 @@ import requests
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 
+from meltguard.adapters.prometheus_answer import root_cause
 from meltguard.core.units import Instant, Seconds
 from meltguard.errors import InvalidInput, Unavailable
 from meltguard.rehearse.surge import Recorded
@@ -75,15 +76,8 @@ def _answer(asked: Range) -> Sequence[Mapping[str, Any]]:
     except PrometheusApiClientException as exc:
         raise InvalidInput(f"Prometheus at {asked.url} refuses --query {asked.query!r}: {exc}") from exc
     except (requests.RequestException, ValueError) as exc:
-        raise Unavailable(f"Prometheus at {asked.url} does not answer ({_cause(exc)}); check --prometheus") from exc
+        raise Unavailable(f"Prometheus at {asked.url} does not answer ({root_cause(exc)}); check --prometheus") from exc
     return found
-
-
-def _cause(exc: BaseException) -> BaseException:
-    """The innermost reason: the library wraps "Connection refused" several times."""
-    while exc.__context__ is not None:
-        exc = exc.__context__
-    return exc
 
 
 def _by_tier(series: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[float, float]]:

@@ -11,9 +11,8 @@ from meltguard.clock import rfc3339
 from meltguard.controller.events import Reason
 from meltguard.core.policy import Level, Pool
 from meltguard.rehearse.figures import Figures
-from meltguard.rehearse.rehearsal import Plan, Rehearsal, own_gpus, pool_plan
+from meltguard.rehearse.rehearsal import Plan, Rehearsal, own_rate, pool_plan
 from meltguard.rehearse.story import Told
-from meltguard.rehearse.users import mean_seconds
 
 WIDTH: Final = 140
 """Letters a line where no terminal tells its width."""
@@ -73,14 +72,14 @@ def span(seconds: float | None) -> str:
 
 def _introduction(plan: Plan) -> RenderableType:
     surge = plan.surge
-    does = own_gpus(plan.manifests, plan.fleet) / mean_seconds(plan.fleet.service)
+    does, most = own_rate(plan.manifests, plan.fleet), surge.peak
     table = Table.grid(padding=(0, 1), collapse_padding=True)
     table.title = f"Rehearsal of policy {escape(plan.policy.key)}: nothing is applied anywhere (seed {plan.seed})"
     table.title_justify = "left"
     table.add_column(no_wrap=True)
     table.add_column()
     length = f"{span(surge.until)} from {rfc3339(surge.dawn)} on"
-    peak = f"up to {surge.peak:.2f} requests a second, {surge.peak / does:.1f} times the {does:.2f} that its GPUs do"
+    peak = f"up to {most:.2f} requests a second, {most / does:.1f} times the {does:.2f} that its GPUs do"
     table.add_row("surge", escape(f"{surge.source}; {length}; {peak}"))
     table.add_row("service", escape(_pool_words(plan, plan.taker)))
     for pool in (one.pool for one in plan.manifests.pools if one.pool.name != plan.taker.name):

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from meltguard.core.fleet import LEAVE_TIME, NodeView, PodView
+from meltguard.core.fleet import NodeView, PodView
 from meltguard.core.policy import Policy, Pool, ReplicaWriter
 from meltguard.core.seen import Workload
-from meltguard.core.units import Instant, NodeName, PodUid, Seconds
+from meltguard.core.units import Instant, PodUid, Seconds
 from meltguard.rehearse.clock import RehearsedClock
-from meltguard.rehearse.cluster import Cluster, free_gpus, open_nodes
+from meltguard.rehearse.cluster import Cluster, bare_pod, free_gpus, open_nodes
 from meltguard.sim.lenders import Stage
 
 LOOK: Final = Seconds(1.0)
@@ -33,7 +33,6 @@ class ServicePods:
     leaving_first: set[PodUid] = field(default_factory=set)
     _made: int = 0
     _stage: Stage | None = None
-    _open: set[PodUid] = field(default_factory=set)
 
     def begin(self, stage: Stage) -> None:
         """The service's own nodes serve already."""
@@ -82,9 +81,9 @@ class ServicePods:
         if present is None:
             return
         self.cluster.change(present, terminating=True, ready=False)
-        if self._stage is not None and pod.uid in self._open:
+        if self._stage is not None and present.ready:
             self._stage.close(pod.uid, self.clock.at)
-        self._see_off(pod)
+        self._see_off(present)
 
     def evicted(self, pod: PodView) -> bool:
         """The mover asked a serving pod to go; False where it is none."""
@@ -116,18 +115,17 @@ class ServicePods:
         if present is None or present.terminating or self._stage is None:
             return
         self.cluster.change(present, ready=True)
-        self._open.add(pod.uid)
         self._stage.open(pod.uid, pod.node, self.clock.at)
 
     def _see_off(self, pod: PodView) -> None:
+        """`pod` is as it was when it was told to go: one that was not Ready never served."""
         if self._stage is None:
             return
-        if pod.uid in self._open and not self._stage.is_idle(pod.uid):
+        if pod.ready and not self._stage.is_idle(pod.uid):
             self._at(LOOK, pod, self._see_off)
             return
-        if pod.uid in self._open:
+        if pod.ready:
             self._stage.remove(pod.uid)
-            self._open.discard(pod.uid)
         self.leaving_first.discard(pod.uid)
         present = self.cluster.pod(pod)
         if present is not None:
@@ -135,41 +133,16 @@ class ServicePods:
 
     def _at(self, delay: Seconds, pod: PodView, happens: Callable[[PodView], None]) -> None:
         if self._stage is not None:
-            self._stage.at(Seconds(self.clock.at + delay), lambda at: self._meet(at, pod, happens))
-
-    def _meet(self, at: Seconds, pod: PodView, happens: Callable[[PodView], None]) -> None:
-        self.clock.at = at
-        happens(pod)
+            self._stage.at(Seconds(self.clock.at + delay), lambda _: happens(pod))
 
 
 def _a_pod(policy: Policy, name: str, now: Instant) -> PodView:
-    return PodView(
-        namespace=policy.namespace,
-        name=name,
-        uid=PodUid(name),
-        node=NodeName(""),
+    return replace(
+        bare_pod(policy.namespace, name, policy.gpus_per_pod),
         labels={"app": policy.name},
         ip="127.0.0.1",
-        running=True,
-        ready=False,
-        finished=False,
-        terminating=False,
-        gpus=policy.gpus_per_pod,
         owner_kind="ReplicaSet",
         owner_name=policy.name,
         owner_uid=OWNER,
-        gang="",
-        mirror=False,
-        resource_version="1",
-        grace=LEAVE_TIME,
-        priority=0,
         started_at=now,
-        keep="",
-        keep_for=None,
-        local_data=False,
-        node_selector={},
-        notice="",
-        asked_at=None,
-        evict_after=None,
-        saved_at=None,
     )

@@ -1,7 +1,7 @@
 """Nodes and the serving pods on them: what is there, how hot it is, what a platform would say of it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
 from meltguard.core.policy import Policy, SignalKind
@@ -59,9 +59,8 @@ class Fleet:
         self._thermal = thermal  # of every card, unless a Heat says otherwise
         self._nodes: dict[NodeName, list[Pod]] = {}
         self._busy: dict[PodUid, float] = {}
-        self._measured: tuple[Seconds, dict[NodeName, float], float] | None = (
-            None  # (when, heat by node, per cent used)
-        )
+        # When, heat by node, per cent used.
+        self._measured: tuple[Seconds, dict[NodeName, float], float] | None = None
 
     def all(self) -> Iterator[Pod]:
         """Every pod that ever was."""
@@ -124,7 +123,7 @@ class Fleet:
                     lambda at: self.close(self._on([name]), empty, at),
                 )
             case Heat(node=node, since=since, until=until, loaded=loaded):
-                worse = Thermal(idle=COOLED.idle, loaded=loaded, time_constant=COOLED.time_constant)
+                worse = replace(self._thermal, loaded=loaded)
                 return (since, lambda _: self._cool(names[node], worse)), (
                     until,
                     lambda _: self._cool(names[node], self._thermal),

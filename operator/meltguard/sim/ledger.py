@@ -2,9 +2,17 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import ceil
+from typing import Final
 
 from meltguard.core.policy import Level
 from meltguard.core.units import Gpus, Seconds, Share, TierName, Units, UnitsPerSecond
+
+TURN: Final = 0.05
+"""A limit has moved once it has gone this share of what the service's own GPUs do."""
+
+WITHIN: Final = Seconds(60.0)
+"""A move the other way within this time is a change of direction: hunting, not following."""
 
 
 @dataclass(slots=True)
@@ -38,13 +46,13 @@ class Sample:
 
 
 def quantile(values: Iterable[float], share: Share) -> float:
-    """The value that this share does not exceed; 0 where there is none.
+    """The smallest of the values that at least this share does not exceed; 0 where there is none.
 
-    >>> quantile([3.0, 1.0, 2.0], Share(0.5))
+    >>> quantile([3.0, 1.0, 2.0, 4.0], Share(0.5))
     2.0
     """
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+    return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
 @dataclass(slots=True)

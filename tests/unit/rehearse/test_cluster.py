@@ -97,6 +97,15 @@ def test_a_pod_waits_is_bound_and_goes() -> None:
         cluster.change(bound, ready=False)
 
 
+def test_pods_of_an_owner_that_is_done_wait_no_longer() -> None:
+    cluster = a_cluster()
+    for name in ("mine", "other"):
+        cluster.wait(a_pod(name, owner_uid=name), Instant(5.0))
+    assert len(cluster.view().pending) == 2
+    cluster.give_up("mine")
+    assert [pod.name for pod in cluster.view().pending] == ["other"]
+
+
 def test_the_view_is_made_anew_only_after_a_change() -> None:
     cluster = a_cluster()
     assert cluster.view() is cluster.view()

@@ -1,5 +1,4 @@
-from meltguard.core.units import Share
-from meltguard.rehearse.figures import at_share, figures_of
+from meltguard.rehearse.figures import figures_of
 from meltguard.rehearse.rehearsal import Rehearsal
 
 
@@ -17,8 +16,3 @@ def test_a_rehearsal_in_numbers(surged: Rehearsal) -> None:
     assert (figures.loans, figures.most_lent, figures.not_home) == (2, 2, 0)
     assert figures.borrowed == surged.borrowed > 0
     assert figures.worst_level == "Critical"
-
-
-def test_a_quantile_of_nothing_is_0() -> None:
-    assert at_share([], Share(0.99)) == 0.0
-    assert at_share([5.0], Share(0.99)) == 5.0

@@ -6,7 +6,8 @@ import yaml
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.fleet_file import read_fleet
 from meltguard.rehearse.fleet_plan import WorkPlan
-from support.rehearsals import FLEET, changed
+from support.objects import edited
+from support.rehearsals import FLEET
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,18 +41,18 @@ def test_the_fleet_that_the_docs_show_is_one() -> None:
 
 CASES = {
     "a field that nobody knows": (
-        changed(FLEET, "pools.research.wrok", 1),
+        edited(FLEET, {"pools.research.wrok": 1}),
         "pools.research.wrok: there is no such field",
     ),
-    "no number": (changed(FLEET, "pools.research.nodes", "many"), "pools.research.nodes: .*got 'many'"),
-    "no duration": (changed(FLEET, "service.modelLoad", "soon"), "service.modelLoad: 'soon' is not a duration"),
+    "no number": (edited(FLEET, {"pools.research.nodes": "many"}), "pools.research.nodes: .*got 'many'"),
+    "no duration": (edited(FLEET, {"service.modelLoad": "soon"}), "service.modelLoad: 'soon' is not a duration"),
     "a bare number as a duration": (
-        changed(FLEET, "service.modelLoad", 5),
+        edited(FLEET, {"service.modelLoad": 5}),
         "modelLoad: 5 is no duration; write it as 30s",
     ),
-    "more work than nodes": (changed(FLEET, "pools.research.work.0.nodes", 4), "its work takes 4 nodes, and it has 3"),
+    "more work than nodes": (edited(FLEET, {"pools.research.work.0.nodes": 4}), "its work takes 4 nodes, and it has 3"),
     "two works of one name": (
-        changed(FLEET, "pools.research.work", [{"name": "a"}, {"name": "a"}]),
+        edited(FLEET, {"pools.research.work": [{"name": "a"}, {"name": "a"}]}),
         "two works have one name .a, a.",
     ),
     "no pools": ({"pools": {}}, "pools: "),

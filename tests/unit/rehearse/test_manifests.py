@@ -7,7 +7,8 @@ import yaml
 from meltguard.core.policy import Mode
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.manifests import read_manifests
-from support.rehearsals import INFERENCE, NAMESPACE, POLICY, RESEARCH, changed, written
+from support.objects import REMOVED, edited
+from support.rehearsals import INFERENCE, NAMESPACE, POLICY, RESEARCH, written
 
 
 def test_a_policy_with_its_pools_and_namespace_is_read(tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_a_list_is_what_it_holds(tmp_path: Path) -> None:
 
 def test_pools_of_other_files_count_where_a_compared_policy_names_none(tmp_path: Path) -> None:
     beside = written(tmp_path, POLICY, INFERENCE, RESEARCH)
-    other = written(tmp_path, changed(POLICY, "spec.capacity.maxLoans", 1), name="other.yaml")
+    other = written(tmp_path, edited(POLICY, {"spec.capacity.maxLoans": 1}), name="other.yaml")
     found = read_manifests([other], [beside])
     assert found.name == "other.yaml"
     assert found.policy.policy.capacity is not None
@@ -41,15 +42,13 @@ def test_pools_of_other_files_count_where_a_compared_policy_names_none(tmp_path:
 
 def test_a_pool_of_its_own_stands_above_that_of_other_files(tmp_path: Path) -> None:
     beside = written(tmp_path, POLICY, INFERENCE, RESEARCH)
-    other = written(tmp_path, POLICY, changed(RESEARCH, "spec.lending.floor", 3), name="other.yaml")
+    other = written(tmp_path, POLICY, edited(RESEARCH, {"spec.lending.floor": 3}), name="other.yaml")
     [research] = [one.pool for one in read_manifests([other], [beside]).pools if one.pool.name == "research"]
     assert research.lending is not None
     assert research.lending.floor == 3
 
 
 def test_what_is_taken_otherwise_than_written_is_said(tmp_path: Path) -> None:
-    policy = changed(POLICY, "spec.mode", "Shadow")
-    policy = changed(policy, "spec.tiers.0.quota", {"images": 3, "per": "day", "timeZone": "UTC"})
     query = {
         "name": "backlog",
         "query": "max(q)",
@@ -58,7 +57,12 @@ def test_what_is_taken_otherwise_than_written_is_said(tmp_path: Path) -> None:
         "target": "2",
         "critical": "3",
     }
-    policy = changed(policy, "spec.metrics.signals", [*POLICY["spec"]["metrics"]["signals"], query])
+    edits = {
+        "spec.mode": "Shadow",
+        "spec.tiers.0.quota": {"images": 3, "per": "day", "timeZone": "UTC"},
+        "spec.metrics.signals": [*POLICY["spec"]["metrics"]["signals"], query],
+    }
+    policy = edited(POLICY, edits)
     found = read_manifests([written(tmp_path, policy, INFERENCE, RESEARCH)])
     assert found.policy.policy.mode is Mode.ENFORCE
     assert [signal.name for signal in found.policy.policy.signals] == ["wait", "utilization"]
@@ -73,10 +77,8 @@ def test_what_is_taken_otherwise_than_written_is_said(tmp_path: Path) -> None:
 
 
 def test_a_policy_that_names_no_workload_is_taken_to_be_scaled_by_somebody_else(tmp_path: Path) -> None:
-    service = {key: value for key, value in POLICY["spec"]["service"].items() if key != "workloadRef"}
-    found = read_manifests(
-        [written(tmp_path, changed(POLICY, "spec.service", service), INFERENCE, RESEARCH, NAMESPACE)]
-    )
+    policy = edited(POLICY, {"spec.service.workloadRef": REMOVED})
+    found = read_manifests([written(tmp_path, policy, INFERENCE, RESEARCH, NAMESPACE)])
     [note] = found.notes
     assert note.startswith("no spec.service.workloadRef: somebody else")
 
@@ -84,23 +86,23 @@ def test_a_policy_that_names_no_workload_is_taken_to_be_scaled_by_somebody_else(
 CASES = {
     "no policy": ([INFERENCE], "one ImageServicePolicy is rehearsed at a time, found none"),
     "two policies": (
-        [POLICY, changed(POLICY, "metadata.name", "other")],
+        [POLICY, edited(POLICY, {"metadata.name": "other"})],
         "found image-gen, other.*--compare",
     ),
     "a pool is missing": ([POLICY, INFERENCE], "names pool 'research', and no file has that GPUPool .found inference"),
     "a wrong value": (
-        [changed(POLICY, "spec.tiers.0.floor", "lots"), INFERENCE, RESEARCH],
+        [edited(POLICY, {"spec.tiers.0.floor": "lots"}), INFERENCE, RESEARCH],
         r"all.yaml: ImageServicePolicy image-gen: spec.tiers.0.floor: floor must be a percentage",
     ),
     "a field that nobody knows": (
-        [changed(POLICY, "spec.tiers.0.maxWiat", "3s"), INFERENCE, RESEARCH],
+        [edited(POLICY, {"spec.tiers.0.maxWiat": "3s"}), INFERENCE, RESEARCH],
         "spec.tiers.0.maxWiat: there is no such field",
     ),
     "a wrong pool": (
-        [POLICY, INFERENCE, changed(RESEARCH, "spec.lending.maxLoans", "many")],
+        [POLICY, INFERENCE, edited(RESEARCH, {"spec.lending.maxLoans": "many"})],
         "GPUPool research: spec.lending.maxLoans: .*got 'many'",
     ),
-    "no name": ([changed(POLICY, "metadata", {}), INFERENCE], "ImageServicePolicy without metadata.name"),
+    "no name": ([edited(POLICY, {"metadata": {}}), INFERENCE], "ImageServicePolicy without metadata.name"),
     "no kind": ([{"a": 1}], "an object without a kind"),
 }
 

@@ -5,7 +5,8 @@ import pytest
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.figures import Figures, TierFigures
 from meltguard.rehearse.promises import read_promise
-from support.rehearsals import POLICY, changed, some_manifests
+from support.objects import edited
+from support.rehearsals import POLICY, some_manifests
 
 FIGURES = Figures(
     tiers=(
@@ -34,6 +35,7 @@ CASES = {
     "free.served<61": "free.served<61: it is 60",
     "lost>1": "lost>1: it is 1.5",
     "firstLimit<2m": "firstLimit<2m: it is 90",
+    "firstLimit<1m30s": "",
     "firstLoan>1h": "firstLoan>1h: it is never",
     "firstLoan<1h": "",
     "turns > 2": "",
@@ -49,6 +51,7 @@ def test_what_happened_is_held_against_the_limit(tmp_path: Path, text: str, said
     ("text", "said"),
     [
         ("pro.p99", "is no limit; write TIER"),
+        ("pro.p99>1d", "is no limit; write TIER"),
         ("pro.p98>1", "there is no figure 'p98' here"),
         ("p99>1", "there is no figure 'p99' here"),
         ("gold.p99>1", "has no tier 'gold'; it has free, pro"),
@@ -61,5 +64,5 @@ def test_a_wrong_limit_says_what_can_be_written(tmp_path: Path, text: str, said:
 
 
 def test_a_tier_that_is_called_paid_is_that_tier(tmp_path: Path) -> None:
-    policy = some_manifests(tmp_path, policy=changed(POLICY, "spec.tiers.0.name", "paid")).policy.policy
+    policy = some_manifests(tmp_path, policy=edited(POLICY, {"spec.tiers.0.name": "paid"})).policy.policy
     assert read_promise("paid.p99>1", policy).tiers == ("paid",)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,12 @@ import pytest
 from meltguard.controller.events import Reason
 from meltguard.core.units import Gpus, Seconds
 from meltguard.errors import InvalidInput
+from meltguard.rehearse.figures import figures_of
 from meltguard.rehearse.rehearsal import Rehearsal, merged, own_gpus, rehearse, taker_of
+from meltguard.rehearse.report import report, written
 from meltguard.rehearse.story import first
-from support.rehearsals import FLEET, POLICY, RESEARCH, a_fleet, a_plan, a_surge, changed, run, some_manifests
+from support.objects import REMOVED, edited
+from support.rehearsals import FLEET, POLICY, RESEARCH, a_fleet, a_plan, a_surge, run, some_manifests
 
 
 def told(rehearsal: Rehearsal, reason: Reason) -> list[str]:
@@ -22,7 +26,7 @@ def test_a_surge_borrows_the_idle_node_first_then_the_one_whose_work_saves_itsel
 
 def test_the_service_serves_on_borrowed_nodes_only_once_their_model_is_loaded(surged: Rehearsal) -> None:
     lent = first(surged.told, Reason.NODE_LENT)
-    grown = next(frame.at for frame in surged.frames if frame.serving > 1)
+    grown = next(sample.at for sample in surged.ledger.samples if sample.gpus > 8)
     assert lent is not None
     assert 30.0 <= grown - lent <= 34.0
 
@@ -42,10 +46,16 @@ def test_limits_come_and_go_in_the_operators_words(surged: Rehearsal) -> None:
     assert told(surged, Reason.TIER_LIFTED)[-1] == "tier free is open again"
 
 
-def test_a_drained_gang_was_told_saved_its_work_and_runs_again(surged: Rehearsal) -> None:
+def test_a_drained_gang_was_told_and_saved_its_work(surged: Rehearsal) -> None:
     assert surged.broken_off == 1
     assert surged.work_lost < 0.1
-    assert surged.frames[-1].work_running == 2
+
+
+def test_a_gang_whose_node_is_home_again_works_until_the_next_surge_breaks_it_off(tmp_path: Path) -> None:
+    once = a_surge(until=3000.0)
+    times = (*once.times, Seconds(2000.0), Seconds(2240.0))
+    twice = replace(once, times=times, rates={tier: (*rates, *rates[1:]) for tier, rates in once.rates.items()})
+    assert run(a_plan(some_manifests(tmp_path), surge=twice)).broken_off == 2
 
 
 def test_every_request_is_admitted_refused_or_still_waiting(surged: Rehearsal) -> None:
@@ -58,6 +68,8 @@ def test_the_same_seed_gives_the_same_rehearsal(tmp_path: Path, surged: Rehearsa
     assert again.told == surged.told
     assert again.frames == surged.frames
     assert again.ledger.samples == surged.ledger.samples
+    texts = {written(report([(one, figures_of(one), ())])) for one in (again, surged)}
+    assert len(texts) == 1
 
 
 def test_another_seed_gives_another(tmp_path: Path, surged: Rehearsal) -> None:
@@ -66,15 +78,14 @@ def test_another_seed_gives_another(tmp_path: Path, surged: Rehearsal) -> None:
 
 
 def test_work_that_does_not_listen_loses_what_it_did_since_its_checkpoint(tmp_path: Path) -> None:
-    deaf = changed(FLEET, "pools.research.work.0", {"name": "train", "nodes": 2, "checkpointEvery": "1h"})
-    deaf = changed(deaf, "pools.research.work.0.runningFor", "90m")
+    work = {"name": "train", "nodes": 2, "checkpointEvery": "1h", "runningFor": "90m"}
+    deaf = edited(FLEET, {"pools.research.work.0": work})
     lost = run(a_plan(some_manifests(tmp_path), fleet=a_fleet(deaf))).work_lost
     assert 16 * 0.5 < lost < 16 * 0.7  # GPU-hours: both nodes' GPUs, half an hour and until its node is wanted
 
 
 def test_a_lender_of_idle_nodes_only_evicts_nobody(tmp_path: Path) -> None:
-    lending = {key: value for key, value in RESEARCH["spec"]["lending"].items() if key != "eviction"}
-    gentle = some_manifests(tmp_path, research=changed(RESEARCH, "spec.lending", lending))
+    gentle = some_manifests(tmp_path, research=edited(RESEARCH, {"spec.lending.eviction": REMOVED}))
     rehearsal = run(a_plan(gentle))
     assert len(told(rehearsal, Reason.NODE_LENT)) == 1
     assert rehearsal.broken_off == 0
@@ -82,15 +93,14 @@ def test_a_lender_of_idle_nodes_only_evicts_nobody(tmp_path: Path) -> None:
 
 def test_a_closed_window_lends_nothing(tmp_path: Path) -> None:
     closed = [{"action": "Deny", "schedule": "0 9 * * 1", "duration": "2h", "timeZone": "UTC"}]
-    manifests = some_manifests(tmp_path, research=changed(RESEARCH, "spec.lending.windows", closed))
+    manifests = some_manifests(tmp_path, research=edited(RESEARCH, {"spec.lending.windows": closed}))
     rehearsal = run(a_plan(manifests))
     assert told(rehearsal, Reason.NODE_BORROWED) == []
     assert rehearsal.borrowed == 0.0
 
 
 def test_a_policy_without_capacity_limits_and_borrows_nothing(tmp_path: Path) -> None:
-    spec = {key: value for key, value in POLICY["spec"].items() if key != "capacity"}
-    manifests = some_manifests(tmp_path, policy=changed(POLICY, "spec", spec))
+    manifests = some_manifests(tmp_path, policy=edited(POLICY, {"spec.capacity": REMOVED}))
     rehearsal = run(a_plan(manifests))
     assert taker_of(manifests, a_fleet()).name == "inference"
     assert told(rehearsal, Reason.NODE_BORROWED) == []
@@ -113,24 +123,24 @@ def test_pods_by_themselves_come_to_much_the_same(tmp_path: Path, surged: Rehear
 def test_pods_are_merged_into_the_largest_that_fit_all_nodes(tmp_path: Path) -> None:
     manifests = some_manifests(tmp_path)
     assert merged(manifests, a_fleet()) == 8
-    assert merged(manifests, a_fleet(changed(FLEET, "pools.research.gpus", 4))) == 4
+    assert merged(manifests, a_fleet(edited(FLEET, {"pools.research.gpus": 4}))) == 4
 
 
 def test_cards_settle_where_the_fleet_says(tmp_path: Path, surged: Rehearsal) -> None:
-    hot = run(a_plan(some_manifests(tmp_path), fleet=a_fleet(changed(FLEET, "service.celsius", 80))))
+    hot = run(a_plan(some_manifests(tmp_path), fleet=a_fleet(edited(FLEET, {"service.celsius": 80}))))
     assert 79.0 < max(sample.hottest for sample in hot.ledger.samples) <= 80.0
     assert 73.0 < max(sample.hottest for sample in surged.ledger.samples) <= 74.0
 
 
 def test_a_pod_that_fits_no_node_is_refused(tmp_path: Path) -> None:
-    manifests = some_manifests(tmp_path, policy=changed(POLICY, "spec.service.gpusPerPod", 8))
+    manifests = some_manifests(tmp_path, policy=edited(POLICY, {"spec.service.gpusPerPod": 8}))
     with pytest.raises(InvalidInput, match="gpusPerPod 8 does not fit a node of pool research"):
-        merged(manifests, a_fleet(changed(FLEET, "pools.research.gpus", 4)))
+        merged(manifests, a_fleet(edited(FLEET, {"pools.research.gpus": 4})))
 
 
 def test_a_service_without_gpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="pool inference, the service's own, has no GPU"):
-        own_gpus(some_manifests(tmp_path), a_fleet(changed(FLEET, "pools.inference.nodes", 0)))
+        own_gpus(some_manifests(tmp_path), a_fleet(edited(FLEET, {"pools.inference.nodes": 0})))
 
 
 def test_progress_is_told_in_simulated_seconds(tmp_path: Path) -> None:

@@ -5,9 +5,8 @@ from meltguard.rehearse.rehearsal import Rehearsal
 from meltguard.rehearse.report import report, written
 
 
-def test_the_report_is_the_same_bytes_and_in_camel_case(surged: Rehearsal) -> None:
+def test_the_report_has_all_of_it_in_camel_case(surged: Rehearsal) -> None:
     whole = report([(surged, figures_of(surged), ("lost>0: it is 1",))])
-    assert written(whole) == written(whole)
     read = json.loads(written(whole))
     assert (read["surge"], read["begins"], read["seed"]) == ("made up", "2026-03-02T09:00:00Z", 1)
     [policy] = read["policies"]

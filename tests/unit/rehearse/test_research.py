@@ -1,5 +1,5 @@
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from meltguard.core.fleet import PodView
@@ -7,7 +7,7 @@ from meltguard.core.units import Gpus, Instant, NodeName
 from meltguard.rehearse.clock import RehearsedClock
 from meltguard.rehearse.cluster import Cluster
 from meltguard.rehearse.fleet_plan import WorkPlan
-from meltguard.rehearse.research import Research
+from meltguard.rehearse.research import Research, Work
 from support.core_values import a_node, a_pool
 from support.stage import FakeStage
 
@@ -34,9 +34,14 @@ class Ground:
             self.cluster.put(node)
         self.research.place(a_pool(), self.plan, nodes[-self.plan.nodes :])
         self.research.begin(self.stage)
-        self.cluster.on_eviction = lambda pod: None if self.research.evicted(pod) else self.strangers.append(pod)
+        self.cluster.on_eviction = self._evicted
         self.cluster.budgets = self.research.budgets
-        self.strangers: list[PodView] = []
+
+    @property
+    def work(self) -> Work:
+        """The Job."""
+        [work] = self.research.works.values()
+        return work
 
     def pods(self, node: str) -> tuple[PodView, ...]:
         """Those of a node."""
@@ -46,6 +51,9 @@ class Ground:
         """All of a node's pods."""
         for pod in self.pods(node):
             asyncio.run(self.cluster.evict(pod))
+
+    def _evicted(self, pod: PodView) -> None:
+        assert self.research.evicted(pod)
 
 
 def test_work_has_run_and_saved_since_before_the_surge() -> None:
@@ -68,11 +76,11 @@ def test_evicted_work_ends_after_its_grace_and_starts_again_where_there_is_room(
     ground.evict("gpu-3")
     ground.stage.pass_until(19.0)
     assert ground.pods("gpu-3")[0].terminating
-    assert ground.research.nodes_at_work() == 0
+    assert ground.work.stopped
     ground.stage.pass_until(20.0)
     assert ground.pods("gpu-3") == ()
     assert ground.pods("gpu-1")[0].started_at == DAWN + 20.0
-    assert ground.research.nodes_at_work() == 1
+    assert not ground.work.stopped
 
 
 def test_what_was_done_since_the_checkpoint_is_lost_once_for_a_gang() -> None:
@@ -128,8 +136,4 @@ def test_a_budget_allows_what_is_above_its_least() -> None:
 def test_pods_of_others_are_none_of_its_work() -> None:
     ground = Ground()
     [pod] = ground.pods("gpu-3")
-    assert not ground.research.evicted(PodView(**{**_fields(pod), "owner_uid": "other"}))
-
-
-def _fields(pod: PodView) -> dict[str, Any]:
-    return {name: getattr(pod, name) for name in PodView.__dataclass_fields__}
+    assert not ground.research.evicted(replace(pod, owner_uid="other"))

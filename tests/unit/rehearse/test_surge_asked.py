@@ -9,7 +9,8 @@ from meltguard.rehearse.manifests import Manifests
 from meltguard.rehearse.surge import Surge
 from meltguard.rehearse.surge_asked import AskedRange, AskedSurge, capped, note_of, read_surge, surge_for, with_notes
 from meltguard.rehearse.surge_csv import Columns
-from support.rehearsals import DAWN, POLICY, a_fleet, a_surge, changed, some_manifests
+from support.objects import edited
+from support.rehearsals import DAWN, POLICY, a_fleet, a_surge, some_manifests
 
 RANGE = {"url": "http://127.0.0.1:9", "query": "up", "since": "2026-03-02T09:00:00Z", "until": "2026-03-02T10:00:00Z"}
 
@@ -53,7 +54,7 @@ def test_what_was_assumed_of_the_tiers_is_noted(tmp_path: Path) -> None:
 
 
 def test_a_tiers_own_maximum_below_its_demand_is_noted(tmp_path: Path) -> None:
-    policy = some_manifests(tmp_path, policy=changed(POLICY, "spec.tiers.0.max", "60/m")).policy.policy
+    policy = some_manifests(tmp_path, policy=edited(POLICY, {"spec.tiers.0.max": "60/m"})).policy.policy
     [note] = capped(policy, a_surge(), 1.0)
     assert note.startswith("tier free asks for more than its own max of 60/m in 33% of the record (up to 216/m)")
     assert capped(some_manifests(tmp_path).policy.policy, a_surge(), 1.0) == ()
@@ -62,8 +63,8 @@ def test_a_tiers_own_maximum_below_its_demand_is_noted(tmp_path: Path) -> None:
 CASES = {
     "no shape": ({"source": "tsunami"}, "--surge tsunami: is neither a file nor a shape"),
     "no file": ({"source": "gone.csv"}, "gone.csv: there is no such file"),
-    "no time": ({"begins": "noon"}, "--begins 'noon': is no time .*; write it as 2026-03-02T09:00:00Z"),
-    "no zone": ({"begins": "2026-03-02T09:00:00"}, "--begins .*has no time zone"),
+    "no time": ({"begins": "noon"}, "--begins 'noon': 'noon' is not a date and time with its zone"),
+    "no zone": ({"begins": "2026-03-02T09:00:00"}, "--begins .* is not a date and time with its zone, such as"),
     "no duration": ({"then": "long"}, "--then 'long': 'long' is not a duration"),
     "too long": ({"then": "400h"}, "lasts 17 days, at most 14 are rehearsed"),
     "no peak": ({"peak": "high"}, "--peak 'high'"),

@@ -41,4 +41,8 @@ def test_changes_of_direction(rates: list[float | None], turns: int) -> None:
 
 def test_a_quantile_of_nothing_is_nothing() -> None:
     assert quantile([], Share(0.99)) == 0.0
-    assert quantile(range(1, 101), Share(0.99)) == 100
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1), (0.01, 1), (0.5, 50), (0.99, 99), (1.0, 100)])
+def test_quantiles_are_values_that_occurred(share: float, value: int) -> None:
+    assert quantile(range(100, 0, -1), Share(share)) == value

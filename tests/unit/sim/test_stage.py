@@ -61,7 +61,16 @@ def test_pods_come_and_go_as_the_lenders_side_says() -> None:
     assert lenders.passes == len(ledger.samples)
 
 
-def test_a_world_without_lenders_is_as_one_with_nobody() -> None:
-    setting = a_setting(until=200.0)
-    alone = World(setting, lambda memory: the_law(setting.policy, memory), RehearsedDoor, Nobody()).run()
-    assert alone.samples == a_world(setting).run().samples
+class Opening(Nobody):
+    """The service's own two nodes, opened pod by pod."""
+
+    @override
+    def begin(self, stage: Stage) -> None:
+        for node in ("gpu-00", "gpu-01"):
+            stage.open(PodUid(f"{node}-0"), NodeName(node), Seconds(0.0))
+
+
+def test_pods_that_the_lenders_side_opens_serve_as_those_of_the_worlds_own_nodes() -> None:
+    setting = a_setting(nodes=0, until=200.0)
+    opened = World(setting, lambda memory: the_law(setting.policy, memory), RehearsedDoor, Opening()).run()
+    assert opened.samples == a_world(a_setting(nodes=2, until=200.0)).run().samples

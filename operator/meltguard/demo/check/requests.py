@@ -11,6 +11,7 @@ from meltguard.agent.refusal import FOR_CAPACITY
 from meltguard.core.units import Instant, Seconds, Share
 from meltguard.demo.plan import FREE, FREE_IMAGES_A_DAY, PAID
 from meltguard.demo.records import Result
+from meltguard.sim.ledger import quantile
 
 WINDOW: Final = Seconds(1.0)
 LASTING: Final = Seconds(1.0)
@@ -41,7 +42,7 @@ def by_tier(entries: Sequence[JournalEntry]) -> dict[str, TierRequests]:
 
 
 def _figures(entries: Sequence[JournalEntry]) -> TierRequests:
-    waits = sorted(entry.wait for entry in entries if entry.verdict == "admitted")
+    waits = [entry.wait for entry in entries if entry.verdict == "admitted"]
     reasons = Counter(entry.reason for entry in entries if entry.verdict == "refused")
     return TierRequests(
         offered=len(entries),
@@ -49,20 +50,9 @@ def _figures(entries: Sequence[JournalEntry]) -> TierRequests:
         waited=sum(wait > 0 for wait in waits),
         refused=reasons.total(),
         refused_for=dict(reasons.most_common()),
-        wait_p50=quantile(waits, Share(0.50)),
-        wait_p99=quantile(waits, Share(0.99)),
+        wait_p50=Seconds(quantile(waits, Share(0.50))),
+        wait_p99=Seconds(quantile(waits, Share(0.99))),
     )
-
-
-def quantile(ordered: Sequence[float], share: Share) -> Seconds:
-    """The value that this share of the ordered values does not exceed; 0 where there is none.
-
-    >>> quantile([0.1, 0.2, 0.3, 9.0], Share(0.5))
-    0.2
-    """
-    if not ordered:
-        return Seconds(0.0)
-    return Seconds(ordered[min(len(ordered) - 1, max(0, -int(-share * len(ordered) // 1) - 1))])
 
 
 def free_over_quota(entries: Iterable[JournalEntry]) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from meltguard.demo.check.requests import (
     most_turns_a_minute,
     overload_seen,
     paid_shed,
-    quantile,
     unlike,
 )
 from meltguard.demo.records import Result
@@ -97,11 +96,6 @@ def test_a_tiers_figures_add_up() -> None:
     assert (figures.offered, figures.admitted, figures.waited, figures.refused) == (4, 2, 1, 1)
     assert figures.refused_for == {"over-rate": 1}
     assert (figures.wait_p50, figures.wait_p99) == (0.0, 1.5)
-
-
-@pytest.mark.parametrize(("share", "value"), [(0.01, 1.0), (0.5, 50.0), (0.99, 99.0), (1.0, 100.0)])
-def test_quantiles_are_values_that_occurred(share: float, value: float) -> None:
-    assert quantile([float(i) for i in range(1, 101)], Share(share)) == value
 
 
 def test_images_that_no_agent_delivered_are_found() -> None:
