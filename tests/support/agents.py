@@ -14,6 +14,7 @@ from meltguard.api.limit_document import DocumentKind, LimitDocument, PolicyRef,
 from meltguard.api.signed import PublicKeys, SigningKey
 from meltguard.clock import SystemClock
 from meltguard.core.units import Instant, PodUid, Seconds
+from support.eventually import PATIENCE
 
 KEY = SigningKey("test", b"7" * 32)
 POLICY = PolicyRef(namespace="serving", name="image-gen", uid="policy-1")
@@ -162,7 +163,7 @@ async def told_of(answer: aiohttp.ClientResponse) -> Told:
 
 async def until(condition: Callable[[], Awaitable[bool]], within: float = 5.0) -> None:
     """Wait for something that only asking shows."""
-    async with asyncio.timeout(within):
+    async with asyncio.timeout(PATIENCE * within):
         while True:
             if await condition():
                 return

@@ -16,7 +16,7 @@ from faults.ground import Ground, Operators, ground
 from faults.rest import path_of
 from faults.scenario import CALM, NODES, OVERLOAD
 from meltguard.localcluster.plane import Plane
-from support.eventually import eventually
+from support.eventually import PATIENCE, eventually
 from support.fake_apiserver import serving
 from support.promql import heat, vector
 
@@ -127,9 +127,9 @@ class Overload:
 
 async def until(holds: Callable[[], Awaitable[object]], within: float) -> None:
     """Look until it holds."""
-    ends = time.monotonic() + within
+    ends = time.monotonic() + PATIENCE * within
     while not await holds():
-        assert time.monotonic() < ends, f"not within {within} s"
+        assert time.monotonic() < ends, f"not within {PATIENCE * within:.0f} s"
         await asyncio.sleep(LOOK)  # the API server tells nobody of what is not there yet
 
 
