@@ -4,7 +4,7 @@ The next node goes to the priority whose missing GPUs, times that priority, are 
 the one that has least for its weight. Who loses a node plans anew without it, in the same pass.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from meltguard.core.decision import Borrow, Shortage
@@ -13,7 +13,7 @@ from meltguard.core.loans import choose_loans
 from meltguard.core.policy import Policy
 from meltguard.core.pools import PoolView
 from meltguard.core.sharing import first
-from meltguard.core.units import Gpus, NodeName, PoolName
+from meltguard.core.units import Gpus, NodeName
 from meltguard.core.victims import whole_gpus
 
 
@@ -108,21 +108,22 @@ def _gained(wish: Wish, name: NodeName) -> tuple[Gpus, float]:
 
 
 def _is_void(taker: _Taker, awards: Sequence[Award]) -> bool:
-    """Whether what was given since leaves this plan without a node, or without room at a lender."""
+    """Whether what was given since leaves this plan without a node, or a lender without room for it."""
     if taker.plan and awards[-1].borrow.node in {borrow.node for borrow in taker.plan}:
         return True
-    short = taker.wish.shortage
-    return short is not None and any(_room_left(short, home, awards) < count for home, count in _asked(taker).items())
+    short, given = taker.wish.shortage, [award.borrow for award in awards]
+    homes = {borrow.home for borrow in taker.plan}
+    return short is not None and any(not _bears(short.seen.pools.get(home), (*given, *taker.plan)) for home in homes)
 
 
-def _asked(taker: _Taker) -> Mapping[PoolName, int]:
-    homes = [borrow.home for borrow in taker.plan]
-    return {home: homes.count(home) for home in homes}
-
-
-def _room_left(short: Shortage, home: PoolName, awards: Sequence[Award]) -> int:
-    lender = short.seen.pools.get(home)
-    return room_of(lender) - sum(award.borrow.home == home for award in awards) if lender else 0
+def _bears(lender: PoolView | None, borrows: Sequence[Borrow]) -> bool:
+    """Whether a lender has room for those of these that are its own, and may be emptied of the busy ones together."""
+    if lender is None or lender.pool.lending is None:
+        return False
+    own = [borrow for borrow in borrows if borrow.home == lender.pool.name]
+    busy = sum(bool(borrow.victims) for borrow in own)
+    at_once = lender.pool.lending.bounds.nodes_at_once - lender.emptying
+    return len(own) <= room_of(lender) and busy <= max(0, at_once)
 
 
 def _planned_anew(taker: _Taker, awards: Sequence[Award]) -> tuple[Borrow, ...]:
@@ -142,11 +143,13 @@ def _planned_anew(taker: _Taker, awards: Sequence[Award]) -> tuple[Borrow, ...]:
 
 
 def _without(pool: PoolView, awards: Sequence[Award]) -> PoolView:
-    """The lender as it is once these nodes are gone: its share of a floor still counts them."""
+    """The lender as it is once these nodes are gone: its floor, and what is emptied at a time, still count them."""
     gone = {award.borrow.node for award in awards if award.borrow.home == pool.pool.name}
     lending = pool.pool.lending
     if lending is None or not gone:
         return pool
-    terms = replace(lending, floor=pool.floor, max_loans=max(0, lending.max_loans - len(gone)))
+    emptied = sum(award.borrow.node in gone and bool(award.borrow.victims) for award in awards)
+    bounds = replace(lending.bounds, nodes_at_once=max(0, lending.bounds.nodes_at_once - emptied))
+    terms = replace(lending, floor=pool.floor, max_loans=max(0, lending.max_loans - len(gone)), bounds=bounds)
     kept = tuple(node for node in pool.members if node.name not in gone)
     return replace(pool, pool=replace(pool.pool, lending=terms), members=kept)

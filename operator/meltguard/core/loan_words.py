@@ -43,7 +43,9 @@ def refusals_in_words(refused: Mapping[NodeName, Refusal]) -> str:
 
 def still_missing(left: float, refused: Mapping[NodeName, Refusal]) -> str:
     """What the plan leaves open; "" where it covers everything."""
-    return f"; {in_gpus(left)} GPUs stay missing: {refusals_in_words(refused)}" if left else ""
+    many = in_gpus(left)
+    stay = "GPU stays" if many == "1" else "GPUs stay"
+    return f"; {many} {stay} missing: {refusals_in_words(refused)}" if left else ""
 
 
 def _loss(loss: Loss, now: Instant) -> str:

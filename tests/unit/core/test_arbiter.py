@@ -1,5 +1,6 @@
 """Who gets which node where several policies want the same."""
 
+from dataclasses import replace
 from math import ceil
 from random import Random
 
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 
 from meltguard.core.arbiter import Award, arbitrate
 from meltguard.core.fleet import NodeView
-from meltguard.core.policy import Pool
-from meltguard.core.units import Gpus, Instant
-from support.core_values import a_node, a_pool
+from meltguard.core.policy import HarmBounds, Pool
+from meltguard.core.units import Gpus, Instant, NodeName
+from support.core_values import a_node, a_pod, a_pool
+from support.drain_world import EVICTION
 from support.takers import a_lending_pool, a_taking_policy, a_wish
 
 NOW = Instant(1_000_000.0)
@@ -88,3 +90,19 @@ def test_one_taker_a_node_floors_kept_nothing_idle_and_the_same_answer_in_any_or
     assert len(awards) == min(sum(rooms), sum(missing for _, _, missing in takers))
     shuffled.shuffle(wishes)
     assert arbitrate(wishes) == awards
+
+
+@pytest.mark.parametrize("at_once", [0, 1, 2, 3])
+def test_a_lender_is_emptied_of_no_more_busy_nodes_at_a_time_whoever_they_are_for(at_once: int) -> None:
+    research, lab = a_lending_pool("research", 0), a_lending_pool("lab", 0)
+    assert research.lending is not None
+    terms = replace(research.lending, eviction=EVICTION, bounds=HarmBounds(nodes_at_once=at_once))
+    pods = {f"r-{n}": a_pod(f"job-{n}", node=NodeName(f"r-{n}"), gang=f"Job {n}", started_at=NOW) for n in range(4)}
+    busy = [a_node(name, gpus=Gpus(1), pods=(pod,)) for name, pod in pods.items()]
+    pools = [a_pool("inference"), replace(research, lending=terms), lab]
+    world = (pools, [*busy, a_node("l-0", "lab", gpus=Gpus(1))])
+    awards = arbitrate(a_wish(a_taking_policy(name), 2, world, NOW) for name in "abc")
+    taken = [award.borrow.node for award in awards]
+    assert sum(name in pods for name in taken) == at_once
+    assert "l-0" in taken
+    assert len(set(taken)) == len(taken)
