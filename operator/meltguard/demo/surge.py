@@ -17,7 +17,7 @@ from meltguard.demo.watch import Picture, Watch
 
 LOOK_EVERY: Final = Seconds(1.0)
 HOME_WITHIN: Final = Seconds(150.0)
-"""After the last request: a node's serving pods may take two minutes to leave before they are evicted."""
+"""After the last request: a node's serving pods may take their time to leave."""
 
 OVERDUE: Final = Seconds(120.0)
 """What the last request may take after it was sent."""

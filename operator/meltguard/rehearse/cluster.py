@@ -13,7 +13,6 @@ from meltguard.clock import parse_rfc3339
 from meltguard.core.fleet import (
     ASKED_AT_ANNOTATION,
     EVICT_AFTER_ANNOTATION,
-    LEAVE_TIME,
     NOTICE_ANNOTATION,
     Budget,
     Claim,
@@ -186,7 +185,7 @@ def bare_pod(namespace: str, name: str, gpus: Gpus) -> PodView:
         gang="",
         mirror=False,
         resource_version="1",
-        grace=LEAVE_TIME,
+        grace=Seconds(30.0),  # Kubernetes' own
         priority=0,
         started_at=None,
         keep="",

@@ -52,14 +52,14 @@ async def test_pods_of_a_policy_that_is_gone_are_asked_to_leave_at_once() -> Non
     assert ground.step("gpu-1") is None
 
 
-async def test_pods_of_a_policy_that_stays_may_finish_first() -> None:
+async def test_who_has_not_begun_to_leave_after_a_while_is_evicted() -> None:
     ground = Ground()
     await serving_at_the_borrower(ground)
     ground.send_home("gpu-1")
-    await ground.passes(60)
+    await ground.passes(30)
     assert ground.step("gpu-1") is MoveStep.RECALLED
     assert ground.pods.evicted == ["job-1"]
-    await ground.passes(90)
+    await ground.passes(20)
     assert ground.pods.evicted == ["job-1", "server"]
     assert ground.step("gpu-1") is None
 
