@@ -128,16 +128,14 @@ class QuotaDesk:
         """Images were delivered: so many, or all. The rest is given back; what is made beyond it is spent too."""
         given = reservation.settlement
         settlement = self._settling.delivers(given, images)
-        if settlement.images < given.images or settlement is given:
+        if settlement.images < given.images or settlement.ending is Ending.RELEASE:
             self._known.forget((given.account.book, given.account.user))
             self._settling.hurry()
         self._settling.add(settlement)
 
     def release(self, reservation: Reservation) -> None:
         """The images were not delivered and cost nothing."""
-        account = reservation.settlement.account
-        self._known.forget((account.book, account.user))
-        self._settling.add(reservation.settlement)
+        self.commit(reservation, images=0)
 
     async def run(self, probe_every: Seconds) -> None:
         """Settle, and while the store is down ask whether it is back. Ends when cancelled."""

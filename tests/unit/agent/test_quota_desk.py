@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,24 @@ async def test_a_claim_whose_asker_is_gone_before_the_answer_is_given_back() -> 
         await asyncio.wait({asking})
     async with pair.working():
         await eventually(lambda: pair.store.used(ANN) == 1)
+
+
+@pytest.mark.parametrize("gives_back", [QuotaDesk.release, partial(QuotaDesk.commit, images=0)])
+async def test_who_follows_an_agent_gives_back_what_began_to_be_delivered_and_was_not(
+    tmp_path: Path, gives_back: Callable[[QuotaDesk, Reservation], None]
+) -> None:
+    """Killed before the store was told: the next agent knows that it costs nothing after all."""
+    killed = Pair(tmp_path / "state.json")
+    broken_off = await killed.ask(images=2)
+    assert isinstance(broken_off, Reservation)
+    killed.desk.delivers(broken_off)
+    gives_back(killed.desk, broken_off)
+    killed.desk.close()
+    following = Pair(tmp_path / "state.json", killed.store)
+    async with following.working():
+        await eventually(lambda: following.desk.nothing_to_tell)
+    account = killed.store.account(ANN)
+    assert (account.spent, dict(account.holds)) == (0, {})
 
 
 async def test_who_follows_a_killed_agent_settles_what_it_left(tmp_path: Path) -> None:
