@@ -1,6 +1,5 @@
 """Answers who asks about a place of this pod: its state, the events of its way, and the answer, once."""
 
-import asyncio
 import json
 import math
 from dataclasses import replace
@@ -8,7 +7,7 @@ from typing import Final, NamedTuple
 
 from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import Answer, Receive, Scope, Send, headers_of, problem
-from meltguard.agent.leaving import left
+from meltguard.agent.leaving import left, unless_gone
 from meltguard.agent.peers import Peers
 from meltguard.agent.place_paths import PlacePath
 from meltguard.agent.places import Place, PlaceState, Shelf
@@ -93,39 +92,39 @@ class PlaceDesk:
 
     async def _stream(self, place: Place, receive: Receive, send: Send) -> None:
         """Server-sent events until the answer is ready, the place gone or the listener away."""
-        kind = (b"content-type", EVENTS.encode()), (b"cache-control", b"no-store")
-        gone = asyncio.create_task(left(receive))
-        place.listeners += 1
+        place.listeners += 1  # at once: who asks in the same moment counts it
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": list(kind)})
-            told = b""
-            while place.state not in ENDED and not gone.done():
-                news = self._event(place)
-                await send(_body(news if news != told else b":\n\n"))  # a comment keeps proxies from giving up
-                told = news
-                await place.changed(LOOK_EVERY)
-            await send({"type": "http.response.body", "body": self._event(place)})
+            await unless_gone(self._tell(place, send), left(receive))
         finally:
             place.listeners -= 1
             place.hear()
-            gone.cancel()
+
+    async def _tell(self, place: Place, send: Send) -> None:
+        kind = (b"content-type", EVENTS.encode()), (b"cache-control", b"no-store")
+        await send({"type": "http.response.start", "status": 200, "headers": list(kind)})
+        told = b""
+        while place.state not in ENDED:
+            news = self._event(place)
+            await send(_body(news if news != told else b":\n\n"))  # a comment keeps proxies from giving up
+            told = news
+            await place.changed(LOOK_EVERY)
+        await send({"type": "http.response.body", "body": self._event(place)})
 
     def _event(self, place: Place) -> bytes:
-        return f"event: {self._state(place)}\ndata: {json.dumps(self._members(place))}\n\n".encode()
+        members = self._members(place)
+        return f"event: {members['status']}\ndata: {json.dumps(members)}\n\n".encode()
 
     def _members(self, place: Place) -> dict[str, object]:
         """What a place says: position 1 is the next; eta is in seconds, until the image begins."""
-        members: dict[str, object] = {"status": str(self._state(place)), "place": self._path(place)}
         outlook = place.outlook(self._admission)
+        state = PlaceState.WAITING if outlook is not None else place.state
+        members: dict[str, object] = {"status": str(state), "place": self._path(place)}
         if outlook is not None:
             members |= {"position": outlook.position, "eta": math.ceil(outlook.wait)}
         return members
 
     def _path(self, place: Place) -> str:
         return str(PlacePath(self._pod, self._peers.own, place.id))
-
-    def _state(self, place: Place) -> PlaceState:
-        return PlaceState.WAITING if place.outlook(self._admission) is not None else place.state
 
 
 def _body(piece: bytes) -> dict[str, object]:

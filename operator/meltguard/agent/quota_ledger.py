@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -25,25 +25,12 @@ MOST_READ: Final = 67_108_864
 DECODER: Final = msgspec.json.Decoder(Settlement)
 
 
-class Underway(NamedTuple):
-    """One reservation, whatever becomes of it."""
-
-    user: str
-    request: str
-    attempt: str
-
-    @classmethod
-    def of(cls, settlement: Settlement) -> "Underway":
-        """The one that this settles."""
-        return cls(settlement.account.user, settlement.request, settlement.attempt)
-
-
 class QuotaLedger:
     """One agent's reservations under way. Without a path it keeps none, nor where another process has the file."""
 
     def __init__(self, path: Path | None) -> None:
         self._file = _locked(path) if path is not None else None
-        self._open: dict[Underway, Settlement] = _read(self._file) if self._file is not None else {}
+        self._open: dict[str, Settlement] = _read(self._file) if self._file is not None else {}
         self._written = self._after_last = 0
         self.left_behind = tuple(self._open.values())  # by an agent that was killed, as they are to be settled
         self._write_anew()
@@ -54,12 +41,13 @@ class QuotaLedger:
 
     def delivers(self, settlement: Settlement) -> None:
         """The client has them from now on."""
-        if self._open.get(Underway.of(settlement)) not in {None, settlement}:
+        noted = self._open.get(_claim(settlement))
+        if noted is not None and noted != settlement:
             self._note(settlement)
 
     def told(self, settlement: Settlement) -> None:
         """The store knows how it ended, or never will."""
-        if self._open.pop(Underway.of(settlement), None) is None:
+        if self._open.pop(_claim(settlement), None) is None:
             return
         if (not self._open and self._written) or self._written > max(LEAST_BYTES, 2 * self._after_last):
             self._write_anew()
@@ -72,7 +60,7 @@ class QuotaLedger:
 
     def _note(self, settlement: Settlement) -> None:
         if self._file is not None:
-            self._open[Underway.of(settlement)] = settlement
+            self._open[_claim(settlement)] = settlement
             self._write(self._file, _line(settlement))
 
     def _write_anew(self) -> None:
@@ -109,16 +97,21 @@ def _locked(path: Path) -> int | None:
     return file
 
 
-def _read(file: int) -> dict[Underway, Settlement]:
+def _read(file: int) -> dict[str, Settlement]:
     """What is in it; a line that was cut off by the end of its writer says nothing."""
-    found: dict[Underway, Settlement] = {}
+    found: dict[str, Settlement] = {}
     for line in os.pread(file, MOST_READ, 0).splitlines():
         try:
             settlement = DECODER.decode(line)
         except msgspec.DecodeError:
             continue
-        found[Underway.of(settlement)] = settlement
+        found[_claim(settlement)] = settlement
     return found
+
+
+def _claim(settlement: Settlement) -> str:
+    """Names the reservation that this settles: an attempt's id is its own, and so is a request's that has none."""
+    return settlement.attempt or settlement.request
 
 
 def _line(settlement: Settlement) -> bytes:
