@@ -60,6 +60,7 @@ class Shown:
     asked: int = 0
     made: Counter[tuple[str, str]] = field(default_factory=Counter)  # by the image server: tier and user
     had: Counter[tuple[str, str]] = field(default_factory=Counter)  # of them, what reached a client
+    cut: Counter[tuple[str, str]] = field(default_factory=Counter)  # asked for by requests that a kill broke off
     answers: Counter[str] = field(default_factory=Counter)
     kills: int = 0
     made_at_kills: int = 0  # images in the making at agents that were killed
@@ -71,8 +72,8 @@ class Shown:
 
     @property
     def over(self) -> int:
-        """Images had beyond the quota, over all users."""
-        return sum(max(0, images - IMAGES) for images in self.had.values())
+        """Images beyond the quota, over all users: had, or made for who was not cut off by a kill."""
+        return sum(max(0, self.had[who] - IMAGES, self.made[who] - self.cut[who] - IMAGES) for who in self.made)
 
     @property
     def made_over(self) -> int:
@@ -170,6 +171,8 @@ class Processes:
             if status == 200:
                 self.shown.had[book, user] += images
                 self.shown.granted_after_flush += lost
+            elif status == 0:
+                self.shown.cut[book, user] += images
             else:
                 self._turned_away(lost=lost)
             await asyncio.sleep(RETRY if status == 503 else 0)

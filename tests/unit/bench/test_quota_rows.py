@@ -65,10 +65,13 @@ def test_an_image_over_quota_is_missed_beyond_those_in_flight_at_a_flush() -> No
     over = {"images": Counter({("free-0", "ann"): 4})}
     assert missed(rows(good_sums(**over), 500.0, Seconds(1.0))) == {"usersOverQuota", "imagesOverQuota"}
     assert missed(rows(good_sums(**over, in_flight_at_flush=1), 500.0, Seconds(1.0))) == {"usersOverQuota"}
-    had = {"had": Counter({("free-0", "ann"): 4})}
-    assert missed(process_rows(good_shown(**had), COURSE)) == {"processImagesOverQuota"}
-    assert missed(process_rows(good_shown(**had, in_flight_at_flush=1), COURSE)) == set()
-    assert missed(process_rows(good_shown(made=had["had"]), COURSE)) == set(), "what nobody got is made again"
+    four, one = Counter({("free-0", "ann"): 4}), Counter({("free-0", "ann"): 1})
+    for had, cut in ((four, Counter()), (four, one), (one, Counter())):
+        shown = {"made": four, "had": had, "cut": cut}
+        assert missed(process_rows(good_shown(**shown), COURSE)) == {"processImagesOverQuota"}
+        assert missed(process_rows(good_shown(**shown, in_flight_at_flush=1), COURSE)) == set()
+    again = good_shown(made=four, had=one, cut=one)
+    assert missed(process_rows(again, COURSE)) == set(), "what a kill cut off is made again"
 
 
 @pytest.mark.parametrize(
