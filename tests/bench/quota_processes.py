@@ -141,9 +141,7 @@ class Processes:
             try:
                 await self._befall(agents, pushes)
             finally:
-                failed = await end(tasks)
-            if failed:
-                raise failed[0]
+                await end(tasks)
             await asyncio.gather(*(agent.stop() for agent in agents))  # they write their journals' last lines
         self.shown.limited = self._limited(agents, pushes)
         self.shown.untold = untold_images(self._server.client(), self.shown.had, frozenset(self._lost))

@@ -37,8 +37,7 @@ class Listed:
     way: str
     seconds: float | None  # from the first request until everything is there; None: not within PATIENCE
     cpu: float  # seconds of this process for it
-    memory: float  # MiB at most, of the whole process
-    grew: float  # MiB of that beyond what the process had before
+    grew: float  # MiB at most, beyond what the process had before
     objects: int
 
 
@@ -73,7 +72,7 @@ def read(way: str) -> Listed:
     objects = WAYS[way]()
     took, peak = time.monotonic() - began, _peak()
     spent = time.process_time() - cpu
-    return Listed(way=way, seconds=took, cpu=spent, memory=peak, grew=peak - before, objects=objects)
+    return Listed(way=way, seconds=took, cpu=spent, grew=peak - before, objects=objects)
 
 
 def _peak() -> float:
@@ -104,7 +103,7 @@ async def _in_a_process(way: str, plane: Plane, folder: Path) -> Listed:
         except TimeoutError:
             process.kill()
             await process.wait()
-            return Listed(way=way, seconds=None, cpu=0.0, memory=0.0, grew=0.0, objects=0)
+            return Listed(way=way, seconds=None, cpu=0.0, grew=0.0, objects=0)
     return Listed(**json.loads(said.splitlines()[-1]))
 
 

@@ -224,12 +224,13 @@ async def _follow(admin: Admin, agents: dict[str, Agents]) -> None:
 
 async def _settled(admin: Admin) -> int:
     """How many pods there are, once all of them run and all nodes are Ready."""
-    while True:
-        nodes = (await read_all(admin.api, NODES, bytes)).items
-        pods = (await read_all(admin.api, "/api/v1/pods", bytes)).items
-        if all(map(_is_ready, nodes)) and all(b'"phase":"Running"' in one for one in pods):
-            return len(pods)
-        await asyncio.sleep(2.0)
+    async with asyncio.timeout(MADE_WITHIN):
+        while True:
+            nodes = (await read_all(admin.api, NODES, bytes)).items
+            pods = (await read_all(admin.api, "/api/v1/pods", bytes)).items
+            if all(map(_is_ready, nodes)) and all(b'"phase":"Running"' in one for one in pods):
+                return len(pods)
+            await asyncio.sleep(2.0)
 
 
 def _is_ready(node: bytes) -> bool:

@@ -12,7 +12,6 @@ import msgspec
 from bench.scale_fleet import ASKED, FLOOR, LENDERS, listed
 from faults.rest import Admin
 from meltguard.adapters.kubernetes_client import WatchEnd
-from meltguard.adapters.reflector import Changes
 from meltguard.core.units import Seconds
 
 NODES: Final = "/api/v1/nodes"
@@ -72,7 +71,6 @@ class Trail:
     steps: list[Step] = field(default_factory=list)
     most: Counter[str] = field(default_factory=Counter)  # claims at a time, by lender and by policy
     over: list[str] = field(default_factory=list)  # bounds that were passed
-    changes: Changes = field(default_factory=Changes)
 
     async def follow(self, admin: Admin, version: str) -> None:
         """Watch from a resourceVersion on, until cancelled. Raises Unavailable where the watch breaks."""
@@ -97,7 +95,6 @@ class Trail:
         step = claim.step if claim is not None else "Released"
         self.steps.append(Step(at=time.monotonic(), node=name, step=step, home=shown.home, policy=shown.policy))
         self._judge()
-        self.changes.announce()
 
     def _judge(self) -> None:
         for kind, counts, bounds in self._counted():
