@@ -88,7 +88,7 @@ class Ground:
         borrows = tuple(
             Borrow(node=NodeName(name), home=PoolName("research"), to=PoolName("inference")) for name in names
         )
-        self.mover.board.wanted[POLICY.uid] = Wish(policy=POLICY, plan=borrows)
+        self.mover.board.wishes(Wish(policy=POLICY, plan=borrows))
 
     def send_home(self, *names: str) -> None:
         """Have these nodes returned."""

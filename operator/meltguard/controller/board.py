@@ -17,7 +17,8 @@ class Board:
     """What the services' decisions ask of nodes; the mover reads it."""
 
     intents: dict[str, Mapping[NodeName, Intent]] = field(default_factory=dict)  # by policy uid
-    wanted: dict[str, Wish] = field(default_factory=dict)  # by policy uid
+    wanted: dict[str, Wish] = field(default_factory=dict)  # by policy uid: not arbitrated yet
+    lacking: set[str] = field(default_factory=set)  # uids of the policies whose last decision wants nodes
     wants: dict[str, Want] = field(default_factory=dict)  # what providers are asked for, by policy uid
     rested: dict[str, Instant] = field(default_factory=dict)  # node name to when it came home
     waits: dict[NodeName, str] = field(default_factory=dict)  # what a claimed node is waiting for
@@ -41,8 +42,29 @@ class Board:
         if decision.want is not None:
             self.wants[policy.uid] = decision.want
         self.heard(policy.uid, decision.as_peer)
-        if decision.borrow:
-            self.wanted[policy.uid] = Wish(policy=policy, plan=decision.borrow, shortage=decision.shortage)
+        self.wishes(Wish(policy=policy, plan=decision.borrow, shortage=decision.shortage))
+
+    def wishes(self, wish: Wish) -> None:
+        """What a service would claim by its last decision; whatever it wished for before is void."""
+        uid = wish.policy.uid
+        self._withdraw(uid)
+        if wish.plan:
+            self.wanted[uid] = wish
+            self.lacking.add(uid)
+
+    def take(self) -> tuple[Wish, ...]:
+        """What is wished for since this was asked last."""
+        wishes = tuple(self.wanted.values())
+        self.wanted.clear()
+        return wishes
+
+    def claimed(self, policy_uid: str) -> None:
+        """It was given nodes: what it wished for meanwhile was decided without them."""
+        self.wanted.pop(policy_uid, None)
+
+    def _withdraw(self, policy_uid: str) -> None:
+        self.wanted.pop(policy_uid, None)
+        self.lacking.discard(policy_uid)
 
     def heard(self, policy_uid: str, peer: Peer | None) -> None:
         """What a service wants now; None: nothing. Whoever goes on finding none waits since the first time."""
@@ -60,6 +82,6 @@ class Board:
     def forget(self, policy_uid: str) -> None:
         """The policy is gone: its nodes go home by that."""
         self.intents.pop(policy_uid, None)
-        self.wanted.pop(policy_uid, None)
+        self._withdraw(policy_uid)
         self.wants.pop(policy_uid, None)
         self.peers.pop(policy_uid, None)

@@ -211,15 +211,19 @@ class Mover:
             await self.events.say(node_ref(node.name), *words[claim.step])
 
     async def _borrow(self) -> None:
+        """Arbitrate, and claim. Both take seconds where the fleet is large, and services go on deciding meanwhile."""
         claims = Claims()
-        wishes = tuple(self.board.wanted.values())
-        self.board.wanted.clear()
-        for award in await asyncio.to_thread(arbitrate, wishes):  # pure, and seconds long where the fleet is large
+        for award in await asyncio.to_thread(arbitrate, self.board.take()):
+            if award.policy.uid not in self.board.lacking:
+                continue  # calm, paused or deleted since
             try:
                 await self._claim(award.policy, award.borrow, claims)
             except (Conflict, Unavailable) as exc:
                 claims.doubt()
                 log.info("node not claimed", extra={"node": award.borrow.node, "why": str(exc)})
+        for node in claims.taken:
+            if node.claim is not None:
+                self.board.claimed(node.claim.policy_uid)
 
     async def _claim(self, policy: Policy, borrow: Borrow, claims: Claims) -> None:
         """Claim the node, unless it does not fit any more."""

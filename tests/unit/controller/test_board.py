@@ -78,3 +78,14 @@ def test_a_decision_is_heard_by_the_mover_and_by_the_others() -> None:
     calm = decide(policy, Memory(), a_snapshot({FREE: 1.0}), NOW)
     board.decided(policy, calm)
     assert board.others("another", NOW) == ()
+    assert board.take() == (), "what it wished for in the surge is void"
+
+
+def test_a_wish_is_taken_once_and_ends_with_its_policy() -> None:
+    board, policy = Board(), a_policy()
+    surge = decide(policy, Memory(short_since=Instant(NOW - 60.0)), a_snapshot({FREE: 30.0}), NOW)
+    board.decided(policy, surge)
+    (taken,) = board.take()
+    assert (taken.plan, board.take(), board.lacking) == (surge.borrow, (), {policy.uid})
+    board.forget(policy.uid)
+    assert board.lacking == set()

@@ -1,19 +1,22 @@
 """The mover on fakes: claims carried out and home, whatever fails at whichever write."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from meltguard.core.arbiter import Wish
-from meltguard.core.fleet import MoveStep
+from meltguard.core.fleet import MoveStep, NodeView
 from meltguard.core.policy import HarmBounds
 from meltguard.core.units import NodeName, PodUid, Seconds
 from meltguard.errors import Fenced, InvalidInput
 from support.core_values import a_pod
 from support.drain_world import EVICTION
 from support.fake_moves import Line
+from support.fakes import FakeFleet
 from support.mover_ground import POLICY, Ground, a_lender, a_taker
 
 
@@ -62,6 +65,41 @@ async def test_who_has_not_begun_to_leave_after_a_while_is_evicted() -> None:
     await ground.passes(20)
     assert ground.pods.evicted == ["job-1", "server"]
     assert ground.step("gpu-1") is None
+
+
+class Meanwhile(FakeFleet):
+    """While the first node is read for its claim, services go on deciding."""
+
+    happens: Callable[[], None] | None = None
+
+    @override
+    async def fresh(self, node: NodeName) -> NodeView | None:
+        if self.happens is not None:
+            self.happens, happens = None, self.happens
+            happens()
+        return await super().fresh(node)
+
+
+async def test_who_decides_otherwise_during_the_claims_gets_no_more_of_them() -> None:
+    """Two nodes are awarded; while the first is claimed the policy wants none any more."""
+    fleet = Meanwhile()
+    ground = Ground(fleet=fleet)
+    ground.want("gpu-1", "gpu-2")
+    fleet.happens = ground.want
+    await ground.passes(1)
+    assert [ground.step(name) for name in ("gpu-1", "gpu-2")] == [MoveStep.CLAIMED, None]
+
+
+async def test_what_was_decided_before_a_claim_was_seen_claims_no_second_node_for_it() -> None:
+    fleet = Meanwhile()
+    ground = Ground(fleet=fleet)
+    ground.want("gpu-1")
+    fleet.happens = lambda: ground.want("gpu-2")
+    await ground.passes(3)
+    assert ground.step("gpu-2") is None
+    ground.want("gpu-2")
+    await ground.passes(1)
+    assert ground.step("gpu-2") is MoveStep.CLAIMED
 
 
 async def test_a_bug_met_at_one_node_keeps_no_other_from_its_way() -> None:
@@ -148,7 +186,7 @@ async def test_so_many_nodes_are_emptied_at_a_time_whoever_they_are_for() -> Non
     ground.want("gpu-1", "gpu-2")
     plan = ground.mover.board.wanted[POLICY.uid].plan
     told = tuple(replace(borrow, victims=(f"Pod research/{borrow.node}",)) for borrow in plan)
-    ground.mover.board.wanted[POLICY.uid] = Wish(policy=POLICY, plan=told)
+    ground.mover.board.wishes(Wish(policy=POLICY, plan=told))
     await ground.passes(2)
     assert [ground.step(f"gpu-{number}") is not None for number in (1, 2)] == [True, False]
     assert any("has 1 node being emptied" in text for _, _, text in ground.posts.said)
@@ -215,6 +253,6 @@ async def test_a_loan_that_the_view_does_not_show_counts(whose: str) -> None:
     ground.fleet.put(replace(ground.node("gpu-4"), claim=lent, labels=dict(a_taker().pool.labels)))
     policy = replace(POLICY, capacity=replace(POLICY.capacity, max_loans=1))
     ground.want("gpu-1")
-    ground.mover.board.wanted[POLICY.uid] = replace(ground.mover.board.wanted[POLICY.uid], policy=policy)
+    ground.mover.board.wishes(replace(ground.mover.board.wanted[POLICY.uid], policy=policy))
     await ground.passes(1)
     assert ground.step("gpu-1") is None
