@@ -34,7 +34,7 @@ LOADS: Final = 4.0
 MINUTE: Final = 60.0 * world.GPUS
 """Image units a minute that one pod does."""
 
-LEAVE: Final = 40.0
+LEAVE: Final = 20.0
 """Seconds that pods have to go by themselves, before those left are evicted."""
 
 RATE: Final = 10.0

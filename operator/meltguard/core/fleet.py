@@ -57,8 +57,8 @@ EMPTYING = frozenset({MoveStep.CLAIMED, MoveStep.CORDONED, MoveStep.NOTIFIED, Mo
 HOMEWARD = frozenset({MoveStep.RECALLED, MoveStep.RESTORED, MoveStep.HOME})
 """A node at one of these steps gets home, whatever is wanted of it now."""
 
-LEAVE_TIME: Final = Seconds(40.0)
-"""Who has not begun to leave a recalled node by then is evicted: ReplicaSets take unready pods before marked ones."""
+LEAVE_TIME: Final = Seconds(20.0)
+"""Who has not begun to leave a recalled node by then is evicted: its Deployment removed other pods, or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

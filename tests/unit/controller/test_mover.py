@@ -59,10 +59,10 @@ async def test_who_has_not_begun_to_leave_after_a_while_is_evicted() -> None:
     ground = Ground()
     await serving_at_the_borrower(ground)
     ground.send_home("gpu-1")
-    await ground.passes(30)
+    await ground.passes(15)
     assert ground.step("gpu-1") is MoveStep.RECALLED
     assert ground.pods.evicted == ["job-1"]
-    await ground.passes(20)
+    await ground.passes(15)
     assert ground.pods.evicted == ["job-1", "server"]
     assert ground.step("gpu-1") is None
 
