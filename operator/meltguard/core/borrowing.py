@@ -68,7 +68,7 @@ def borrow(policy: Policy, memory: Memory, seen: Snapshot, pressed: Pressed) -> 
     per_gpu, have = _at_hand(memory, seen, pressed)
     missing = missing_gpus(foreseen or demand, per_gpu, have)
     serves = UnitsPerSecond(FULL * per_gpu * have)
-    excess = memory.excess.after(demand, serves, pressed.span) if per_gpu else NO_EXCESS
+    excess = memory.excess.after(_counted(seen, measured), serves, pressed.span) if per_gpu else memory.excess
     short = Shortage(
         policy=policy,
         capacity=policy.capacity,
@@ -124,6 +124,11 @@ def _at_hand(memory: Memory, seen: Snapshot, pressed: Pressed) -> tuple[UnitsPer
 def _demand(seen: Snapshot, measured: Measured) -> UnitsPerSecond:
     """As far as more than one agent tells of it."""
     return UnitsPerSecond(sum(measured.demand.values()) * agreed_share(seen.heard))
+
+
+def _counted(seen: Snapshot, measured: Measured) -> UnitsPerSecond:
+    """The same as it was counted lately: the average climbs faster than it falls, and would sum up to too much."""
+    return UnitsPerSecond(sum(measured.load.offered.values()) * agreed_share(seen.heard))
 
 
 def _unmoved(seen: Snapshot, measured: Measured) -> UnitsPerSecond:

@@ -113,6 +113,8 @@ def _offered(short: Shortage, sellers: Iterable[PoolView]) -> Gpus:
 def _want(short: Shortage, choice: CapacityChoice, sellers: tuple[PoolView, ...]) -> Want | None:
     if not sellers or short.policy.mode is not Mode.ENFORCE:
         return None
+    if not (short.planned or short.excess.is_sure):
+        return None  # money is spent for no shortage that may be chance, nor while a busy node waits for that
     if not all(rule.holds for rule in choice.rules[: len(rules_of(short))]):
         return None
     sizes = {pool.pool.name: pool.pool.scaling.gpus_per_node for pool in sellers if pool.pool.scaling}

@@ -14,7 +14,9 @@ A_REQUEST: Final = Units(1.0)
 """What one asks for: an image of a megapixel. Where one asks for more, they come more unevenly than is allowed for."""
 
 FORGOTTEN: Final = Seconds(300.0)
-"""Two thirds of what was beyond are, so long after: a surge that is over says little of the next."""
+"""Two thirds of what was beyond are, so long after it: a surge that is over says little of the next.
+
+While more is asked for than serves nothing is forgotten, so that every shortage that stays is sure some day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,15 @@ class Excess:
         return self.beyond > DEVIATIONS * math.sqrt(self.asked * A_REQUEST)
 
     def after(self, demand: UnitsPerSecond, serves: UnitsPerSecond, span: Seconds) -> "Excess":
-        """With so much more time, in which that was asked for where that could be served."""
-        kept = math.exp(-span / FORGOTTEN)
+        """With so much more time, in which that was asked for (as counted, not averaged) where that could be served."""
+        kept = math.exp(-span / FORGOTTEN) if demand <= serves else 1.0
         beyond = kept * self.beyond + (demand - serves) * span
         return Excess(Units(beyond), Units(kept * self.asked + demand * span)) if beyond > 0 else NO_EXCESS
 
     def sure_in(self, demand: UnitsPerSecond, beyond: UnitsPerSecond) -> Seconds | None:
         """How much longer it must stay as it is; None where what is beyond now never makes it sure.
 
-        (b + e * t) ** 2 = DEVIATIONS ** 2 * (a + D * t), without what is forgotten meanwhile.
+        (b + e * t) ** 2 = DEVIATIONS ** 2 * (a + D * t).
 
         >>> round(NO_EXCESS.sure_in(UnitsPerSecond(21.0), UnitsPerSecond(5.0)), 2)
         7.56

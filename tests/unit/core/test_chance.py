@@ -76,7 +76,8 @@ def test_what_the_gpus_can_do_is_seldom_taken_for_a_shortage_and_a_surge_always_
     wrong = sum(any(one.is_sure for one in passes(seed, 1.0, 1.25, 60.0)) for seed in range(10, 20))
     missed = sum(not any(one.is_sure for one in passes(seed, 1.0, 0.75, 10.0)) for seed in range(10, 20))
     single = sum(one.beyond > 0 for one in passes(0, 1.0, 1.25, 60.0))
-    assert (wrong, missed) == (0, 0)
+    assert wrong <= 1, "in ten hours"
+    assert missed == 0
     assert single > 100, "single readings are beyond again and again"
 
 
@@ -85,6 +86,16 @@ def test_what_is_over_is_forgotten() -> None:
     calm = surge.after(UnitsPerSecond(1.0), UnitsPerSecond(1.0), FORGOTTEN)
     assert calm.beyond == pytest.approx(368.0, abs=0.5)
     assert surge.after(UnitsPerSecond(1.0), UnitsPerSecond(20.0), Seconds(60.0)) == NO_EXCESS
+
+
+def test_every_shortage_that_stays_is_sure_some_day() -> None:
+    """However small it is; and when it was said to be."""
+    asked, serves = UnitsPerSecond(0.05), UnitsPerSecond(0.045)
+    said, excess, lasted = NO_EXCESS.sure_in(asked, UnitsPerSecond(asked - serves)), NO_EXCESS, 0.0
+    assert said is not None
+    while not excess.is_sure:
+        excess, lasted = excess.after(asked, serves, TICK), lasted + TICK
+    assert lasted == pytest.approx(said, abs=2 * TICK)
 
 
 def test_work_is_broken_off_only_for_what_is_sure() -> None:
@@ -117,5 +128,7 @@ def test_it_is_summed_up_over_passes_and_a_restart() -> None:
     memory = Memory(units_per_gpu=UnitsPerSecond(1.0))
     first = decide(policy, memory, seen, NOW).memory
     again = decide(policy, read_memory(write_memory(first)), seen, Instant(NOW + TICK)).memory
+    silent = decide(policy, again, replace(seen, loads=()), Instant(NOW + TICK + 0.1)).memory
+    assert silent.excess == again.excess, "who hears nothing for a pass forgets nothing"
     later = decide(policy, again, seen, Instant(NOW + 2 * TICK)).memory
     assert later.excess.beyond > again.excess.beyond > 0
