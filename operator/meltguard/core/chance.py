@@ -8,7 +8,7 @@ from meltguard.core.units import Seconds, Units, UnitsPerSecond
 
 DEVIATIONS: Final = 3.0
 """With two, GPUs that could do a quarter more than a request a second were short by chance twice an hour; with three
-not once in 300 hours, and a demand of half as much again as they do is sure in a minute instead of twenty seconds."""
+not once in 200 hours, and a demand of half as much again as they do is sure in a minute instead of twenty seconds."""
 
 A_REQUEST: Final = Units(1.0)
 """What one asks for: an image of a megapixel. Where one asks for more, they come more unevenly than is allowed for."""
