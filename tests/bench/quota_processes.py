@@ -214,7 +214,10 @@ class Processes:
             await self._fault(self._course.faults[number])
 
         async def kill(number: int) -> None:
-            await self._kill(agents[number % len(agents)])
+            await self._until_making()
+            from_it_on = (*agents[number % len(agents) :], *agents[: number % len(agents)])
+            making = [agent for agent in from_it_on if self._painter.now[agent.pod]]
+            await self._kill(making[0] if making else from_it_on[0])  # nobody may be asking the one whose turn it is
 
         async def change(_: int) -> None:
             pushes.change()
@@ -234,7 +237,6 @@ class Processes:
 
     async def _kill(self, agent: AgentProcess) -> None:
         """Between a grant and its settlement, and start it again."""
-        await self._until_making(agent.pod)
         self.shown.made_at_kills += self._painter.now[agent.pod]
         self.shown.kills += 1
         await agent.kill()
@@ -243,7 +245,7 @@ class Processes:
 
     async def _fault(self, fault: Fault) -> None:
         if fault is Fault.FLUSH:
-            await self._until_making(None)
+            await self._until_making()
             self.shown.in_flight_at_flush += self._painter.now.total()
             await asyncio.to_thread(self._server.client().flushall)
             self._refused_since_flush = 0
@@ -254,10 +256,10 @@ class Processes:
             await asyncio.to_thread(self._server.start)
         self.shown.faults[fault] += 1
 
-    async def _until_making(self, pod: str | None) -> None:
+    async def _until_making(self) -> None:
         """A fault is hardest while images are made."""
         for _ in range(int(IN_FLIGHT_WITHIN / 0.002)):
-            if self._painter.now[pod] if pod is not None else self._painter.now.total():
+            if self._painter.now.total():
                 return
             await asyncio.sleep(0.002)
 
