@@ -8,8 +8,9 @@ from meltguard.core.buying import choose_capacity
 from meltguard.core.chance import NO_EXCESS, Excess
 from meltguard.core.decision import Borrow, Outcome, Shortage, SignalPressure
 from meltguard.core.forecast import Forecast, Trend, trend_after
+from meltguard.core.limits import UTILIZATION
 from meltguard.core.loading import late_nodes
-from meltguard.core.loans import FULL, arriving, missing_gpus, waits_for
+from meltguard.core.loans import arriving, missing_gpus, waits_for
 from meltguard.core.measure import Measured
 from meltguard.core.models import Rates, worth_of
 from meltguard.core.plausible import Usual, usual_after
@@ -67,7 +68,7 @@ def borrow(policy: Policy, memory: Memory, seen: Snapshot, pressed: Pressed) -> 
     foreseen = UnitsPerSecond(demand + growth) if growth else None
     per_gpu, have = _at_hand(memory, seen, pressed)
     missing = missing_gpus(foreseen or demand, per_gpu, have)
-    serves = UnitsPerSecond(FULL * per_gpu * have)
+    serves = UnitsPerSecond(UTILIZATION * per_gpu * have)
     excess = memory.excess.after(_counted(seen, measured), serves, pressed.span) if per_gpu else memory.excess
     short = Shortage(
         policy=policy,

@@ -111,7 +111,7 @@ class Shortage:
     busy: Share  # of the time, of the GPUs that answered
     missing: Gpus  # such as serve today, beyond those and what is on its way
     beyond: UnitsPerSecond  # of the demand, what those at hand and on their way cannot do; may be negative
-    excess: Excess  # the same, summed up
+    excess: Excess  # the same as it was counted, summed up
     now: Instant
     usual: tuple[Rates, UnitsPerSecond] | None = None  # (what each model does, what a GPU does that serves today)
     planned: bool = False  # the calendar asks for it, whatever the demand

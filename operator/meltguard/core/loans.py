@@ -12,6 +12,7 @@ from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
 from meltguard.core.fleet import HOMEWARD, MOST_TOLD, NodeView
 from meltguard.core.harm import Loss, Stakes, elsewhere, losses, lost_hours, survey
 from meltguard.core.ledger import NOTHING, burden, gpus_of
+from meltguard.core.limits import UTILIZATION
 from meltguard.core.loan_rules import (
     BOUNDED,
     LENDER_RULES,
@@ -30,11 +31,8 @@ from meltguard.core.pools import PoolView
 from meltguard.core.seen import Snapshot
 from meltguard.core.sharing import WAITS
 from meltguard.core.stopped import Stopped
-from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, Share, UnitsPerSecond
+from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, UnitsPerSecond
 from meltguard.core.victims import Choice, Need, Place, Refusal, choose_nodes
-
-FULL: Final = Share(0.98)
-"""Of the time: GPUs that work for so much of it can do no more."""
 
 A_NODE: Final = "a node fits"
 Found = tuple[tuple[Borrow, ...], tuple[Outcome, ...]]
@@ -49,7 +47,7 @@ def missing_gpus(demand: UnitsPerSecond, per_gpu: UnitsPerSecond | None, have: f
     """
     if not per_gpu:
         return Gpus(0)
-    return Gpus(max(0, math.ceil(demand / (FULL * per_gpu) - have - 1e-9)))
+    return Gpus(max(0, math.ceil(demand / (UTILIZATION * per_gpu) - have - 1e-9)))
 
 
 def choose_loans(short: Shortage) -> Found:

@@ -232,6 +232,15 @@ async def test_a_claim_whose_asker_is_gone_before_the_answer_is_given_back() -> 
         await eventually(lambda: pair.store.used(ANN) == 1)
 
 
+async def settled_by_who_follows(killed: Pair, state: Path) -> tuple[int, dict[str, Any]]:
+    """What Ann has spent and is held for her, once the next agent has told the store all that it found."""
+    following = Pair(state, killed.store)
+    async with following.working():
+        await eventually(lambda: following.desk.nothing_to_tell)
+    account = killed.store.account(ANN)
+    return account.spent, dict(account.holds)
+
+
 @pytest.mark.parametrize("gives_back", [QuotaDesk.release, partial(QuotaDesk.commit, images=0)])
 async def test_who_follows_an_agent_gives_back_what_began_to_be_delivered_and_was_not(
     tmp_path: Path, gives_back: Callable[[QuotaDesk, Reservation], None]
@@ -243,11 +252,7 @@ async def test_who_follows_an_agent_gives_back_what_began_to_be_delivered_and_wa
     killed.desk.delivers(broken_off)
     gives_back(killed.desk, broken_off)
     killed.desk.close()
-    following = Pair(tmp_path / "state.json", killed.store)
-    async with following.working():
-        await eventually(lambda: following.desk.nothing_to_tell)
-    account = killed.store.account(ANN)
-    assert (account.spent, dict(account.holds)) == (0, {})
+    assert await settled_by_who_follows(killed, tmp_path / "state.json") == (0, {})
 
 
 async def test_who_follows_a_killed_agent_settles_what_it_left(tmp_path: Path) -> None:
@@ -257,8 +262,4 @@ async def test_who_follows_a_killed_agent_settles_what_it_left(tmp_path: Path) -
     assert isinstance(underway, Reservation)
     killed.desk.delivers(delivered)
     killed.desk.close()
-    following = Pair(tmp_path / "state.json", killed.store)
-    async with following.working():
-        await eventually(lambda: following.desk.nothing_to_tell)
-    account = killed.store.account(ANN)
-    assert (account.spent, dict(account.holds)) == (2, {})
+    assert await settled_by_who_follows(killed, tmp_path / "state.json") == (2, {})

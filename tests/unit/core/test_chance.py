@@ -41,7 +41,7 @@ def busy(name: str) -> NodeView:
 
 @given(demand=RATES, share=st.floats(0.01, 0.9), lasted=st.floats(0.0, 100.0))
 def test_it_is_sure_when_it_was_said_to_be(demand: float, share: float, lasted: float) -> None:
-    """But for what is forgotten meanwhile."""
+    """Nothing is forgotten while it lasts."""
     asked, beyond = UnitsPerSecond(demand), UnitsPerSecond(share * demand)
     excess = Excess(Units(beyond * lasted), Units(asked * lasted))
     left = excess.sure_in(asked, beyond)
