@@ -22,10 +22,10 @@ from meltguard.agent.leaving import left, unless_gone
 from meltguard.agent.peers import PassEnded, Peers
 from meltguard.agent.place_desk import EVENTS, PlaceAsk
 from meltguard.agent.place_paths import PlacePath
-from meltguard.agent.proxy import CHUNK, returned
+from meltguard.agent.proxy import returned, streamed
 from meltguard.api.peer_pass import PeerPass
 from meltguard.core.units import Seconds
-from meltguard.errors import InvalidInput, Unavailable
+from meltguard.errors import InvalidInput
 
 TELLER_HEADER: Final = "x-meltguard-teller"  # the pass of the agent that asks
 OWNER_HEADER: Final = "x-meltguard-place-owner"
@@ -107,7 +107,6 @@ class PlaceRelay:
 
     async def _relay(self, holder: PeerPass, path: PlacePath, ask: PlaceAsk, send: Send) -> None:
         url = URL.build(scheme="http", host=holder.address, port=holder.port, path=path.among_agents)
-        started = False
         try:
             async with self._opened().request(
                 ask.method, url, headers=self._headers(ask), allow_redirects=False
@@ -118,14 +117,8 @@ class PlaceRelay:
                     return
                 self.passed[Passed.ANSWERED] += 1
                 headers = [header for header in returned(answer) if header[0] != MARK_HEADER.encode()]
-                await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-                started = True
-                async for piece in answer.content.iter_chunked(CHUNK):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-                await send({"type": "http.response.body", "body": b""})
+                await streamed(answer, headers, send, f"pod {path.pod}")
         except (aiohttp.ClientError, TimeoutError) as exc:
-            if started:
-                raise Unavailable(f"pod {path.pod} broke a place's answer off: {exc}") from exc
             await self._failed(exc).send(send)
 
     def _headers(self, ask: PlaceAsk) -> Mapping[str, str]:
