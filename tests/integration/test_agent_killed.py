@@ -12,7 +12,7 @@ from aiohttp import web
 from support.agent_process import AgentProcess
 from support.agents import PLUS, a_free_tier, a_lease, signed
 from support.eventually import eventually
-from support.loopback import on_loopback
+from support.loopback import answering
 from support.valkey import ValkeyServer, valkey_server
 
 HEADERS = {"X-Meltguard-Tier": "free", "X-Meltguard-User": "ann"}
@@ -34,9 +34,7 @@ class Images:
 
 @contextlib.asynccontextmanager
 async def agent_of_two_gpus(folder: Path, images: Images, store: ValkeyServer) -> AsyncIterator[AgentProcess]:
-    app = web.Application()
-    app.router.add_post("/i", images.image)
-    async with on_loopback(web.AppRunner(app, shutdown_timeout=0.1)) as port:
+    async with answering(web.post("/i", images.image)) as port:
         agent = AgentProcess(folder, f"http://127.0.0.1:{port}")
         agent.more = ["--gpus", "2", "--quota-store", store.url, "--quota-budget", "2"]
         await agent.start()

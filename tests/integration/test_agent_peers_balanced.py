@@ -18,7 +18,7 @@ from support.agents import KEY, Told, told_of, until
 from support.envoy import Balancing, envoy
 from support.gateways import listens, nginx_in_turn
 from support.grants import a_target
-from support.loopback import on_loopback
+from support.loopback import answering
 from support.peers import a_wide_grant
 
 ANN = {"X-Meltguard-Tier": "free", "X-Meltguard-User": "ann"}
@@ -72,11 +72,8 @@ async def ground(
         await made.wait()
         return web.Response(body=b"image" * 400_000, content_type="image/png")
 
-    app = web.Application()
-    app.router.add_post("/i", image)
-    app.router.add_get("/healthz", _healthy)
     async with contextlib.AsyncExitStack() as stack:
-        behind = await stack.enter_async_context(on_loopback(web.AppRunner(app, shutdown_timeout=0.1)))
+        behind = await stack.enter_async_context(answering(web.post("/i", image), web.get("/healthz", _healthy)))
         push = await stack.enter_async_context(AgentPush(KEY))
         agents = [AgentProcess(tmp_path, f"http://127.0.0.1:{behind}", f"pod-{number}") for number in range(2)]
         for agent in agents:

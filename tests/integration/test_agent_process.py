@@ -15,7 +15,7 @@ from aiohttp import web
 from meltguard.agent.journal import JournalEntry
 from support.agent_process import START, AgentProcess
 from support.agents import KEY
-from support.loopback import on_loopback
+from support.loopback import answering
 
 
 async def slow_image(_request: web.Request) -> web.Response:
@@ -25,9 +25,7 @@ async def slow_image(_request: web.Request) -> web.Response:
 
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[AgentProcess]:
-    app = web.Application()
-    app.router.add_post("/i", slow_image)
-    async with on_loopback(web.AppRunner(app, shutdown_timeout=0.1)) as port:
+    async with answering(web.post("/i", slow_image)) as port:
         started = AgentProcess(tmp_path, f"http://127.0.0.1:{port}")
         await started.start()
         yield started

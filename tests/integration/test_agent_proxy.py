@@ -15,7 +15,7 @@ from meltguard.agent.server import ServingAgent, serving
 from meltguard.agent.settings import Callers
 from meltguard.errors import InvalidInput
 from support.agents import agent_settings, until
-from support.loopback import on_loopback
+from support.loopback import answering
 from support.valkey import free_port
 
 
@@ -74,10 +74,9 @@ class Upstream:
 
 @contextlib.asynccontextmanager
 async def upstream_server(upstream: Upstream) -> AsyncIterator[str]:
-    app = web.Application(client_max_size=2**30)
-    for path in ("echo", "stream", "slow", "broken"):
-        app.router.add_route("*", f"/base/{path}", getattr(upstream, path))
-    async with on_loopback(web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)) as port:
+    paths = ("echo", "stream", "slow", "broken")
+    routes = [web.route("*", f"/base/{path}", getattr(upstream, path)) for path in paths]
+    async with answering(*routes, handler_cancellation=True) as port:
         yield f"http://127.0.0.1:{port}/base"
 
 

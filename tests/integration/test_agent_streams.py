@@ -20,7 +20,7 @@ from meltguard.agent.settings import Callers
 from meltguard.api.limit_document import QuotaRule, TierState
 from support.agent_requests import report, waiting
 from support.agents import FREE, KEY, PLUS, a_lease, agent_settings, limited, push, until
-from support.loopback import on_loopback
+from support.loopback import answering
 from support.valkey import free_port
 
 MEBIBYTE = 1_048_576
@@ -83,11 +83,8 @@ class Streams:
 
 @asynccontextmanager
 async def upstream(streams: Streams) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_get("/ws", streams.socket)
-    app.router.add_get("/events", streams.events)
-    app.router.add_post("/large", streams.large)
-    async with on_loopback(web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)) as port:
+    routes = web.get("/ws", streams.socket), web.get("/events", streams.events), web.post("/large", streams.large)
+    async with answering(*routes, handler_cancellation=True) as port:
         yield f"http://127.0.0.1:{port}"
 
 

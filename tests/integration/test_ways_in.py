@@ -18,7 +18,7 @@ from meltguard.core.units import Seconds, TierName
 from support.agents import FREE, PLUS, Told, a_lease, agent_settings, limited, push, told_of, until
 from support.gateways import gateway, listens
 from support.issuer import TIERS, a_key, a_token, issuing, rules
-from support.loopback import on_loopback
+from support.loopback import answering
 
 ISSUERS_KEY = a_key()
 BOUNDS = DecisionBounds(held_within=Seconds(60.0))
@@ -70,10 +70,7 @@ async def healthy(_request: web.Request) -> web.Response:
 
 @asynccontextmanager
 async def image_server(images: Images) -> AsyncIterator[int]:
-    app = web.Application()
-    app.router.add_post("/v1/images", images.image)
-    app.router.add_get("/healthz", healthy)
-    async with on_loopback(web.AppRunner(app, shutdown_timeout=0.1)) as port:
+    async with answering(web.post("/v1/images", images.image), web.get("/healthz", healthy)) as port:
         yield port
 
 
