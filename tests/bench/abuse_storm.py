@@ -6,6 +6,7 @@ users add. The other half is rude: it comes again soon, whatever it was told.
 
 import asyncio
 import random
+from asyncio.subprocess import DEVNULL
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,14 +17,13 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from bench.agent_processes import AgentProcess, running
 from bench.cores import seconds_in_line, subjects_core
 from bench.ending import end
 from bench.image_server import serving
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.clock import SystemClock
-from meltguard.core.units import PodUid
 from meltguard.demo.report import Row
+from support.agent_process import AgentProcess, alive
 from support.agents import a_lease, signed
 
 GPUS: Final = 8
@@ -192,8 +192,8 @@ async def stormed(folder: Path, clients: int = CLIENTS, part: float = 1.0) -> St
         aiohttp.ClientSession(connector=connector, timeout=within) as session,
     ):
         flags = {"upstream": f"http://127.0.0.1:{port}", "gpus": str(GPUS)}
-        agent = AgentProcess(pod=PodUid("pod-1"), folder=folder, flags=flags, prefix=subjects_core())
-        async with running([agent]):
+        agent = AgentProcess(folder=folder, flags=flags, prefix=subjects_core(), stderr=DEVNULL)
+        async with alive(agent):
             await push(session, agent, OPEN, 1)
             crowd = Crowd(storm, agent.data, session)
             storm.opened = clock.elapsed()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ from aiohttp import web
 
 from meltguard.adapters.agent_push import AgentPush
 from meltguard.agent.settings import Address
-from support.agent_process import AgentProcess
+from meltguard.core.units import PodUid
+from support.agent_process import AgentProcess, alive
 from support.agents import KEY, Told, told_of, until
 from support.envoy import Balancing, envoy
 from support.gateways import listens, nginx_in_turn
-from support.grants import a_target
 from support.loopback import answering
 from support.peers import a_wide_grant
 
@@ -75,11 +74,11 @@ async def ground(
     async with contextlib.AsyncExitStack() as stack:
         behind = await stack.enter_async_context(answering(web.post("/i", image), web.get("/healthz", _healthy)))
         push = await stack.enter_async_context(AgentPush(KEY))
-        agents = [AgentProcess(tmp_path, f"http://127.0.0.1:{behind}", f"pod-{number}") for number in range(2)]
+        flags = {"upstream": f"http://127.0.0.1:{behind}"}
+        agents = [AgentProcess(pod=PodUid(f"pod-{number}"), folder=tmp_path, flags=flags) for number in range(2)]
+        await stack.enter_async_context(alive(*agents))
         for agent in agents:
-            stack.push_async_callback(_ended, agent)
-            await agent.start()
-            await push.push(a_target(agent.pod, port=agent.control), a_wide_grant(agent.pod))
+            await push.push(agent.target, a_wide_grant(agent.pod))
         port = stack.enter_context(balancer(request.param, tmp_path, [agent.data for agent in agents]))
         await listens(session, port, tmp_path)
         yield Ground(session, agents, port, made)
@@ -87,11 +86,6 @@ async def ground(
 
 async def _healthy(_request: web.Request) -> web.Response:
     return web.Response()
-
-
-async def _ended(agent: AgentProcess) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        await agent.end(signal.SIGKILL)
 
 
 async def test_polls_that_land_anywhere_all_find_their_place(ground: Ground) -> None:
@@ -127,7 +121,7 @@ async def test_events_come_through_from_anywhere(ground: Ground) -> None:
 async def test_a_pod_that_was_killed_is_told_as_gone(ground: Ground) -> None:
     path = (await ground.asks("POST", "/i", **ASYNC)).headers["location"]
     holder = next(agent for agent in ground.agents if f"/{agent.pod}/" in path)
-    await holder.end(signal.SIGKILL)
+    await holder.kill()
 
     async def gone() -> bool:
         told = await ground.asks("GET", path)  # a balancer may try the killed one first

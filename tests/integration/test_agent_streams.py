@@ -1,10 +1,6 @@
 """What streams through the reverse proxy: WebSockets, server-sent events, images larger than memory should bear."""
 
 import asyncio
-import contextlib
-import signal
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,8 +14,9 @@ from meltguard.agent.proxy import proxying
 from meltguard.agent.server import ServingAgent, serving
 from meltguard.agent.settings import Callers
 from meltguard.api.limit_document import QuotaRule, TierState
+from support.agent_process import AgentProcess, alive
 from support.agent_requests import report, waiting
-from support.agents import FREE, KEY, PLUS, a_lease, agent_settings, limited, push, until
+from support.agents import FREE, PLUS, a_lease, agent_settings, limited, push, until
 from support.loopback import answering
 from support.valkey import free_port
 
@@ -189,46 +186,20 @@ async def test_events_pass_as_they_come_and_end_when_the_client_leaves(
 
 
 async def test_a_large_image_streams_both_ways_in_bounded_memory(
-    session: aiohttp.ClientSession, streams: Streams
+    session: aiohttp.ClientSession, streams: Streams, tmp_path: Path
 ) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(LARGE // len(PIECE)):
             yield PIECE
 
-    async with upstream(streams) as url, agent_process(url) as (port, pid):
-        before, got = peak_memory(pid), 0
-        async with session.post(f"http://127.0.0.1:{port}/large", data=pieces()) as answer:
+    async with upstream(streams) as url, alive(agent := AgentProcess(folder=tmp_path, flags={"upstream": url})):
+        before, got = peak_memory(agent.pid), 0
+        async with session.post(f"http://127.0.0.1:{agent.data}/large", data=pieces()) as answer:
             assert answer.status == 200
             async for piece in answer.content.iter_any():
                 got += len(piece)
         assert got == LARGE
-        assert peak_memory(pid) - before < GROWTH
-
-
-@asynccontextmanager
-async def agent_process(url: str) -> AsyncIterator[tuple[int, int]]:
-    """`meltguard agent` before a server: its port and its process."""
-    port = free_port()
-    flags = {
-        "policy": "serving/image-gen",
-        "upstream": url,
-        "pod-uid": "pod-1",
-        "keys": KEY.public_text(),
-        "listen": f"127.0.0.1:{port}",
-        "control-listen": f"127.0.0.1:{free_port()}",
-    }
-    arguments = [part for name, value in flags.items() for part in (f"--{name}", value)]
-    start = "from meltguard.cli.main import app; app()"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", start, "agent", *arguments, stdout=PIPE)
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(20):
-            assert b"agent of pod pod-1" in await process.stdout.readline()
-        yield port, process.pid
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
+        assert peak_memory(agent.pid) - before < GROWTH
 
 
 def peak_memory(pid: int) -> int:
