@@ -14,8 +14,10 @@ from meltguard.adapters.agent_push import AgentPush
 from meltguard.agent.settings import Address
 from meltguard.core.units import PodUid
 from support.agent_process import AgentProcess, alive
-from support.agents import KEY, Told, told_of, until
+from support.agent_requests import polled
+from support.agents import KEY, Told, told_of
 from support.envoy import Balancing, envoy
+from support.eventually import until
 from support.gateways import listens, nginx_in_turn
 from support.loopback import answering
 from support.peers import a_wide_grant
@@ -92,19 +94,13 @@ async def test_polls_that_land_anywhere_all_find_their_place(ground: Ground) -> 
     given = await ground.asks("POST", "/i", **ASYNC)
     assert given.status == 202
     path = given.headers["location"]
-    polled = [(await ground.asks("GET", path)).status for _ in range(8)]
-    assert polled == [202] * 8
+    seen = [(await ground.asks("GET", path)).status for _ in range(8)]
+    assert seen == [202] * 8
     assert sorted(await ground.passed_on()) == [0.0, 4.0], "every second question landed at the other pod"
     assert (await ground.asks("GET", path, **{"X-Meltguard-User": "bob"})).status == 404
     ground.made.set()
-    told: list[Told] = []
-
-    async def fetched() -> bool:
-        told.append(await ground.asks("GET", path))
-        return told[-1].status != 202
-
-    await until(fetched, within=10.0)
-    assert (told[-1].status, len(str(told[-1].body))) == (200, 2_000_000)
+    made = await polled(lambda: ground.asks("GET", path))
+    assert (made.status, len(str(made.body))) == (200, 2_000_000)
     assert {(await ground.asks("GET", path)).status for _ in range(2)} == {410}
 
 

@@ -15,8 +15,8 @@ from meltguard.agent.server import ServingAgent, serving
 from meltguard.agent.settings import Callers
 from meltguard.api.limit_document import QuotaRule, TierState
 from support.agent_process import AgentProcess, alive
-from support.agent_requests import report, waiting
-from support.agents import FREE, PLUS, a_lease, agent_settings, limited, push, until
+from support.agent_requests import idle, report, waiting
+from support.agents import FREE, PLUS, a_lease, agent_settings, limited, push
 from support.loopback import answering
 from support.valkey import free_port
 
@@ -120,7 +120,7 @@ async def test_a_websocket_passes_both_ways_and_holds_one_slot(
     other = await second
     await other.send_str("close")
     assert (await other.receive(timeout=3)).data == 4001
-    await until(lambda: _idle(running))
+    await idle(running)
 
 
 async def test_a_server_that_breaks_a_websocket_off_is_told_to_the_client(
@@ -130,11 +130,7 @@ async def test_a_server_that_breaks_a_websocket_off_is_told_to_the_client(
         await socket.send_str("break off")
         assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
         assert socket.close_code == 1001
-
-    async def free() -> bool:
-        return bool((await report(session, running))["inFlight"] == 0)
-
-    await until(free)
+    await idle(running)
 
 
 async def test_a_refused_websocket_is_told_why(running: ServingAgent, session: aiohttp.ClientSession) -> None:
@@ -167,7 +163,7 @@ async def test_a_websocket_to_a_dead_server_is_closed_and_its_slot_free(session:
     async with proxying(f"http://127.0.0.1:{free_port()}") as proxy, serving(agent_settings(), proxy) as running:
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await session.ws_connect(at(running, "/ws"))
-        await until(lambda: _idle(running))
+        await idle(running)
         assert running.agent.report().units_done == 0
 
 
@@ -182,7 +178,7 @@ async def test_events_pass_as_they_come_and_end_when_the_client_leaves(
         assert await answer.content.readany() == b"data: step 2\n\n"
         answer.close()
         await streams.cancelled.wait()
-    await until(lambda: _idle(running))
+    await idle(running)
 
 
 async def test_a_large_image_streams_both_ways_in_bounded_memory(
@@ -206,8 +202,3 @@ def peak_memory(pid: int) -> int:
     """Bytes that a process held at most."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1_024 for line in lines if line.startswith("VmHWM"))
-
-
-async def _idle(running: ServingAgent) -> bool:
-    await asyncio.sleep(0)
-    return running.agent.report().in_flight == 0
