@@ -20,6 +20,7 @@ from aiohttp import web
 from bench.cores import seconds_in_line, subjects_core
 from bench.ending import end
 from bench.image_server import serving
+from bench.judging import none, told
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.clock import SystemClock
 from meltguard.demo.report import Row
@@ -227,14 +228,10 @@ def storm_rows(storm: Storm) -> list[Row]:
     return [
         Row(name="goodputBefore", value=round(storm.before, 1), unit="images/s", goal="> 0", met=storm.before > 0),
         Row(name="goodput90Seconds", value=back, unit="s after the lift", goal=f"<= {GOAL:g}", met=back <= GOAL),
-        Row(name="servedWhileSuspended", value=leaked, unit="images", goal="0", met=leaked == 0),
-        Row(name="stormFailed", value=storm.failed.total(), unit="requests", goal="0", met=not storm.failed),
-        _told("stormAgentInLine", round(storm.starved, 3), "of the time after the lift, for its core"),
-        _told("stormOffered", round(flood, 1), "requests/s in the first 10 s"),
-        *(_told(f"stormRefused ({seen})", times, "requests") for seen, times in sorted(storm.refused.items())),
-        *(_told(f"stormNeverServed ({one})", storm.never_served(one), "clients") for one in Manner),
+        none("servedWhileSuspended", leaked, "images"),
+        none("stormFailed", storm.failed.total(), "requests"),
+        told("stormAgentInLine", round(storm.starved, 3), "of the time after the lift, for its core"),
+        told("stormOffered", round(flood, 1), "requests/s in the first 10 s"),
+        *(told(f"stormRefused ({seen})", times, "requests") for seen, times in sorted(storm.refused.items())),
+        *(told(f"stormNeverServed ({one})", storm.never_served(one), "clients") for one in Manner),
     ]
-
-
-def _told(name: str, value: float, unit: str) -> Row:
-    return Row(name=name, value=value, unit=unit, goal="shown, not judged", met=True)

@@ -33,6 +33,7 @@ from bench.abuse_honest import EPOCH, REVISION, growth, honest, push, pushes, re
 from bench.abuse_storm import CLIENTS, storm_rows, stormed
 from bench.cores import subjects_core, take_the_loads_core
 from bench.image_server import serving
+from bench.judging import least, none, told
 from meltguard.agent.journal import JournalEntry
 from meltguard.clock import SystemClock
 from meltguard.demo.report import Row, Verdict, write
@@ -166,7 +167,7 @@ def rows(seen: Seen) -> list[Row]:
     apart = sum(count > 0 for outcome, count in seen.tokens.items() if outcome not in {"verified", "none"})
     tried = sum(seen.deeds.tried.values())
     return [
-        Row(name="honestP99Calm", value=round(calm, 1), unit="ms", goal="shown, not judged", met=True),
+        told("honestP99Calm", round(calm, 1), "ms"),
         Row(
             name="honestP99Attacked",
             value=round(attacked, 1),
@@ -174,16 +175,16 @@ def rows(seen: Seen) -> list[Row]:
             goal=f"<= {SLOWER:g} of calm",
             met=attacked <= SLOWER * calm,
         ),
-        _none("honestFailed", seen.failed.total(), "requests"),
+        none("honestFailed", seen.failed.total(), "requests"),
         Row(name="hostileRequests", value=tried, unit="requests", goal="> 0", met=tried > 0),
-        _none("forgedDocumentsAndTokensTaken", seen.deeds.taken.total(), "requests"),
-        _none("requestsPastTheAgent", bypassed, "requests"),
-        _none("tiersClaimedByClients", tiers, "requests"),
-        _none("claimsPassedOn", seen.upstream.claims.total(), "requests"),
+        none("forgedDocumentsAndTokensTaken", seen.deeds.taken.total(), "requests"),
+        none("requestsPastTheAgent", bypassed, "requests"),
+        none("tiersClaimedByClients", tiers, "requests"),
+        none("claimsPassedOn", seen.upstream.claims.total(), "requests"),
         _at_most("memoryGrowthMiB", seen.grew, "MiB", MOST_GROWTH),
         _at_most("pushP99", p99(seen.pushes) * 1e3, "ms", PUSH_WITHIN * 1e3),
-        _none("pushesFailed", seen.pushes_failed.total(), "pushes"),
-        Row(name="badTokensToldApart", value=apart, unit="kinds", goal=">= 8", met=apart >= TOLD_APART),
+        none("pushesFailed", seen.pushes_failed.total(), "pushes"),
+        least("badTokensToldApart", apart, "kinds", TOLD_APART),
         Row(name="documentHeld", value=held, unit="", goal="true", met=held),
         Row(name="obeysAfterwards", value=seen.obeys == 200, unit="", goal="true", met=seen.obeys == 200),
     ]
@@ -191,10 +192,6 @@ def rows(seen: Seen) -> list[Row]:
 
 def _at_most(name: str, value: float, unit: str, most: float) -> Row:
     return Row(name=name, value=round(value, 1), unit=unit, goal=f"<= {most:g}", met=value <= most)
-
-
-def _none(name: str, value: int, unit: str) -> Row:
-    return Row(name=name, value=value, unit=unit, goal="0", met=value == 0)
 
 
 def shown(found: Sequence[Row]) -> Table:
@@ -223,9 +220,9 @@ def main() -> int:
     found = [*rows(seen), *storm_rows(storm)]
     write(options.out, [row.as_json() for row in found])
     console.print(shown(found))
-    for told in (seen.deeds.taken, seen.failed, seen.upstream.claims, seen.pushes_failed, storm.failed):
-        if told:
-            console.print(json.dumps(told), style="red")
+    for counts in (seen.deeds.taken, seen.failed, seen.upstream.claims, seen.pushes_failed, storm.failed):
+        if counts:
+            console.print(json.dumps(counts), style="red")
     if not storm.proves:
         console.print(
             f"proves nothing: {storm.before:.1f} images/s before the storm, and the agent stood in line for its core "
