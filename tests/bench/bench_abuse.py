@@ -8,12 +8,10 @@ The agent has a core of its own. Hostile clients would compute elsewhere: they y
 
 import argparse
 import asyncio
-import contextlib
 import json
 import multiprocessing
 import sys
 import tempfile
-from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -35,12 +33,12 @@ from bench.abuse_honest import EPOCH, REVISION, growth, honest, push, pushes, re
 from bench.abuse_storm import CLIENTS, storm_rows, stormed
 from bench.cores import subjects_core, take_the_loads_core
 from bench.image_server import serving
+from bench.judging import least, none, told
 from meltguard.agent.journal import JournalEntry
 from meltguard.clock import SystemClock
 from meltguard.demo.report import Row, Verdict, write
-from support.agents import KEY
+from support.agent_process import AgentProcess, alive
 from support.issuer import a_key, a_token, bad_tokens, key_set, rules
-from support.valkey import free_port
 
 REPORT: Final = Path("build/bench/abuse.json")
 SLOWER: Final = 2.0
@@ -56,7 +54,6 @@ IMAGE_SECONDS: Final = 0.05
 GPUS: Final = 16
 HONEST: Final = "hal"
 TOLD_APART: Final = 8
-START: Final = "from meltguard.cli.main import app; app()"
 
 
 @dataclass(slots=True)
@@ -96,40 +93,26 @@ class Seen:
 
 
 @asynccontextmanager
-async def an_agent(upstream: int, folder: Path) -> AsyncIterator[tuple[Victim, int]]:
+async def an_agent(upstream: int, folder: Path) -> AsyncIterator[tuple[Victim, AgentProcess]]:
     """A process that trusts no gateway: nobody's word about himself counts, only the issuer's."""
     key = a_key("k1")
     token = a_token(key, tier="basic", sub=HONEST, exp=int(SystemClock().now()) + 3_600)
-    victim = Victim(data=free_port(), control=free_port(), token=token, bad_tokens=bad_tokens(key))
     (folder / "keys.json").write_bytes(key_set(key))
     believed = rules(str(folder / "keys.json"), required=True).model_dump(
         mode="json", by_alias=True, exclude_unset=True
     )
     (folder / "tokens.yaml").write_text(yaml.safe_dump(believed))
     flags = {
-        "policy": "serving/image-gen",
         "upstream": f"http://127.0.0.1:{upstream}",
-        "pod-uid": "pod-1",
-        "keys": KEY.public_text(),
-        "listen": f"127.0.0.1:{victim.data}",
-        "control-listen": f"127.0.0.1:{victim.control}",
-        "journal": str(folder / "journal.jsonl"),
         "gpus": str(GPUS),
         "default-tier": "free",
         "tokens": str(folder / "tokens.yaml"),
     }
-    words = [part for name, value in flags.items() for part in (f"--{name}", value)]
-    command = [*subjects_core(), sys.executable, "-c", START, "agent", *words]
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(20.0):
-            await process.stdout.readline()
-        yield victim, process.pid
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
+    agent = AgentProcess(folder=folder, flags=flags, words=(), prefix=subjects_core())
+    victim = Victim(data=agent.data, control=agent.control, token=token, bad_tokens=bad_tokens(key))
+    async with alive(agent):
+        yield victim, agent
+        await agent.stop()  # it writes its journal's last lines
 
 
 async def measured(seconds: float, folder: Path, console: Console) -> Seen:
@@ -137,13 +120,13 @@ async def measured(seconds: float, folder: Path, console: Console) -> Seen:
     upstream = Upstream()
     loop = asyncio.get_running_loop()
     attackers = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-    async with serving(upstream.answer) as port, an_agent(port, folder) as (victim, pid):
+    async with serving(upstream.answer) as port, an_agent(port, folder) as (victim, agent):
         await push(victim, REVISION)
         console.print(f"[bench-abuse] honest clients alone, {seconds:.0f} s")
         calm, failed_before = await honest(victim, seconds)
         console.print(f"[bench-abuse] and beside {3 * SLOW_CLIENTS + LARGE_BODIES} slow and all quick hostile ones")
         attack = loop.run_in_executor(attackers, abuse_attacks.run, victim, seconds + 2.0, 0.2)
-        grown = asyncio.create_task(growth(pid, seconds + 1.0))
+        grown = asyncio.create_task(growth(agent.pid, seconds + 1.0))
         await asyncio.sleep(1.0)  # they have begun
         (attacked, failed), (pushed, pushes_failed) = await asyncio.gather(
             honest(victim, seconds), pushes(victim, seconds)
@@ -152,7 +135,7 @@ async def measured(seconds: float, folder: Path, console: Console) -> Seen:
         holds, tokens = await report(victim), await token_outcomes(victim)
         obeys = await push(victim, REVISION + 1)
     attackers.shutdown()
-    lines = (folder / "journal.jsonl").read_text().splitlines()
+    lines = agent.journal.read_text().splitlines()
     return Seen(
         calm=calm,
         attacked=attacked,
@@ -184,7 +167,7 @@ def rows(seen: Seen) -> list[Row]:
     apart = sum(count > 0 for outcome, count in seen.tokens.items() if outcome not in {"verified", "none"})
     tried = sum(seen.deeds.tried.values())
     return [
-        Row(name="honestP99Calm", value=round(calm, 1), unit="ms", goal="shown, not judged", met=True),
+        told("honestP99Calm", round(calm, 1), "ms"),
         Row(
             name="honestP99Attacked",
             value=round(attacked, 1),
@@ -192,16 +175,16 @@ def rows(seen: Seen) -> list[Row]:
             goal=f"<= {SLOWER:g} of calm",
             met=attacked <= SLOWER * calm,
         ),
-        _none("honestFailed", seen.failed.total(), "requests"),
+        none("honestFailed", seen.failed.total(), "requests"),
         Row(name="hostileRequests", value=tried, unit="requests", goal="> 0", met=tried > 0),
-        _none("forgedDocumentsAndTokensTaken", seen.deeds.taken.total(), "requests"),
-        _none("requestsPastTheAgent", bypassed, "requests"),
-        _none("tiersClaimedByClients", tiers, "requests"),
-        _none("claimsPassedOn", seen.upstream.claims.total(), "requests"),
+        none("forgedDocumentsAndTokensTaken", seen.deeds.taken.total(), "requests"),
+        none("requestsPastTheAgent", bypassed, "requests"),
+        none("tiersClaimedByClients", tiers, "requests"),
+        none("claimsPassedOn", seen.upstream.claims.total(), "requests"),
         _at_most("memoryGrowthMiB", seen.grew, "MiB", MOST_GROWTH),
         _at_most("pushP99", p99(seen.pushes) * 1e3, "ms", PUSH_WITHIN * 1e3),
-        _none("pushesFailed", seen.pushes_failed.total(), "pushes"),
-        Row(name="badTokensToldApart", value=apart, unit="kinds", goal=">= 8", met=apart >= TOLD_APART),
+        none("pushesFailed", seen.pushes_failed.total(), "pushes"),
+        least("badTokensToldApart", apart, "kinds", TOLD_APART),
         Row(name="documentHeld", value=held, unit="", goal="true", met=held),
         Row(name="obeysAfterwards", value=seen.obeys == 200, unit="", goal="true", met=seen.obeys == 200),
     ]
@@ -209,10 +192,6 @@ def rows(seen: Seen) -> list[Row]:
 
 def _at_most(name: str, value: float, unit: str, most: float) -> Row:
     return Row(name=name, value=round(value, 1), unit=unit, goal=f"<= {most:g}", met=value <= most)
-
-
-def _none(name: str, value: int, unit: str) -> Row:
-    return Row(name=name, value=value, unit=unit, goal="0", met=value == 0)
 
 
 def shown(found: Sequence[Row]) -> Table:
@@ -241,9 +220,9 @@ def main() -> int:
     found = [*rows(seen), *storm_rows(storm)]
     write(options.out, [row.as_json() for row in found])
     console.print(shown(found))
-    for told in (seen.deeds.taken, seen.failed, seen.upstream.claims, seen.pushes_failed, storm.failed):
-        if told:
-            console.print(json.dumps(told), style="red")
+    for counts in (seen.deeds.taken, seen.failed, seen.upstream.claims, seen.pushes_failed, storm.failed):
+        if counts:
+            console.print(json.dumps(counts), style="red")
     if not storm.proves:
         console.print(
             f"proves nothing: {storm.before:.1f} images/s before the storm, and the agent stood in line for its core "

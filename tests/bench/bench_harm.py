@@ -17,6 +17,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.jobs_replay import Running, moments, read_jobs, trace_beside_checkout
+from bench.judging import told
 from bench.victims_compared import (
     Checkpoints,
     Moment,
@@ -111,7 +112,7 @@ def _hours(name: str, ways: Sums, peer: str) -> dict[str, Any]:
 
 def _jobs(name: str, ways: Sums, peer: str) -> dict[str, Any]:
     ours, theirs = ways[OURS][1], ways[peer][1]
-    row = Row(name=f"jobsHit ({name})", value=ours, unit="jobs", goal="shown, not judged", met=True)
+    row = told(f"jobsHit ({name})", ours, "jobs")
     return {**row.as_json(), "peer": peer, "peerValue": theirs, "ratio": _ratio(ours, theirs)}
 
 

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from bench.commit import commit_now
 from bench.cores import take_the_loads_core
+from bench.judging import TOLD
 from bench.limiter_inprocess import Cost, Spread, decisions, interleaved, middlewares
 from bench.limiter_load import Measured, Unproven, measured
 from bench.limiter_subjects import subjects
@@ -75,7 +76,7 @@ def decision_rows(found: Mapping[str, Cost]) -> list[dict[str, Any]]:
         both = Against(ours.rate, ours.per_second, theirs.rate, theirs.per_second)
         made.append(row("decisionsPerCore", both, "1/s", (f"ahead of {peer}", ours.rate >= theirs.rate), peer))
     share = Against(ours.median - open_to_all.median, ours.beyond(open_to_all))
-    return [*made, row("featureShareAdds", share, "CPU us", ("shown, not judged", True), "")]
+    return [*made, row("featureShareAdds", share, "CPU us", (TOLD, True), "")]
 
 
 def middleware_rows(found: Mapping[str, Cost]) -> list[dict[str, Any]]:

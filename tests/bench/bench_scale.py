@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.commit import commit_now
+from bench.judging import TOLD
 from bench.scale_fleet import Size
 from bench.scale_picture import draw
-from bench.scale_rows import TOLD, rows
+from bench.scale_rows import rows
 from bench.scale_run import run
 from meltguard.demo.report import Row, Verdict
 from meltguard.localcluster.plane import running_plane

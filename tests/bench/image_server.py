@@ -1,19 +1,10 @@
 """A stand-in image server in the bench's own process."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
-from aiohttp import web
-
-from support.loopback import on_loopback
-
-Answers = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from support.loopback import Answers, answering, everywhere
 
 
-@asynccontextmanager
-async def serving(answers: Answers) -> AsyncIterator[int]:
-    """Its port."""
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answers)
-    async with on_loopback(web.AppRunner(app, shutdown_timeout=2.0)) as port:
-        yield port
+def serving(answers: Answers) -> AbstractAsyncContextManager[int]:
+    """Its port. At the end it has the time to end what it has begun."""
+    return answering(everywhere(answers), shutdown_timeout=2.0)

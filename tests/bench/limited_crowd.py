@@ -1,7 +1,7 @@
 """Those who ask for the limited tier's images, always more than it may have, now at some agents, now at others."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
@@ -10,9 +10,9 @@ from bench.windows import Entered
 from meltguard.agent.agent import Agent
 from meltguard.agent.cost import Cost
 from meltguard.agent.refusal import Refusal
-from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result
 from meltguard.clock import SystemClock
+from support.agents import Patient
 
 AT_EACH: Final = 4  # requests at once
 MOVES_EVERY: Final = 5.0
@@ -21,16 +21,6 @@ MOVES_EVERY: Final = 5.0
 MADE: Final = Result(status=200, finished=True, delivered=True)
 RETRY: Final = 0.005
 IMAGE_SECONDS: Final = 0.002
-
-
-class Patient:
-    """A client that does not leave."""
-
-    def watch(self, when_gone: Callable[[], None]) -> None:
-        """As the admission asks."""
-
-    def waits(self, ticket: Ticket) -> None:
-        """As the admission asks."""
 
 
 class LimitedCrowd:

@@ -23,13 +23,12 @@ from meltguard.agent.asgi import App, Message, Receive, Scope, Send
 from meltguard.agent.cost import DEFAULT_COST
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.server import guarding
-from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.clock import SystemClock
 from meltguard.core.features import has_feature
 from meltguard.core.units import Gpus, Percent, TierName
-from support.agents import a_lease, agent_settings, signed
+from support.agents import Patient, a_lease, agent_settings, signed
 
 USERS: Final = 10_000
 PLENTY: Final = 1e9  # requests that a limit bears: what is measured is the decision to let one in
@@ -86,14 +85,8 @@ class Cost(Spread):
         return 1e6 / self.median
 
 
-class NobodyLeaves:
+class NobodyLeaves(Patient):
     """A caller whose client stays."""
-
-    def watch(self, when_gone: Callable[[], None]) -> None:
-        """Never call back."""
-
-    def waits(self, ticket: Ticket) -> None:
-        """Nobody waits in this bench."""
 
     def done(self) -> bool:
         """Its requests give their slots back."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.limit_pushes import BURST, AtOnce, Pushes, a_campaigns_policy
-from bench.limited_crowd import LimitedCrowd, Patient
+from bench.limited_crowd import LimitedCrowd
 from bench.windows import Limited
 from meltguard.agent.agent import Agent
 from meltguard.agent.cost import Cost
@@ -24,7 +24,7 @@ from meltguard.api.store_state import StoreState
 from meltguard.clock import SystemClock
 from meltguard.core.units import Gpus, PodUid, Seconds, TierName
 from meltguard.ports import Target
-from support.agents import agent_settings
+from support.agents import Patient, agent_settings
 from support.valkey import ValkeyServer
 
 IMAGES: Final = 3

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from asyncio.subprocess import DEVNULL
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from bench.agent_processes import AgentProcess, running
 from bench.ending import end
 from bench.image_server import serving
 from bench.limit_pushes import BURST, LIMITED, Pushes, a_campaigns_baseline, a_campaigns_policy
@@ -26,6 +26,7 @@ from meltguard.agent.journal import JournalEntry
 from meltguard.clock import SystemClock
 from meltguard.core.units import PodUid
 from meltguard.errors import InvalidInput
+from support.agent_process import AgentProcess, alive
 from support.agents import KEY
 from support.valkey import ValkeyServer
 
@@ -129,7 +130,7 @@ class Processes:
         async with contextlib.AsyncExitStack() as stack:
             port = await stack.enter_async_context(serving(self._painter.answer))
             agents = self._agents(port)
-            await stack.enter_async_context(running(agents))
+            await stack.enter_async_context(alive(*agents))
             sink = await stack.enter_async_context(AgentPush(KEY))
             session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
             pushes = Pushes(self._policy, sink, [agent.target for agent in agents], SystemClock().now)
@@ -157,7 +158,8 @@ class Processes:
             "gpus": str(QUOTA_CLIENTS + LIMITED_CLIENTS),
         }
         names = [PodUid(f"pod-{number}") for number in range(self._course.agents)]
-        return [AgentProcess(pod=name, folder=self._folder, flags=flags) for name in names]
+        words = ("--trust-gateway", "--journal-names-users")
+        return [AgentProcess(pod=name, folder=self._folder, flags=flags, words=words, stderr=DEVNULL) for name in names]
 
     async def _ask_free(self, agent: AgentProcess, session: aiohttp.ClientSession) -> None:
         while True:

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
+from bench.judging import least, none, told
 from bench.scale_fleet import LENDERS, SERVICES
 from bench.scale_operator import Look
 from bench.scale_rivals import PATIENCE, Listed
 from bench.scale_run import Measured
 from meltguard.demo.report import Row
 
-TOLD: Final = "shown, not judged"
 FULL: Final = sum(LENDERS.values())
 
 
@@ -24,22 +24,22 @@ def judged(found: Measured) -> list[Row]:
     whole = not found.failed
     return [
         Row(name="cameToAll", value=whole, unit=found.failed, goal="true", met=whole),
-        Row(name="nodesLent", value=found.lent, unit="nodes", goal=f">= {FULL}", met=found.lent >= FULL),
-        _none("boundsPassed", len(found.over), "times that a pool's or policy's bound or a floor was passed"),
-        _none("nodesChanged", len(found.changed), "nodes that are not byte for byte as before"),
-        _none("operatorEnded", found.ends, "times"),
+        least("nodesLent", found.lent, "nodes", FULL),
+        none("boundsPassed", len(found.over), "times that a pool's or policy's bound or a floor was passed"),
+        none("nodesChanged", len(found.changed), "nodes that are not byte for byte as before"),
+        none("operatorEnded", found.ends, "times"),
     ]
 
 
 def _times(found: Measured) -> Iterator[Row]:
-    yield _told("pods", found.pods, f"pods, of {len(SERVICES)} services' {found.size.servers} that serve")
-    yield _told("fleetMade", found.made, "s")
+    yield told("pods", found.pods, f"pods, of {len(SERVICES)} services' {found.size.servers} that serve")
+    yield told("fleetMade", found.made, "s")
     for what, took in found.started.items():
-        yield _told(f"start: {what}", took, "s since the process started")
+        yield told(f"start: {what}", took, "s since the process started")
     for what, took in found.surged.items():
-        yield _told(f"surge: {what}", took, "s since users asked for more")
-    yield _told("recall: all at home", found.recalled, "s since the order")
-    yield _told("ebb: all at home", found.ebbed, "s since users were calm")
+        yield told(f"surge: {what}", took, "s since users asked for more")
+    yield told("recall: all at home", found.recalled, "s since the order")
+    yield told("ebb: all at home", found.ebbed, "s since users were calm")
 
 
 def _costs(found: Measured) -> Iterator[Row]:
@@ -49,38 +49,30 @@ def _costs(found: Measured) -> Iterator[Row]:
         yield from _phase(name, found.looks[name], found.looks[after])
     if found.looks:
         last = found.looks[names[-1]]
-        yield _told("memory at the end", last.memory, "MiB resident")
-        yield _told("memory at most", last.peak, "MiB resident")
+        yield told("memory at the end", last.memory, "MiB resident")
+        yield told("memory at most", last.peak, "MiB resident")
 
 
 def _phase(name: str, begin: Look, end: Look) -> Iterator[Row]:
     span = end.at - begin.at
-    yield _told(f"{name}: cpu", (end.cpu - begin.cpu) / span, "of one core")
-    yield _told(f"{name}: requests", (end.requests - begin.requests) / span, "requests/s at the API server")
+    yield told(f"{name}: cpu", (end.cpu - begin.cpu) / span, "of one core")
+    yield told(f"{name}: requests", (end.requests - begin.requests) / span, "requests/s at the API server")
     passes, moves = end.passes - begin.passes, end.moves - begin.moves
-    yield _told(f"{name}: pass", (end.pass_seconds - begin.pass_seconds) / passes if passes else None, "s, mean")
-    yield _told(f"{name}: moves", (end.move_seconds - begin.move_seconds) / moves if moves else None, "s, mean")
+    yield told(f"{name}: pass", (end.pass_seconds - begin.pass_seconds) / passes if passes else None, "s, mean")
+    yield told(f"{name}: moves", (end.move_seconds - begin.move_seconds) / moves if moves else None, "s, mean")
 
 
 def _read(listed: Sequence[Listed]) -> Iterator[Row]:
     """The same fleet read in other ways; ratios against ours."""
     ours = next((one for one in listed if one.way == "ours"), None)
     for one in listed:
-        yield _told(
+        yield told(
             f"read: {one.way}", one.seconds, f"s for {one.objects} objects" if one.seconds else f"> {PATIENCE:g} s"
         )
         if one.seconds is None:
             continue
-        yield _told(f"read: {one.way}, cpu", one.cpu, "s")
-        yield _told(f"read: {one.way}, memory", one.grew, "MiB more than before")
+        yield told(f"read: {one.way}, cpu", one.cpu, "s")
+        yield told(f"read: {one.way}, memory", one.grew, "MiB more than before")
         if ours is not None and ours.seconds and one is not ours:
-            yield _told(f"read: {one.way} / ours", one.seconds / ours.seconds, "times the time")
-            yield _told(f"read: {one.way} / ours, cpu", one.cpu / ours.cpu, "times the CPU")
-
-
-def _none(name: str, value: int, unit: str) -> Row:
-    return Row(name=name, value=value, unit=unit, goal="0", met=value == 0)
-
-
-def _told(name: str, value: float | None, unit: str) -> Row:
-    return Row(name=name, value=None if value is None else round(value, 4), unit=unit, goal=TOLD, met=True)
+            yield told(f"read: {one.way} / ours", one.seconds / ours.seconds, "times the time")
+            yield told(f"read: {one.way} / ours, cpu", one.cpu / ours.cpu, "times the CPU")

@@ -23,8 +23,8 @@ from support.agents import (
     look,
     push,
     signed,
-    until,
 )
+from support.eventually import until
 
 
 async def test_no_more_run_at_once_than_there_are_gpus(session: aiohttp.ClientSession) -> None:

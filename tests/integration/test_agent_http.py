@@ -9,21 +9,12 @@ import aiohttp
 
 from meltguard.agent.asgi import Receive, Scope, Send
 from meltguard.agent.journal import JournalEntry
-from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import Callers, Pace
 from meltguard.api.limit_document import TierState
 from meltguard.core.units import Seconds, TierName
-from support.agent_requests import agent, report, statuses, waiting
-from support.agents import (
-    FREE,
-    PLUS,
-    ImageServer,
-    a_lease,
-    ask,
-    limited,
-    push,
-    until,
-)
+from support.agent_requests import agent, idle, report, statuses, waiting
+from support.agents import FREE, PLUS, ImageServer, a_lease, ask, limited, push
+from support.eventually import eventually
 
 
 async def test_without_a_trusted_gateway_nobody_names_his_own_tier(session: aiohttp.ClientSession) -> None:
@@ -82,7 +73,8 @@ async def test_a_client_that_reads_slowly_holds_no_gpu(session: aiohttp.ClientSe
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # the kernel must not read for it
                 sock.connect(("127.0.0.1", running.data.port))
                 sock.send(b"POST /i HTTP/1.1\r\nhost: x\r\n\r\n")
-                await until(lambda done=number + 1: made(running, done))
+                await eventually(lambda done=number + 1: running.agent.report().units_done == done)
+                await idle(running)
             async with asyncio.timeout(0.9):
                 assert (await ask(session, running)).status == 200
             await asyncio.sleep(1.2)
@@ -95,11 +87,6 @@ def all_bytes(sock: socket.socket) -> int:
         while piece := sock.recv(65_536):
             size += len(piece)
     return size
-
-
-async def made(running: ServingAgent, images: int) -> bool:
-    report = running.agent.report()
-    return report.in_flight == 0 and report.units_done == images
 
 
 async def test_a_slow_upload_holds_no_gpu(session: aiohttp.ClientSession) -> None:
@@ -129,19 +116,15 @@ async def drip(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.05)
 
 
-async def busy(running: ServingAgent, requests: int) -> bool:
-    return running.agent.report().in_flight == requests
-
-
 async def test_a_slow_upload_longer_than_is_read_ahead_holds_no_gpu(session: aiohttp.ClientSession) -> None:
     callers = Callers(trust_gateway=True, body_within=Seconds(0.3))
     async with agent(a_reader, callers=callers) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.data.port)
         writer.write(b"POST /i HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 9000000\r\n\r\n")
         writer.write(b"x" * 1_500_000)
-        await until(lambda: busy(running, 1))
+        await eventually(lambda: running.agent.report().in_flight == 1)
         dripping = asyncio.create_task(drip(writer))
-        await until(lambda: busy(running, 0))
+        await idle(running)
         assert b"408" in await reader.readline()
         assert (await ask(session, running)).status == 200
         dripping.cancel()

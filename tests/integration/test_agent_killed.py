@@ -2,17 +2,16 @@
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 from aiohttp import web
 
-from support.agent_process import AgentProcess
+from support.agent_process import AgentProcess, alive
 from support.agents import PLUS, a_free_tier, a_lease, signed
 from support.eventually import eventually
-from support.loopback import on_loopback
+from support.loopback import answering
 from support.valkey import ValkeyServer, valkey_server
 
 HEADERS = {"X-Meltguard-Tier": "free", "X-Meltguard-User": "ann"}
@@ -34,15 +33,11 @@ class Images:
 
 @contextlib.asynccontextmanager
 async def agent_of_two_gpus(folder: Path, images: Images, store: ValkeyServer) -> AsyncIterator[AgentProcess]:
-    app = web.Application()
-    app.router.add_post("/i", images.image)
-    async with on_loopback(web.AppRunner(app, shutdown_timeout=0.1)) as port:
-        agent = AgentProcess(folder, f"http://127.0.0.1:{port}")
-        agent.more = ["--gpus", "2", "--quota-store", store.url, "--quota-budget", "2"]
-        await agent.start()
-        yield agent
-        with contextlib.suppress(ProcessLookupError):
-            await agent.end(signal.SIGKILL)
+    async with answering(web.post("/i", images.image)) as port:
+        quota = {"gpus": "2", "quota-store": store.url, "quota-budget": "2"}
+        agent = AgentProcess(folder=folder, flags={"upstream": f"http://127.0.0.1:{port}", **quota})
+        async with alive(agent):
+            yield agent
 
 
 async def test_what_was_delivered_is_spent_and_what_was_not_is_given_back(
@@ -59,7 +54,7 @@ async def test_what_was_delivered_is_spent_and_what_was_not_is_given_back(
                 assert await answer.read() == b"image"
             underway = asyncio.create_task(_asked(session, data))
             await eventually(lambda: images.asked == 2)
-            await agent.end(signal.SIGKILL)
+            await agent.kill()
             assert not await underway
             await agent.start()
             await eventually(lambda: _account(valkey) == (1, 0))

@@ -13,7 +13,8 @@ from meltguard.agent.settings import Callers, PlaceBounds
 from meltguard.clock import SystemClock
 from meltguard.core.units import Seconds, TierName
 from support.agent_requests import agent, fetched, url_of, visit
-from support.agents import ImageServer, ask, until
+from support.agents import ImageServer, ask
+from support.eventually import eventually
 from support.issuer import a_key, a_token, issuing, rules
 from support.peers import a_pass_text, a_place_at, peers, stand_in
 
@@ -55,12 +56,8 @@ async def test_any_pod_takes_a_place_back(session: aiohttp.ClientSession) -> Non
         path = (await ask(session, holder, headers=ASYNC)).headers["location"]
         assert (await visit(session, other, path, method="POST")).status == 405
         assert (await visit(session, other, path, method="DELETE")).status == 204
-        await until(lambda: settled(image_server))
+        await eventually(lambda: image_server.now == 0)
         assert (await visit(session, other, path)).status == 410
-
-
-async def settled(image_server: ImageServer) -> bool:
-    return image_server.now == 0
 
 
 async def test_any_pod_tells_events_as_they_come(session: aiohttp.ClientSession) -> None:
@@ -89,11 +86,7 @@ async def test_who_stops_listening_at_one_pod_is_no_listener_at_the_other(sessio
             assert await answer.content.readline() == b"event: running\n"
             assert place.listeners == 1
             answer.close()
-
-        async def left() -> bool:
-            return place.listeners == 0
-
-        await until(left)
+        await eventually(lambda: place.listeners == 0)
 
 
 async def test_a_large_answer_comes_whole_with_its_own_headers(session: aiohttp.ClientSession) -> None:
@@ -109,11 +102,7 @@ async def test_a_large_answer_comes_whole_with_its_own_headers(session: aiohttp.
 
     async with peers(app) as (holder, other):
         path = (await ask(session, holder, headers=ASYNC)).headers["location"]
-
-        async def ready() -> bool:
-            return [str(place.state) for place in holder.agent.shelf] == ["ready"]
-
-        await until(ready)
+        await eventually(lambda: [str(place.state) for place in holder.agent.shelf] == ["ready"])
         async with session.get(url_of(other, path), headers={"X-Meltguard-User": "ann"}) as answer:
             assert (answer.status, answer.content_type) == (201, "image/png")
             cookies = [value for name, value in answer.raw_headers if name.lower() == b"set-cookie"]
@@ -182,23 +171,16 @@ async def test_who_leaves_ends_the_question_and_nobody_may_have_many(session: ai
             open_now.remove(request)
         return web.Response()
 
-    async def asking(count: int) -> bool:
-        return len(open_now) == count
-
     async with peers(ImageServer(), count=1) as (other,), stand_in(silent) as port:
         path = a_place_at(port)
         asked = [asyncio.create_task(visit(session, other, path)) for _ in range(MOST_OF_OWNER)]
-        await until(lambda: asking(MOST_OF_OWNER))
+        await eventually(lambda: len(open_now) == MOST_OF_OWNER)
         told = await visit(session, other, path)
         assert (told.status, "too many" in told.body["detail"]) == (503, True)
         for each in asked:
             each.cancel()
-        await until(lambda: asking(0))
-
-        async def forgotten() -> bool:
-            return not other.agent.place_relay._of_owner
-
-        await until(forgotten)
+        await eventually(lambda: not open_now)
+        await eventually(lambda: not other.agent.place_relay._of_owner)
 
 
 FORGED = {

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,14 @@ from aiohttp import web
 
 from meltguard.adapters.agent_push import AgentPush
 from meltguard.agent.settings import Address
-from support.agent_process import AgentProcess
-from support.agents import KEY, Told, told_of, until
+from meltguard.core.units import PodUid
+from support.agent_process import AgentProcess, alive
+from support.agent_requests import polled
+from support.agents import KEY, Told, told_of
 from support.envoy import Balancing, envoy
+from support.eventually import until
 from support.gateways import listens, nginx_in_turn
-from support.grants import a_target
-from support.loopback import on_loopback
+from support.loopback import answering
 from support.peers import a_wide_grant
 
 ANN = {"X-Meltguard-Tier": "free", "X-Meltguard-User": "ann"}
@@ -72,17 +73,14 @@ async def ground(
         await made.wait()
         return web.Response(body=b"image" * 400_000, content_type="image/png")
 
-    app = web.Application()
-    app.router.add_post("/i", image)
-    app.router.add_get("/healthz", _healthy)
     async with contextlib.AsyncExitStack() as stack:
-        behind = await stack.enter_async_context(on_loopback(web.AppRunner(app, shutdown_timeout=0.1)))
+        behind = await stack.enter_async_context(answering(web.post("/i", image), web.get("/healthz", _healthy)))
         push = await stack.enter_async_context(AgentPush(KEY))
-        agents = [AgentProcess(tmp_path, f"http://127.0.0.1:{behind}", f"pod-{number}") for number in range(2)]
+        flags = {"upstream": f"http://127.0.0.1:{behind}"}
+        agents = [AgentProcess(pod=PodUid(f"pod-{number}"), folder=tmp_path, flags=flags) for number in range(2)]
+        await stack.enter_async_context(alive(*agents))
         for agent in agents:
-            stack.push_async_callback(_ended, agent)
-            await agent.start()
-            await push.push(a_target(agent.pod, port=agent.control), a_wide_grant(agent.pod))
+            await push.push(agent.target, a_wide_grant(agent.pod))
         port = stack.enter_context(balancer(request.param, tmp_path, [agent.data for agent in agents]))
         await listens(session, port, tmp_path)
         yield Ground(session, agents, port, made)
@@ -92,28 +90,17 @@ async def _healthy(_request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def _ended(agent: AgentProcess) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        await agent.end(signal.SIGKILL)
-
-
 async def test_polls_that_land_anywhere_all_find_their_place(ground: Ground) -> None:
     given = await ground.asks("POST", "/i", **ASYNC)
     assert given.status == 202
     path = given.headers["location"]
-    polled = [(await ground.asks("GET", path)).status for _ in range(8)]
-    assert polled == [202] * 8
+    seen = [(await ground.asks("GET", path)).status for _ in range(8)]
+    assert seen == [202] * 8
     assert sorted(await ground.passed_on()) == [0.0, 4.0], "every second question landed at the other pod"
     assert (await ground.asks("GET", path, **{"X-Meltguard-User": "bob"})).status == 404
     ground.made.set()
-    told: list[Told] = []
-
-    async def fetched() -> bool:
-        told.append(await ground.asks("GET", path))
-        return told[-1].status != 202
-
-    await until(fetched, within=10.0)
-    assert (told[-1].status, len(str(told[-1].body))) == (200, 2_000_000)
+    made = await polled(lambda: ground.asks("GET", path))
+    assert (made.status, len(str(made.body))) == (200, 2_000_000)
     assert {(await ground.asks("GET", path)).status for _ in range(2)} == {410}
 
 
@@ -130,7 +117,7 @@ async def test_events_come_through_from_anywhere(ground: Ground) -> None:
 async def test_a_pod_that_was_killed_is_told_as_gone(ground: Ground) -> None:
     path = (await ground.asks("POST", "/i", **ASYNC)).headers["location"]
     holder = next(agent for agent in ground.agents if f"/{agent.pod}/" in path)
-    await holder.end(signal.SIGKILL)
+    await holder.kill()
 
     async def gone() -> bool:
         told = await ground.asks("GET", path)  # a balancer may try the killed one first

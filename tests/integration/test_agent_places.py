@@ -11,11 +11,11 @@ import pytest
 
 from meltguard.agent.place_desk import MOST_LISTENERS
 from meltguard.agent.places import LEAVE_WITHIN
-from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import PlaceBounds
 from meltguard.core.units import Seconds
-from support.agent_requests import agent, fetched, report, visit, waiting
-from support.agents import FREE, ImageServer, a_lease, ask, look, push, until
+from support.agent_requests import agent, fetched, idle, report, visit, waiting
+from support.agents import FREE, ImageServer, a_lease, ask, look, push
+from support.eventually import until
 
 ASYNC = {"Prefer": "respond-async"}
 EVENTS = {"Accept": "text/event-stream"}
@@ -147,11 +147,7 @@ async def test_what_an_app_does_after_its_answer_is_not_cut_off_by_the_fetching(
         asyncio.get_running_loop().call_later(2 * LEAVE_WITHIN, goes_on.set)
         async with asyncio.timeout(5.0):
             await saved.wait()
-        await until(lambda: _idle(session, running))
-
-
-async def _idle(session: aiohttp.ClientSession, running: ServingAgent) -> bool:
-    return bool((await report(session, running))["inFlight"] == 0)
+        await idle(running)
 
 
 async def test_only_so_many_listen_at_one_place(session: aiohttp.ClientSession) -> None:

@@ -1,9 +1,6 @@
 """`meltguard agent` as a process: started, killed, started again, stopped."""
 
 import asyncio
-import contextlib
-import signal
-import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from meltguard.agent.journal import JournalEntry
-from support.agent_process import START, AgentProcess
-from support.agents import KEY
-from support.loopback import on_loopback
+from support.agent_process import START, AgentProcess, alive
+from support.agents import KEY, a_lease, signed
+from support.loopback import answering
 
 
 async def slow_image(_request: web.Request) -> web.Response:
@@ -25,32 +22,43 @@ async def slow_image(_request: web.Request) -> web.Response:
 
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[AgentProcess]:
-    app = web.Application()
-    app.router.add_post("/i", slow_image)
-    async with on_loopback(web.AppRunner(app, shutdown_timeout=0.1)) as port:
-        started = AgentProcess(tmp_path, f"http://127.0.0.1:{port}")
-        await started.start()
-        yield started
-        with contextlib.suppress(ProcessLookupError):
-            await started.end(signal.SIGKILL)
+    async with answering(web.post("/i", slow_image)) as port:
+        started = AgentProcess(folder=tmp_path, flags={"upstream": f"http://127.0.0.1:{port}"})
+        async with alive(started):
+            yield started
+
+
+async def pushed(session: aiohttp.ClientSession, agent: AgentProcess, revision: int) -> int:
+    """What the push of a revision is answered with."""
+    document = signed(a_lease(revision=revision))
+    async with session.put(f"http://127.0.0.1:{agent.control}/v1/limits", data=document) as answer:
+        return answer.status
+
+
+async def asked(session: aiohttp.ClientSession, agent: AgentProcess) -> int:
+    """What a request for an image is answered with."""
+    headers = {"X-Meltguard-Tier": "free"}
+    async with session.post(f"http://127.0.0.1:{agent.data}/i", json={"n": 1}, headers=headers) as answer:
+        await answer.read()
+        return answer.status
 
 
 async def test_a_killed_agent_still_refuses_what_was_old(agent: AgentProcess) -> None:
     async with aiohttp.ClientSession() as session:
-        assert await agent.push(session, 7) == 200
-        await agent.end(signal.SIGKILL)
+        assert await pushed(session, agent, 7) == 200
+        await agent.kill()
         await agent.start()
-        assert [await agent.push(session, revision) for revision in (6, 7, 8)] == [409, 200, 200]
+        assert [await pushed(session, agent, revision) for revision in (6, 7, 8)] == [409, 200, 200]
 
 
-async def test_a_stopped_agent_finishes_its_images_and_ends_well(agent: AgentProcess, tmp_path: Path) -> None:
+async def test_a_stopped_agent_finishes_its_images_and_ends_well(agent: AgentProcess) -> None:
     async with aiohttp.ClientSession() as session:
-        images = [asyncio.create_task(agent.ask(session)) for _ in range(2)]
+        images = [asyncio.create_task(asked(session, agent)) for _ in range(2)]
         await asyncio.sleep(0.3)
-        assert await agent.end(signal.SIGTERM) == 0
-        told = [await image for image in images]
-    assert sorted(status for status, _ in told) == [200, 503]
-    lines = (tmp_path / "pod-1-journal.jsonl").read_text().splitlines()
+        async with asyncio.timeout(15.0):
+            assert await agent.stop() == 0
+        assert sorted([await image for image in images]) == [200, 503]
+    lines = agent.journal.read_text().splitlines()
     assert sorted(JournalEntry.parse(line).reason for line in lines) == ["", "agent-stopping"]
 
 
@@ -67,9 +75,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("flags", "text"), MISTAKES.values(), ids=MISTAKES)
 async def test_a_mistake_is_named_with_its_fix(flags: list[str], text: bytes) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", START, "agent", "--pod-uid", "p", *flags, stderr=PIPE
-    )
+    process = await asyncio.create_subprocess_exec(*START, "--pod-uid", "p", *flags, stderr=PIPE)
     _, stderr = await process.communicate()
     assert process.returncode == 2
     assert text in stderr

@@ -14,8 +14,9 @@ from meltguard.agent.proxy import proxying
 from meltguard.agent.server import ServingAgent, serving
 from meltguard.agent.settings import Callers
 from meltguard.errors import InvalidInput
-from support.agents import agent_settings, until
-from support.loopback import on_loopback
+from support.agent_requests import idle
+from support.agents import agent_settings
+from support.loopback import answering
 from support.valkey import free_port
 
 
@@ -74,10 +75,9 @@ class Upstream:
 
 @contextlib.asynccontextmanager
 async def upstream_server(upstream: Upstream) -> AsyncIterator[str]:
-    app = web.Application(client_max_size=2**30)
-    for path in ("echo", "stream", "slow", "broken"):
-        app.router.add_route("*", f"/base/{path}", getattr(upstream, path))
-    async with on_loopback(web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)) as port:
+    paths = ("echo", "stream", "slow", "broken")
+    routes = [web.route("*", f"/base/{path}", getattr(upstream, path)) for path in paths]
+    async with answering(*routes, handler_cancellation=True) as port:
         yield f"http://127.0.0.1:{port}/base"
 
 
@@ -104,10 +104,6 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 def url(agent: ServingAgent, path: str) -> URL:
     return URL(f"http://127.0.0.1:{agent.data.port}{path}", encoded=True)
-
-
-async def idle(agent: ServingAgent) -> bool:
-    return agent.agent.report().in_flight == 0
 
 
 async def test_a_request_and_its_answer_pass_unchanged(
@@ -157,7 +153,7 @@ async def test_the_upstreams_work_ends_when_the_client_leaves(
     task.cancel()
     async with asyncio.timeout(3):
         await upstream.cancelled.wait()
-    await until(lambda: idle(running))
+    await idle(running)
 
 
 async def test_an_answer_that_breaks_off_is_not_passed_off_as_whole(
@@ -174,7 +170,7 @@ async def test_a_dead_upstream_is_a_bad_gateway(session: aiohttp.ClientSession) 
     async with proxying(dead) as proxy, serving(agent_settings(), proxy) as running:
         async with session.post(url(running, "/i"), json={}) as answer:
             assert (answer.status, answer.content_type) == (502, "application/problem+json")
-        await until(lambda: idle(running))
+        await idle(running)
 
 
 @pytest.mark.parametrize("text", ["", "image-server:8000", "ftp://x", "http://", "http://x/?a=b"])

@@ -13,7 +13,8 @@ from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import Callers, Pace
 from meltguard.api.limit_document import DocumentKind
 from meltguard.core.units import Seconds
-from support.agents import PLUS, ImageServer, a_free_tier, a_lease, ask, look, push, until
+from support.agents import PLUS, ImageServer, a_free_tier, a_lease, ask, look, push
+from support.eventually import eventually, until
 from support.quota_agents import THREE, agents, reasons
 from support.valkey import ValkeyServer, valkey_server
 
@@ -164,11 +165,7 @@ async def test_images_finished_while_the_store_was_away_are_spent_when_it_is_bac
         valkey.start()
         await store_is(session, agent, "ok")
         assert reasons([await ask(session, agent) for _ in range(2)]) == {"daily-quota": 1, "made": 1}
-
-        async def settled() -> bool:
-            return len(valkey.client().hgetall(valkey.client().keys("*:done")[0])) == 2
-
-        await until(settled)
+        await eventually(lambda: len(valkey.client().hgetall(valkey.client().keys("*:done")[0])) == 2)
 
 
 async def test_a_store_that_answers_nothing_holds_nobody_up(
@@ -226,11 +223,7 @@ async def test_a_store_that_is_full_grants_nothing(valkey: ValkeyServer, session
         valkey.client().config_set("maxmemory", "1")
         assert (await ask(session, agent)).body["reason"] == "quota-store-unavailable"
         assert (await image).status == 200
-
-        async def settled() -> bool:
-            return bool(valkey.client().keys("*:done"))
-
-        await until(settled)
+        await eventually(lambda: valkey.client().keys("*:done"))
         valkey.client().config_set("maxmemory", "0")
         await store_is(session, agent, "ok")
         assert reasons([await ask(session, agent) for _ in range(3)]) == {"daily-quota": 1, "made": 2}

@@ -10,7 +10,8 @@ from meltguard.agent.asgi import App, Receive, Scope, Send
 from meltguard.agent.quota_store import hashed
 from meltguard.api.limit_document import QuotaRule
 from meltguard.core.quota import Period
-from support.agents import PLUS, ImageServer, a_free_tier, a_lease, ask, push, until
+from support.agents import PLUS, ImageServer, a_free_tier, a_lease, ask, push
+from support.eventually import eventually
 from support.quota_agents import agents, reasons
 from support.valkey import ValkeyServer, valkey_server
 
@@ -51,11 +52,7 @@ async def test_images_that_were_blocked_cost_nothing(
         assert told.status == 200
         assert told.headers["ratelimit"].startswith(f'"images-daily";r={max(0, 3 - cost)};')
         account = "meltguard:{serving/image-gen}:free:" + hashed("ann")
-
-        async def settled() -> bool:
-            return not valkey.client().exists(f"{account}:holds")
-
-        await until(settled)
+        await eventually(lambda: not valkey.client().exists(f"{account}:holds"))
         assert valkey.client().hget(account, "used") == str(cost)
 
 

@@ -1,10 +1,6 @@
 """What streams through the reverse proxy: WebSockets, server-sent events, images larger than memory should bear."""
 
 import asyncio
-import contextlib
-import signal
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,9 +14,10 @@ from meltguard.agent.proxy import proxying
 from meltguard.agent.server import ServingAgent, serving
 from meltguard.agent.settings import Callers
 from meltguard.api.limit_document import QuotaRule, TierState
-from support.agent_requests import report, waiting
-from support.agents import FREE, KEY, PLUS, a_lease, agent_settings, limited, push, until
-from support.loopback import on_loopback
+from support.agent_process import AgentProcess, alive
+from support.agent_requests import idle, report, waiting
+from support.agents import FREE, PLUS, a_lease, agent_settings, limited, push
+from support.loopback import answering
 from support.valkey import free_port
 
 MEBIBYTE = 1_048_576
@@ -83,11 +80,8 @@ class Streams:
 
 @asynccontextmanager
 async def upstream(streams: Streams) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_get("/ws", streams.socket)
-    app.router.add_get("/events", streams.events)
-    app.router.add_post("/large", streams.large)
-    async with on_loopback(web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)) as port:
+    routes = web.get("/ws", streams.socket), web.get("/events", streams.events), web.post("/large", streams.large)
+    async with answering(*routes, handler_cancellation=True) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -126,7 +120,7 @@ async def test_a_websocket_passes_both_ways_and_holds_one_slot(
     other = await second
     await other.send_str("close")
     assert (await other.receive(timeout=3)).data == 4001
-    await until(lambda: _idle(running))
+    await idle(running)
 
 
 async def test_a_server_that_breaks_a_websocket_off_is_told_to_the_client(
@@ -136,11 +130,7 @@ async def test_a_server_that_breaks_a_websocket_off_is_told_to_the_client(
         await socket.send_str("break off")
         assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
         assert socket.close_code == 1001
-
-    async def free() -> bool:
-        return bool((await report(session, running))["inFlight"] == 0)
-
-    await until(free)
+    await idle(running)
 
 
 async def test_a_refused_websocket_is_told_why(running: ServingAgent, session: aiohttp.ClientSession) -> None:
@@ -173,7 +163,7 @@ async def test_a_websocket_to_a_dead_server_is_closed_and_its_slot_free(session:
     async with proxying(f"http://127.0.0.1:{free_port()}") as proxy, serving(agent_settings(), proxy) as running:
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await session.ws_connect(at(running, "/ws"))
-        await until(lambda: _idle(running))
+        await idle(running)
         assert running.agent.report().units_done == 0
 
 
@@ -188,58 +178,27 @@ async def test_events_pass_as_they_come_and_end_when_the_client_leaves(
         assert await answer.content.readany() == b"data: step 2\n\n"
         answer.close()
         await streams.cancelled.wait()
-    await until(lambda: _idle(running))
+    await idle(running)
 
 
 async def test_a_large_image_streams_both_ways_in_bounded_memory(
-    session: aiohttp.ClientSession, streams: Streams
+    session: aiohttp.ClientSession, streams: Streams, tmp_path: Path
 ) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(LARGE // len(PIECE)):
             yield PIECE
 
-    async with upstream(streams) as url, agent_process(url) as (port, pid):
-        before, got = peak_memory(pid), 0
-        async with session.post(f"http://127.0.0.1:{port}/large", data=pieces()) as answer:
+    async with upstream(streams) as url, alive(agent := AgentProcess(folder=tmp_path, flags={"upstream": url})):
+        before, got = peak_memory(agent.pid), 0
+        async with session.post(f"http://127.0.0.1:{agent.data}/large", data=pieces()) as answer:
             assert answer.status == 200
             async for piece in answer.content.iter_any():
                 got += len(piece)
         assert got == LARGE
-        assert peak_memory(pid) - before < GROWTH
-
-
-@asynccontextmanager
-async def agent_process(url: str) -> AsyncIterator[tuple[int, int]]:
-    """`meltguard agent` before a server: its port and its process."""
-    port = free_port()
-    flags = {
-        "policy": "serving/image-gen",
-        "upstream": url,
-        "pod-uid": "pod-1",
-        "keys": KEY.public_text(),
-        "listen": f"127.0.0.1:{port}",
-        "control-listen": f"127.0.0.1:{free_port()}",
-    }
-    arguments = [part for name, value in flags.items() for part in (f"--{name}", value)]
-    start = "from meltguard.cli.main import app; app()"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", start, "agent", *arguments, stdout=PIPE)
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(20):
-            assert b"agent of pod pod-1" in await process.stdout.readline()
-        yield port, process.pid
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
+        assert peak_memory(agent.pid) - before < GROWTH
 
 
 def peak_memory(pid: int) -> int:
     """Bytes that a process held at most."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1_024 for line in lines if line.startswith("VmHWM"))
-
-
-async def _idle(running: ServingAgent) -> bool:
-    await asyncio.sleep(0)
-    return running.agent.report().in_flight == 0

@@ -9,7 +9,8 @@ import pytest
 
 from meltguard.agent.journal import JournalEntry
 from meltguard.core.units import Seconds
-from support.agents import look, until
+from support.agents import look
+from support.eventually import eventually, until
 from support.issuer import a_key, a_token, key_set
 from support.token_ground import Ground, ground
 
@@ -183,13 +184,9 @@ async def test_an_issuer_that_hangs_holds_up_nobody_whose_key_is_known() -> None
         assert (await held.ask(a_token(OLD))).status == 200
         held.issuer.answers.clear()
         asked = held.issuer.asked
-
-        async def hanging() -> bool:
-            return held.issuer.asked > asked
-
         await asyncio.sleep(0.2)  # the set may be asked for again
         waiting = asyncio.create_task(held.ask(a_token(NEW)))
-        await until(hanging)
+        await eventually(lambda: held.issuer.asked > asked)
         assert (await held.ask(a_token(OLD, sub="bob"))).status == 200
         assert not waiting.done()
         held.issuer.body = key_set(OLD, NEW)

@@ -22,7 +22,7 @@ from meltguard.sim.ledger import quantile
 from meltguard.sim.recorded import recording
 from meltguard.sim.spread import seeded
 from support.eventually import eventually
-from support.loopback import on_loopback
+from support.loopback import Answers, answering
 
 
 def setup_in(folder: Path, peak: float = 1.0) -> UsersSetup:
@@ -69,10 +69,8 @@ async def an_agent() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def a_server(handler: object) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_post(PATH, handler)  # type: ignore[arg-type] # a coroutine function
-    async with on_loopback(web.AppRunner(app)) as port:
+async def a_server(answers: Answers) -> AsyncIterator[str]:
+    async with answering(web.post(PATH, answers)) as port:
         yield f"http://127.0.0.1:{port}"
 
 

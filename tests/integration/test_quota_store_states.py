@@ -17,7 +17,6 @@ from meltguard.core.quota import Period, WhenUncounted
 from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput
 from meltguard.localcluster.certificates import Authority, Identity
-from support.agents import until
 from support.eventually import eventually
 from support.quota_desks import claim, spend, stands, working_desk
 from support.tls import tls_before
@@ -34,6 +33,11 @@ def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
 
 def address(server: ValkeyServer) -> StoreAddress:
     return StoreAddress(url=server.url)
+
+
+async def follows(replica: ValkeyServer) -> None:
+    """Return once it is linked to its master."""
+    await eventually(lambda: replica.client().info("replication")["master_link_status"] == "up", 10.0)
 
 
 async def refused_until(desk: QuotaDesk, state: StoreState) -> None:
@@ -84,11 +88,7 @@ async def test_full(valkey: ValkeyServer, caplog: pytest.LogCaptureFixture) -> N
 async def test_read_only_replica_and_fail_over(valkey: ValkeyServer, tmp_path: Path) -> None:
     valkey.client().config_set("repl-diskless-sync-delay", "0")
     with valkey_server(tmp_path / "replica", replicaof=f"127.0.0.1 {valkey.port}") as replica:
-
-        async def follows() -> bool:
-            return bool(replica.client().info("replication")["master_link_status"] == "up")
-
-        await until(follows, within=10.0)
+        await follows(replica)
         async with working_desk(address(valkey)) as desk, working_desk(address(replica)) as misled:
             assert [await spend(desk) for _ in range(2)] == ["had", "had"]
             assert await spend(misled, "bob") == REFUSED
@@ -125,11 +125,7 @@ async def test_a_tier_that_may_goes_on_uncounted_and_is_counted_later(valkey: Va
 async def test_a_fail_over_that_lost_what_was_delivered_is_caught_up(valkey: ValkeyServer, tmp_path: Path) -> None:
     """The replica had heard of the first image only: nothing was in progress, so nobody gets one beyond the quota."""
     with valkey_server(tmp_path / "replica", replicaof=f"127.0.0.1 {valkey.port}") as replica:
-
-        async def follows() -> bool:
-            return bool(replica.client().info("replication")["master_link_status"] == "up")
-
-        await until(follows, within=10.0)
+        await follows(replica)
         async with working_desk(address(valkey)) as desk, working_desk(address(valkey)) as other:
             assert await spend(desk) == "had"
             assert await spend(other, "bob") == "had"

@@ -11,7 +11,8 @@ from meltguard.agent.server_words import ServerKind
 from meltguard.core.units import Gpus
 from meltguard.errors import InvalidInput
 from support.agent_requests import agent, report, waiting
-from support.agents import FREE, PLUS, ImageServer, a_lease, ask, look, push, until
+from support.agents import FREE, PLUS, ImageServer, a_lease, ask, look, push
+from support.eventually import eventually, until
 from support.telling_servers import TEXTS, VLLM, serving_words
 
 
@@ -54,7 +55,7 @@ async def test_our_own_requests_are_not_others(session: aiohttp.ClientSession) -
         teller.text = VLLM.replace("} 2.0", "} 0.0").replace("} 1.0", "} 0.0")
         await teller.asked(2)
         asked = [asyncio.create_task(ask(session, running)) for _ in range(4)]
-        await until(lambda: _reaches(image_server, 4))
+        await eventually(lambda: image_server.now == 4)
         teller.text = VLLM
         await teller.asked(3)
         assert (await report(session, running))["others"] == 0
@@ -102,11 +103,6 @@ def test_each_preset_knows_where_its_server_tells() -> None:
         look_at("tgi", None, upstream)
     with pytest.raises(InvalidInput, match="--server-url"):
         look_at("vllm", None, None)
-
-
-async def _reaches(image_server: ImageServer, requests: int) -> bool:
-    await asyncio.sleep(0)
-    return image_server.now == requests
 
 
 async def _unknown(session: aiohttp.ClientSession, running: ServingAgent) -> bool:

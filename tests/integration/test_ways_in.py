@@ -15,10 +15,11 @@ from meltguard.agent.server import ServingAgent, serving
 from meltguard.agent.settings import Callers, DecisionBounds
 from meltguard.api.limit_document import TierState
 from meltguard.core.units import Seconds, TierName
-from support.agents import FREE, PLUS, Told, a_lease, agent_settings, limited, push, told_of, until
+from support.agents import FREE, PLUS, Told, a_lease, agent_settings, limited, push, told_of
+from support.eventually import eventually
 from support.gateways import gateway, listens
 from support.issuer import TIERS, a_key, a_token, issuing, rules
-from support.loopback import on_loopback
+from support.loopback import answering
 
 ISSUERS_KEY = a_key()
 BOUNDS = DecisionBounds(held_within=Seconds(60.0))
@@ -70,10 +71,7 @@ async def healthy(_request: web.Request) -> web.Response:
 
 @asynccontextmanager
 async def image_server(images: Images) -> AsyncIterator[int]:
-    app = web.Application()
-    app.router.add_post("/v1/images", images.image)
-    app.router.add_get("/healthz", healthy)
-    async with on_loopback(web.AppRunner(app, shutdown_timeout=0.1)) as port:
+    async with answering(web.post("/v1/images", images.image), web.get("/healthz", healthy)) as port:
         yield port
 
 
@@ -161,7 +159,7 @@ async def test_a_request_passes_and_the_next_waits_for_its_slot(ground: Ground) 
     first = asyncio.create_task(ground.ask())
     await ground.images.came.wait()
     second = asyncio.create_task(ground.ask())
-    await until(lambda: _holds(ground, in_flight=1, waiting=1))
+    await eventually(lambda: _holds(ground, in_flight=1, waiting=1))
     assert len(ground.images.asked) == 1
     ground.images.go_on.set()
     assert (await first).status == 200
@@ -173,11 +171,11 @@ async def test_the_gateway_tells_the_end_and_what_it_was(telling: Ground) -> Non
     await push(telling.session, telling.agent, a_lease(FREE, SLOW))
     telling.images.go_on.set()
     assert [(await telling.ask()).status for _ in range(3)] == [200, 200, 200]
-    await until(lambda: _holds(telling, in_flight=0, waiting=0))
+    await eventually(lambda: _holds(telling, in_flight=0, waiting=0))
     assert telling.report.units_done == 3
     telling.images.status = 500
     assert (await telling.ask()).status == 500
-    await until(lambda: _holds(telling, in_flight=0, waiting=0))
+    await eventually(lambda: _holds(telling, in_flight=0, waiting=0))
     assert telling.report.units_done == 3, "a failed image teaches nothing"
 
 
@@ -190,7 +188,7 @@ async def test_nginx_tells_of_who_leaves_before_the_image_is_made(
         asked = asyncio.create_task(found.ask())
         await found.images.came.wait()
         asked.cancel()
-        await until(lambda: _holds(found, in_flight=0, waiting=0))
+        await eventually(lambda: _holds(found, in_flight=0, waiting=0))
         assert found.report.units_done == 0
 
 
@@ -200,9 +198,9 @@ async def test_a_client_that_leaves_its_place_is_not_waited_for(ground: Ground) 
     await ground.images.came.wait()
     headers = bearing("plus")  # without a body: Caddy does not see who leaves before it has read one
     waiting = asyncio.create_task(ground.session.get(f"http://127.0.0.1:{ground.port}/v1/images", headers=headers))
-    await until(lambda: _holds(ground, in_flight=1, waiting=1))
+    await eventually(lambda: _holds(ground, in_flight=1, waiting=1))
     waiting.cancel()
-    await until(lambda: _holds(ground, in_flight=1, waiting=0))
+    await eventually(lambda: _holds(ground, in_flight=1, waiting=0))
     ground.images.go_on.set()
     assert (await first).status == 200
 
@@ -215,6 +213,6 @@ async def test_an_agent_that_stops_lets_nobody_in(ground: Ground) -> None:
     assert not ground.images.asked
 
 
-async def _holds(ground: Ground, in_flight: int, waiting: int) -> bool:
+def _holds(ground: Ground, in_flight: int, waiting: int) -> bool:
     report = ground.report
     return bool((report.in_flight, report.tiers["plus"].waiting) == (in_flight, waiting))

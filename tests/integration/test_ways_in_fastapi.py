@@ -11,7 +11,8 @@ from pathlib import Path
 import aiohttp
 
 from meltguard.api.limit_document import TierState
-from support.agents import FREE, KEY, PLUS, Told, a_lease, limited, signed, told_of, until
+from support.agents import FREE, KEY, PLUS, Told, a_lease, limited, signed, told_of
+from support.eventually import until
 from support.valkey import free_port
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "ways-in"

@@ -1,63 +1,98 @@
-"""`meltguard agent` as a process."""
+"""`meltguard agent` as processes of their own, as pods run it: started, killed amid their work, started again."""
 
 import asyncio
-import signal
+import contextlib
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-import aiohttp
-
-from support.agents import KEY, a_lease, signed
+from meltguard.core.units import PodUid
+from meltguard.ports import Target
+from support.agents import KEY, POD, POLICY
 from support.valkey import free_port
 
-START = "from meltguard.cli.main import app; app()"
+START: Final = (sys.executable, "-c", "from meltguard.cli.main import app; app()", "agent")
+STARTS_WITHIN: Final = 60.0
 
 
+@dataclass(slots=True, kw_only=True)
 class AgentProcess:
-    """One process and its ports."""
+    """One pod's agent. Its ports and its files stay the same over restarts."""
 
-    def __init__(self, folder: Path, upstream: str, pod: str = "pod-1") -> None:
-        self._folder, self._upstream, self.pod = folder, upstream, pod
-        self.data, self.control = free_port(), free_port()
-        self.process: Process | None = None
-        self.more: list[str] = []  # flags
+    pod: PodUid = POD
+    folder: Path
+    flags: dict[str, str]  # beside those that every agent here has
+    words: Sequence[str] = ("--trust-gateway",)  # flags without a value
+    prefix: Sequence[str] = ()  # what starts the program
+    stderr: int | None = None  # as asyncio.subprocess has it; None: to ours
+    data: int = field(default_factory=free_port)
+    control: int = field(default_factory=free_port)
+    lives: int = 0
+    up: bool = False
+    _process: Process | None = None
+
+    @property
+    def target(self) -> Target:
+        """Where it is pushed."""
+        return Target(pod=self.pod, name=f"serving/{self.pod}", address="127.0.0.1", port=self.control)
+
+    @property
+    def journal(self) -> Path:
+        """What it noted, over all its lives."""
+        return self.folder / f"{self.pod}.journal"
+
+    @property
+    def pid(self) -> int:
+        """Of its present life."""
+        assert self._process is not None
+        return self._process.pid
 
     async def start(self) -> None:
-        """Start and wait until it listens."""
+        """Start, and wait until it listens."""
         flags = {
-            "policy": "serving/image-gen",
-            "upstream": self._upstream,
+            "policy": f"{POLICY.namespace}/{POLICY.name}",
             "pod-uid": self.pod,
             "keys": KEY.public_text(),
             "listen": f"127.0.0.1:{self.data}",
             "control-listen": f"127.0.0.1:{self.control}",
-            "state-file": str(self._folder / f"{self.pod}-state.json"),
-            "journal": str(self._folder / f"{self.pod}-journal.jsonl"),
+            "state-file": str(self.folder / f"{self.pod}.json"),
+            "journal": str(self.journal),
+            **self.flags,
         }
-        arguments = [part for name, value in flags.items() for part in (f"--{name}", value)]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", START, "agent", *arguments, *self.more, "--trust-gateway", stdout=PIPE
-        )
-        assert self.process.stdout is not None
-        async with asyncio.timeout(20):
-            assert f"agent of pod {self.pod}".encode() in await self.process.stdout.readline()
+        valued = [part for name, value in flags.items() for part in (f"--{name}", value)]
+        command = [*self.prefix, *START, *valued, *self.words]
+        self._process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=self.stderr)
+        assert self._process.stdout is not None
+        async with asyncio.timeout(STARTS_WITHIN):
+            told = await self._process.stdout.readline()
+        assert f"agent of pod {self.pod}".encode() in told, f"it said {told!r}, exit code {self._process.returncode}"
+        self.lives += 1
+        self.up = True
 
-    async def push(self, session: aiohttp.ClientSession, revision: int) -> int:
-        """Push a revision; the answer's status."""
-        url = f"http://127.0.0.1:{self.control}/v1/limits"
-        async with session.put(url, data=signed(a_lease(revision=revision))) as answer:
-            return answer.status
+    async def kill(self) -> None:
+        """End it as a crash would: nothing that it was about to say is said."""
+        self.up = False
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
 
-    async def ask(self, session: aiohttp.ClientSession) -> tuple[int, bytes]:
-        """Ask for an image."""
-        headers = {"X-Meltguard-Tier": "free"}
-        async with session.post(f"http://127.0.0.1:{self.data}/i", json={"n": 1}, headers=headers) as answer:
-            return answer.status, await answer.read()
+    async def stop(self) -> int:
+        """End it as an update would; its exit code."""
+        self.up = False
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.terminate()
+        return await self._process.wait()
 
-    async def end(self, number: signal.Signals) -> int:
-        """End it; its exit code."""
-        assert self.process is not None
-        self.process.send_signal(number)
-        async with asyncio.timeout(15):
-            return await self.process.wait()
+
+@contextlib.asynccontextmanager
+async def alive(*agents: AgentProcess) -> AsyncIterator[None]:
+    """All of them; none is left after the block."""
+    try:
+        await asyncio.gather(*(agent.start() for agent in agents))
+        yield
+    finally:
+        await asyncio.gather(*(agent.kill() for agent in agents))

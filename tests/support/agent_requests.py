@@ -1,6 +1,6 @@
 """Agents before an image server in this process, and what tests ask of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 
 from meltguard.agent.server import ServingAgent, serving
-from support.agents import Told, agent_settings, look, told_of, until
+from support.agents import Told, agent_settings, look, told_of
+from support.eventually import eventually, until
 
 
 @pytest.fixture
@@ -49,14 +50,24 @@ async def visit(
 
 async def fetched(session: aiohttp.ClientSession, running: ServingAgent, path: str) -> Told:
     """The answer at a place, once it is there."""
+    return await polled(lambda: visit(session, running, path))
+
+
+async def polled(asks: Callable[[], Awaitable[Told]]) -> Told:
+    """What a poll is answered with, once it is no 202."""
 
     async def done() -> bool:
-        told.append(await visit(session, running, path))
+        told.append(await asks())
         return told[-1].status != 202
 
     told: list[Told] = []
     await until(done, within=10.0)
     return told[-1]
+
+
+async def idle(running: ServingAgent) -> None:
+    """Return once none of its requests is in a GPU."""
+    await eventually(lambda: running.agent.report().in_flight == 0)
 
 
 def statuses(told: list[Told]) -> dict[int, int]:

@@ -1,7 +1,7 @@
 """Builders for agents under test: documents, settings, a clock, an image server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,11 +10,11 @@ import aiohttp
 from meltguard.agent.asgi import Receive, Scope, Send
 from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import Address, AgentSettings, Callers, PolicyKey
+from meltguard.agent.turns import Ticket
 from meltguard.api.limit_document import DocumentKind, LimitDocument, PolicyRef, QuotaRule, TierLimit, TierState
 from meltguard.api.signed import PublicKeys, SigningKey
 from meltguard.clock import SystemClock
 from meltguard.core.units import Instant, PodUid, Seconds
-from support.eventually import PATIENCE
 
 KEY = SigningKey("test", b"7" * 32)
 POLICY = PolicyRef(namespace="serving", name="image-gen", uid="policy-1")
@@ -161,10 +161,11 @@ async def told_of(answer: aiohttp.ClientResponse) -> Told:
     return Told(answer.status, headers, body)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], within: float = 5.0) -> None:
-    """Wait for something that only asking shows."""
-    async with asyncio.timeout(PATIENCE * within):
-        while True:
-            if await condition():
-                return
-            await asyncio.sleep(0.01)
+class Patient:
+    """A client that asks, and stays."""
+
+    def watch(self, _when_gone: Callable[[], None]) -> None:
+        """It does not leave."""
+
+    def waits(self, _ticket: Ticket) -> None:
+        """It has a place in the line."""

@@ -1,7 +1,7 @@
 """Wait for something outside to become true: the only place where tests look again and again."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 LOOK_EVERY = 0.01
 
@@ -14,4 +14,11 @@ async def eventually(holds: Callable[[], object], within: float = 8.0) -> None:
     """Return once it holds; TimeoutError if it does not, where it should within so many seconds."""
     async with asyncio.timeout(PATIENCE * within):
         while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(LOOK_EVERY)
+
+
+async def until(holds: Callable[[], Awaitable[object]], within: float = 5.0) -> None:
+    """The same of something that only asking shows."""
+    async with asyncio.timeout(PATIENCE * within):
+        while not await holds():  # noqa: ASYNC110 - as above
             await asyncio.sleep(LOOK_EVERY)

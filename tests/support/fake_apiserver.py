@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from support.eventually import eventually
-from support.loopback import on_loopback
+from support.loopback import Answers, answering, everywhere
 
 Json = dict[str, Any]
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
@@ -192,11 +192,9 @@ class FakeApiServer:
 
 
 @asynccontextmanager
-async def serving(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+async def serving(answers: Answers) -> AsyncIterator[str]:
     """A handler for every path on a loopback port; the value is its URL."""
-    app = web.Application(client_max_size=1 << 26)
-    app.router.add_route("*", "/{path:.*}", handler)
-    async with on_loopback(web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)) as port:
+    async with answering(everywhere(answers), handler_cancellation=True) as port:
         yield f"http://127.0.0.1:{port}"
 
 

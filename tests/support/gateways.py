@@ -52,15 +52,8 @@ def gateway(name: str, folder: Path, agent: int, image_server: int) -> Iterator[
     port = free_port()
     config = folder / file
     config.write_text(_with_ports((FILES / file).read_text(), port, agent, image_server), encoding="utf-8")
-    env = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(command(config, folder), stdout=log, stderr=log, env=env, cwd=folder)
-        try:
-            yield port
-        finally:
-            # Caddy waits for requests in progress; a killed NGINX leaves its workers.
-            process.kill() if name == "caddy" else process.terminate()
-            process.wait(START_WITHIN)
+    with _running(command(config, folder), folder, name):
+        yield port
 
 
 @contextlib.contextmanager
@@ -72,12 +65,20 @@ def nginx_in_turn(folder: Path, servers: Sequence[int]) -> Iterator[int]:
     listen = f"server {{ listen 127.0.0.1:{port}; location / {{ {forward} }} }}"
     http = f"access_log off; upstream pods {{ {upstream} }} {listen}"
     config.write_text(f"events {{}} http {{ {http} }}", encoding="utf-8")
-    with (folder / "in-turn.log").open("wb") as log:
-        process = subprocess.Popen(_nginx(config, folder), stdout=log, stderr=log, cwd=folder)
+    with _running(_nginx(config, folder), folder, "nginx"):
+        yield port
+
+
+@contextlib.contextmanager
+def _running(command: list[str], folder: Path, name: str) -> Iterator[None]:
+    env = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=folder)
         try:
-            yield port
+            yield
         finally:
-            process.terminate()
+            # Caddy waits for requests in progress; a killed NGINX leaves its workers.
+            process.kill() if name == "caddy" else process.terminate()
             process.wait(START_WITHIN)
 
 

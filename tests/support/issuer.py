@@ -16,7 +16,7 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from meltguard.agent.token_rules import TokenRules
 from meltguard.clock import SystemClock
-from support.valkey import free_port
+from support.loopback import answering
 
 ISSUER, AUDIENCE = "https://login.example", "image-gen"
 TIERS = {"gold": "plus", "basic": "free"}
@@ -101,8 +101,8 @@ def rules(keys: str, **changes: Any) -> TokenRules:
 class Issuer:
     """Answers with its key set, or as it is told."""
 
-    url: str
     body: bytes
+    url: str = ""
     status: int = 200
     asked: int = 0
     answers: asyncio.Event = field(default_factory=asyncio.Event)
@@ -118,15 +118,8 @@ class Issuer:
 @asynccontextmanager
 async def issuing(*keys: Key) -> AsyncIterator[Issuer]:
     """An issuer on loopback until the block ends."""
-    port = free_port()
-    issuer = Issuer(f"http://127.0.0.1:{port}/jwks.json", key_set(*keys))
+    issuer = Issuer(key_set(*keys))
     issuer.answers.set()
-    app = web.Application()
-    app.router.add_get("/jwks.json", issuer.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
+    async with answering(web.get("/jwks.json", issuer.answer)) as port:
+        issuer.url = f"http://127.0.0.1:{port}/jwks.json"
         yield issuer
-    finally:
-        await runner.cleanup()

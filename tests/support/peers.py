@@ -1,11 +1,9 @@
 """Agents of one service that the operator has introduced to each other, and stand-ins for one of them."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-
-from aiohttp import web
 
 from meltguard.adapters.agent_push import AgentPush
 from meltguard.agent.asgi import App
@@ -16,7 +14,7 @@ from meltguard.core.grant import Grant
 from meltguard.core.units import PodUid
 from support.agents import KEY, agent_settings
 from support.grants import a_grant, a_target, a_tier_grant
-from support.loopback import on_loopback
+from support.loopback import Answers, answering, everywhere
 
 
 def a_pass(**changes: Any) -> PeerPass:
@@ -51,11 +49,9 @@ async def peers(image_server: App, count: int = 2, **changes: Any) -> AsyncItera
 
 
 @contextlib.asynccontextmanager
-async def stand_in(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[int]:
+async def stand_in(answers: Answers) -> AsyncIterator[int]:
     """Whoever answers at an address for which the operator once gave a pass; its port."""
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    async with on_loopback(web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)) as port:
+    async with answering(everywhere(answers), handler_cancellation=True) as port:
         yield port
 
 

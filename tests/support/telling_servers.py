@@ -11,7 +11,7 @@ from meltguard.agent.server_words import ServerKind
 from meltguard.agent.settings import ServerLook
 from meltguard.core.units import Seconds
 from support.eventually import eventually
-from support.loopback import on_loopback
+from support.loopback import answering
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -84,9 +84,7 @@ async def serving_words(kind: ServerKind) -> AsyncIterator[tuple[Teller, ServerL
     """A server of this kind that tells, and how to look at it, fifty times a second."""
     path, text, *_ = TEXTS[kind]
     teller = Teller(text)
-    app = web.Application()
-    app.router.add_get(path, teller.tell)
-    async with on_loopback(web.AppRunner(app)) as port:
+    async with answering(web.get(path, teller.tell)) as port:
         url = f"http://127.0.0.1:{port}{path}"
         yield teller, ServerLook(kind=kind, url=url, every=Seconds(0.02), stale_after=Seconds(0.5))
 

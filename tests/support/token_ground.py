@@ -16,7 +16,7 @@ from meltguard.agent.settings import Callers
 from meltguard.core.units import Seconds, TierName
 from support.agents import FREE, PLUS, Told, a_lease, agent_settings, look, push, told_of
 from support.issuer import Issuer, issuing, rules
-from support.loopback import on_loopback
+from support.loopback import answering, everywhere
 
 
 class Mirror:
@@ -68,9 +68,7 @@ class Ground:
 async def ground(*keys: Key, journal: Path | None = None, **changes: Any) -> AsyncIterator[Ground]:
     """Everything, until the block ends."""
     mirror = Mirror()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", mirror.answer)
-    upstream = on_loopback(web.AppRunner(app, shutdown_timeout=0.1))
+    upstream = answering(everywhere(mirror.answer))
     async with upstream as port, issuing(*keys) as issuer, aiohttp.ClientSession() as session:
         believed = rules(issuer.url, **{"required": True, "ask_again_after": Seconds(0.2), **changes})
         callers = Callers(tokens=believed, default_tier=TierName("free"))

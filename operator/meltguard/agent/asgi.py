@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -23,6 +23,14 @@ class Answer:
     body: bytes
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def again_after(self, seconds: float) -> "Answer":
+        """The same, which tells its client to ask again then.
+
+        >>> problem(503, "full").again_after(2.0).headers
+        {'retry-after': '2'}
+        """
+        return replace(self, headers={**self.headers, "retry-after": f"{seconds:.0f}"})
 
     async def send(self, send: Send, also: Iterable[Header] = ()) -> None:
         """Answer with this, these further headers, and nothing else."""

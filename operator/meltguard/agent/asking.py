@@ -39,8 +39,8 @@ class Asking:
         key = head.text(KEY) or None
         if key is not None and len(key) > LONGEST_KEY:
             key = hashed(key)  # cut off, two keys could be one
-        feature = ("" if self._paths is None else self._paths.of(scope["path"])) or head.text(self._feature)
-        return Ask(caller.tier, caller.user, cost, caller.address, key, feature)
+        by_path = None if self._paths is None else self._paths.of(scope["path"])
+        return Ask(caller.tier, caller.user, cost, caller.address, key, by_path or head.text(self._feature))
 
     def _cost_in_headers(self, head: Head) -> Cost | None:
         """What the gateway says, if it is to be believed."""

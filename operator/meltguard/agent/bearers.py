@@ -91,8 +91,7 @@ class Bearers:
 
     def _refusal(self, fault: Fault | None) -> Answer:
         if fault is Fault.NO_KEYS:
-            headers = {"retry-after": f"{self._rules.ask_again_after:.0f}"}
-            return replace(problem(503, TOLD[fault], reason=fault.value), headers=headers)
+            return problem(503, TOLD[fault], reason=fault.value).again_after(self._rules.ask_again_after)
         if fault is None:
             return replace(problem(401, NEEDED, reason="token-missing"), headers={"www-authenticate": "Bearer"})
         challenge = f'Bearer error="invalid_token", error_description="{TOLD[fault]}"'

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections import OrderedDict, deque
 from typing import Final
 
-from meltguard.agent.refusal import Reason
+from meltguard.agent.refusal import NO_DEMAND, Reason
 from meltguard.core.units import Gpus, Seconds, TierName, Units, UnitsPerSecond
 
 WAIT_SPAN: Final = Seconds(60.0)
@@ -117,9 +117,11 @@ class TierCounts:
         self._offered += 1
         self._offered_units += units
 
-    def bar(self, units: Units) -> None:
-        """A request that came was refused for what no GPU would mend."""
-        self.barred_units += units
+    def refuse(self, reason: Reason, offered: Units) -> None:
+        """A request was turned away, which had been counted for so much when it came."""
+        self.refused[reason] += 1
+        if reason in NO_DEMAND:
+            self.barred_units += offered
 
     def came_before(self, units: Units) -> None:
         """What entered at once is a retry: it was counted when it came first."""

@@ -40,7 +40,7 @@ class FeaturePaths:
             named[path] = feature
         return cls(named)
 
-    def of(self, path: str) -> str:
-        """The feature of a request's path, in whatever spelling a server reads it; "" where it has none."""
+    def of(self, path: str) -> str | None:
+        """The feature of a request's path, in whatever spelling a server reads it; None where it has none."""
         plain = posixpath.normpath(SLASHES.sub("/", unquote(path)))
-        return next((one for prefix, one in self._paths if plain == prefix or plain.startswith(f"{prefix}/")), "")
+        return next((one for prefix, one in self._paths if plain == prefix or plain.startswith(f"{prefix}/")), None)

@@ -20,8 +20,8 @@ EARNED: Final = 0.1  # share of the time for the first READ_AHEAD bytes that as 
 
 CROWDED: Final = replace(
     problem(503, "many large or slow bodies are on their way here; send it again, faster if you can"),
-    headers={"retry-after": "5", "connection": "close"},
-)
+    headers={"connection": "close"},
+).again_after(5)
 
 
 class Crowded(Exception):

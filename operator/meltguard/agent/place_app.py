@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterator
 from typing import Final
 
 from meltguard.agent.agent import Agent
-from meltguard.agent.asgi import App, Receive, Scope, Send, problem
+from meltguard.agent.asgi import App, Receive, Scope, Send, headers_of, problem
 from meltguard.agent.caller import CALLER
 from meltguard.agent.head import HEAD, PREFER, Head
 from meltguard.agent.middleware import WAITS
@@ -93,7 +93,7 @@ class PlacesMiddleware:
     async def _asked(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer who asks about a place, or have its pod's agent do so."""
         path = PlacePath.parse(scope["path"])
-        ask = PlaceAsk.of(scope, path.id, scope[CALLER].owner)
+        ask = PlaceAsk(path.id, scope[CALLER].owner, scope["method"], headers_of(scope).get("accept", ""))
         if path.pod == self._pod:
             await self._desk.answer(ask, receive, send)
         else:

@@ -2,11 +2,10 @@
 
 import json
 import math
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from meltguard.agent.admission import Admission
-from meltguard.agent.asgi import Answer, Receive, Scope, Send, headers_of, problem
+from meltguard.agent.asgi import Answer, Receive, Send, problem
 from meltguard.agent.leaving import left, unless_gone
 from meltguard.agent.peers import Peers
 from meltguard.agent.place_paths import PlacePath
@@ -30,11 +29,6 @@ class PlaceAsk(NamedTuple):
     method: str
     accept: str
 
-    @classmethod
-    def of(cls, scope: Scope, place_id: str, owner: str) -> "PlaceAsk":
-        """What a request asks of a place."""
-        return cls(place_id, owner, scope["method"], headers_of(scope).get("accept", ""))
-
 
 class PlaceDesk:
     """All places of an agent, to their owners."""
@@ -53,7 +47,7 @@ class PlaceDesk:
         elif ask.method != "GET":
             await problem(405, "a place takes GET and DELETE").send(send)
         elif EVENTS in ask.accept and place.listeners >= MOST_LISTENERS:
-            await replace(problem(429, CROWDED), headers={"retry-after": str(RUNNING_POLL)}).send(send)
+            await problem(429, CROWDED).again_after(RUNNING_POLL).send(send)
         elif EVENTS in ask.accept:
             await self._stream(place, receive, send)
         else:

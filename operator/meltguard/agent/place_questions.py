@@ -31,7 +31,8 @@ class PlaceQuestions:
             return
         self._open += 1
         try:
-            ask = PlaceAsk.of(scope, path.id, unquote(headers[OWNER_HEADER]))
+            owner = unquote(headers[OWNER_HEADER])
+            ask = PlaceAsk(path.id, owner, scope["method"], headers.get("accept", ""))
             await self._desk.answer(ask, receive, Marked(send))
         finally:
             self._open -= 1
@@ -46,7 +47,7 @@ class PlaceQuestions:
         if not headers.get(OWNER_HEADER):
             return problem(400, f"{OWNER_HEADER} must say, once, who asks")
         if self._open >= MOST:
-            return replace(problem(503, "too many questions about places are under way"), headers={"retry-after": SOON})
+            return problem(503, "too many questions about places are under way").again_after(SOON)
         return None
 
 

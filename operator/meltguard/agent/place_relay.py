@@ -8,7 +8,6 @@ token never leaves the pod that its bearer gave it to. The holder never passes a
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Final
@@ -22,10 +21,10 @@ from meltguard.agent.leaving import left, unless_gone
 from meltguard.agent.peers import PassEnded, Peers
 from meltguard.agent.place_desk import EVENTS, PlaceAsk
 from meltguard.agent.place_paths import PlacePath
-from meltguard.agent.proxy import CHUNK, returned
+from meltguard.agent.proxy import returned, streamed
 from meltguard.api.peer_pass import PeerPass
 from meltguard.core.units import Seconds
-from meltguard.errors import InvalidInput, Unavailable
+from meltguard.errors import InvalidInput
 
 TELLER_HEADER: Final = "x-meltguard-teller"  # the pass of the agent that asks
 OWNER_HEADER: Final = "x-meltguard-place-owner"
@@ -37,7 +36,7 @@ ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 MOST: Final = 256  # questions under way, event streams included
 MOST_OF_OWNER: Final = 32
 CONNECT_WITHIN: Final = Seconds(2.0)
-SOON: Final = "2"
+SOON: Final = 2  # seconds
 
 NO_ADDRESS: Final = "no pod of this service gave this address of a place; use the Location as it was told"
 TOO_OLD: Final = "this address is older than any place is kept; ask for the image anew"
@@ -96,7 +95,7 @@ class PlaceRelay:
         if not self._peers.own or not path.peer_pass:
             return self._told(Passed.NOT_INTRODUCED, problem(421, ELSEWHERE.format(NO_LEASE)))
         if self._of_owner.total() >= MOST or self._of_owner[ask.owner] >= MOST_OF_OWNER:
-            return self._told(Passed.REFUSED, _later(problem(503, MANY)))
+            return self._told(Passed.REFUSED, problem(503, MANY).again_after(SOON))
         try:
             found = self._peers.holder(path.peer_pass, path.pod)
         except PassEnded:
@@ -107,7 +106,6 @@ class PlaceRelay:
 
     async def _relay(self, holder: PeerPass, path: PlacePath, ask: PlaceAsk, send: Send) -> None:
         url = URL.build(scheme="http", host=holder.address, port=holder.port, path=path.among_agents)
-        started = False
         try:
             async with self._opened().request(
                 ask.method, url, headers=self._headers(ask), allow_redirects=False
@@ -118,14 +116,8 @@ class PlaceRelay:
                     return
                 self.passed[Passed.ANSWERED] += 1
                 headers = [header for header in returned(answer) if header[0] != MARK_HEADER.encode()]
-                await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-                started = True
-                async for piece in answer.content.iter_chunked(CHUNK):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-                await send({"type": "http.response.body", "body": b""})
+                await streamed(answer, headers, send, f"pod {path.pod}")
         except (aiohttp.ClientError, TimeoutError) as exc:
-            if started:
-                raise Unavailable(f"pod {path.pod} broke a place's answer off: {exc}") from exc
             await self._failed(exc).send(send)
 
     def _headers(self, ask: PlaceAsk) -> Mapping[str, str]:
@@ -138,12 +130,12 @@ class PlaceRelay:
             return self._told(Passed.GONE, problem(410, GONE))
         if status == HTTPStatus.FORBIDDEN:
             return self._told(Passed.NOT_INTRODUCED, problem(421, ELSEWHERE.format("its agent does not know this one")))
-        return self._told(Passed.UNREACHED, _later(problem(503, UNREACHED)))
+        return self._told(Passed.UNREACHED, problem(503, UNREACHED).again_after(SOON))
 
     def _failed(self, exc: Exception) -> Answer:
         if isinstance(exc, aiohttp.ClientConnectorError) and isinstance(exc.os_error, ConnectionRefusedError):
             return self._told(Passed.GONE, problem(410, GONE))
-        return self._told(Passed.UNREACHED, _later(problem(503, UNREACHED)))
+        return self._told(Passed.UNREACHED, problem(503, UNREACHED).again_after(SOON))
 
     def _told(self, passed: Passed, answer: Answer) -> Answer:
         self.passed[passed] += 1
@@ -157,7 +149,3 @@ class PlaceRelay:
                 timeout=timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
             )
         return self._session
-
-
-def _later(answer: Answer) -> Answer:
-    return replace(answer, headers={"retry-after": SOON})

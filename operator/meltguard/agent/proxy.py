@@ -9,7 +9,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from meltguard.agent.asgi import Receive, Scope, Send, problem
+from meltguard.agent.asgi import Header, Receive, Scope, Send, problem
 from meltguard.agent.leaving import left, unless_gone
 from meltguard.agent.proxy_socket import relayed
 from meltguard.core.units import Seconds
@@ -75,7 +75,7 @@ class ReverseProxy:
         await unless_gone(self._relay(scope, body, send), body.client_gone())
 
     async def _relay(self, scope: Scope, body: "RequestBody", send: Send) -> None:
-        started, has_body = False, _has_body(scope)
+        has_body = _has_body(scope)
         if not has_body:
             body.skip()
         try:
@@ -86,17 +86,10 @@ class ReverseProxy:
                 data=body.pieces() if has_body else None,
                 allow_redirects=False,
             ) as answer:
-                headers = returned(answer)
-                await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-                started = True
-                async for piece in answer.content.iter_chunked(CHUNK):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-                await send({"type": "http.response.body", "body": b""})
+                await streamed(answer, returned(answer), send, str(self._upstream))
         except ClientLeft:
             return
         except (aiohttp.ClientError, TimeoutError) as exc:
-            if started:
-                raise Unavailable(f"{self._upstream} broke its answer off: {exc}") from exc
             status = 504 if isinstance(exc, TimeoutError) else 502
             await problem(status, "the image server did not answer; try again").send(send)
 
@@ -149,7 +142,7 @@ def _has_body(scope: Scope) -> bool:
     )
 
 
-def _forwarded(headers: list[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+def _forwarded(headers: list[Header]) -> CIMultiDict[str]:
     """What the server is told. A length beside chunks is not: the body is sent on in chunks of our own."""
     pairs = [(name.decode("latin-1").lower(), _text(value)) for name, value in headers]
     dropped = _dropped(pairs) | {"host"}
@@ -166,11 +159,26 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def returned(answer: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
+def returned(answer: aiohttp.ClientResponse) -> list[Header]:
     """The headers of a server's answer that are for its client, byte by byte as they came."""
     pairs = [(name.lower(), value) for name, value in answer.raw_headers]
     dropped = _dropped([(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs])
     return [(name, value) for name, value in pairs if name.decode("latin-1") not in dropped]
+
+
+async def streamed(answer: aiohttp.ClientResponse, headers: list[Header], send: Send, server: str) -> None:
+    """Send a server's answer on under these headers, piece by piece.
+
+    Raises:
+        Unavailable: the server broke it off. Its client has the beginning, so no other answer can be given.
+    """
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    try:
+        async for piece in answer.content.iter_chunked(CHUNK):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    except (aiohttp.ClientError, TimeoutError) as exc:
+        raise Unavailable(f"{server} broke its answer off: {exc}") from exc
 
 
 def _dropped(pairs: list[tuple[str, str]]) -> frozenset[str]:

@@ -15,7 +15,7 @@ MOST_BYTES: Final = 16_777_216  # of one message
 OPEN_WITHIN: Final = Seconds(10.0)
 CLOSE_WITHIN: Final = Seconds(2.0)
 GOING_AWAY, BAD_GATEWAY = 1001, 1014
-NEVER_SENT: Final = frozenset({1004, 1005, 1006, 1015, *range(1016, 3000)})
+SENT: Final = frozenset({*range(1000, 1016), *range(3000, 5000)} - {1004, 1005, 1006, 1015})
 
 
 async def relayed(
@@ -52,7 +52,7 @@ def sent_code(code: int | None) -> int:
     >>> sent_code(4001), sent_code(1006), sent_code(None)
     (4001, 1001, 1001)
     """
-    return GOING_AWAY if code is None or code in NEVER_SENT or not 1_000 <= code < 5_000 else code  # noqa: PLR2004
+    return code if code is not None and code in SENT else GOING_AWAY
 
 
 async def _up(receive: Receive, server: aiohttp.ClientWebSocketResponse) -> None:

@@ -3,11 +3,11 @@
 from meltguard.agent.counters import Tally
 from meltguard.agent.journal import Journal, JournalEntry
 from meltguard.agent.quota_store import hashed
-from meltguard.agent.refusal import NO_DEMAND, Reason
+from meltguard.agent.refusal import Reason
 from meltguard.agent.settings import AgentSettings
 from meltguard.agent.standing import Standing
 from meltguard.agent.visit import Result, Visit
-from meltguard.core.units import Instant, Seconds, TierName
+from meltguard.core.units import Instant, Seconds, TierName, Units
 from meltguard.ports import Clock
 
 
@@ -52,9 +52,7 @@ class Records:
 
     def refused(self, visit: Visit, reason: Reason, status: int) -> None:
         """A request was turned away, or its client left while waiting."""
-        visit.counts.refused[reason] += 1
-        if reason in NO_DEMAND and not visit.retry:
-            visit.counts.bar(visit.units)
+        visit.counts.refuse(reason, Units(0.0) if visit.retry else visit.units)
         gone = reason is Reason.CLIENT_GONE
         result = Result(status=0 if gone else status, finished=False, delivered=False)
         self._note(visit, "gone" if gone else "refused", reason.value, result)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from meltguard.agent.gate import Gate, Hindrance, Wish
 from meltguard.agent.lane import Slot
-from meltguard.agent.refusal import NO_DEMAND, Reason
+from meltguard.agent.refusal import Reason
 from meltguard.agent.settings import DEFAULT_TIER, Pace
 from meltguard.agent.standing import Standing, by_tier, own_gpu
 from meltguard.agent.turns import Ticket
@@ -45,7 +45,7 @@ class RehearsedDoor:
         )
         turned_away = [self._numbers.pop(ticket) for ticket in self._gate.obey(self._standing, at)]
         for number in turned_away:
-            self._refused(self._tickets.pop(number).tier, Reason.TIER_SUSPENDED)
+            self._refused(self._tickets.pop(number), Reason.TIER_SUSPENDED)
         return turned_away
 
     def offer(self, request: Request, at: Seconds) -> Placed:
@@ -54,9 +54,7 @@ class RehearsedDoor:
         self._tally.tier(wish.tier).offer(wish.units)
         placed = self._gate.place(wish, at)
         if isinstance(placed, Hindrance):
-            self._refused(wish.tier, placed.reason)
-            if placed.reason in NO_DEMAND:
-                self._tally.tier(wish.tier).bar(wish.units)
+            self._refused(wish, placed.reason)
             return Placed.REFUSED
         if isinstance(placed, Ticket):
             self._tickets[request.number] = placed
@@ -86,7 +84,7 @@ class RehearsedDoor:
         if ticket is None:
             return False
         del self._numbers[ticket]
-        self._refused(ticket.tier, Reason.WAITED_OUT)
+        self._refused(ticket, Reason.WAITED_OUT)
         return self._gate.leave(ticket)
 
     def finish(self, number: int, took: Seconds, at: Seconds) -> None:
@@ -135,5 +133,5 @@ class RehearsedDoor:
         self._slots[number] = slot
         self._tally.tier(slot.tier).admit(slot.units, wait, at)
 
-    def _refused(self, tier: TierName, reason: Reason) -> None:
-        self._tally.tier(tier).refused[reason] += 1
+    def _refused(self, request: Wish | Ticket, reason: Reason) -> None:
+        self._tally.tier(request.tier).refuse(reason, request.units)

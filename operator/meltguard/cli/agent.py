@@ -95,15 +95,6 @@ def agent(
     asyncio.run(_run(_asked(settings, (held_within, proxy_secret), (server_preset, server_url, upstream)), upstream))
 
 
-def _asked(
-    settings: AgentSettings, of_proxy: tuple[float, str | None], server: tuple[str | None, str | None, str | None]
-) -> AgentSettings:
-    """The same, with what holds for a proxy's questions, and how the server's own queue is seen."""
-    held_within, secret = of_proxy
-    bounds = DecisionBounds(held_within=Seconds(held_within), secret=secret)
-    return replace(settings, decisions=bounds, server=_look(*server))
-
-
 def _pod(who: tuple[str, str, str], listen: str, control: str, gpus: int, async_after: float | None) -> AgentSettings:
     """Which pod's agent it is, where it listens, whom it obeys, and when it gives a place instead of an answer."""
     policy, pod_uid, keys = who
@@ -116,6 +107,25 @@ def _pod(who: tuple[str, str, str], listen: str, control: str, gpus: int, async_
         gpus=Gpus(gpus),
         places=_places(async_after),
     )
+
+
+def _trusted(text: str) -> PublicKeys:
+    keys = PublicKeys.parse(text)
+    if not keys:
+        raise InvalidInput("no public key is given: --keys keyid=base64, as `meltguard keys public` prints it")
+    return keys
+
+
+def _places(after: float | None) -> PlaceBounds:
+    return PlaceBounds(after=Seconds(after) if after is not None else None)
+
+
+def _with_files(
+    settings: AgentSettings, baseline: Path | None, state: Path | None, told: tuple[Path | None, bool], log: Path | None
+) -> AgentSettings:
+    journal, names = told
+    files = replace(settings, baseline_file=baseline, state_file=state, access_log=log)
+    return replace(files, journal=journal, journal_names_users=names)
 
 
 def _known(
@@ -134,6 +144,12 @@ def _known(
     )
 
 
+def _quota(url: str | None, tls: tuple[Path | None, Path | None, Path | None], budget: Seconds) -> QuotaSettings:
+    ca, cert, key = tls
+    store = None if url is None else StoreAddress(url=url, ca_file=ca, cert_file=cert, key_file=key)
+    return QuotaSettings(store=store, budget=budget)
+
+
 def _beyond(callers: Callers, paths: str, features: str, assumed_images: int | None) -> Callers:
     """The same, with more paths that nobody guards or that tell a feature, and the cost of what is not read whole.
 
@@ -147,33 +163,17 @@ def _beyond(callers: Callers, paths: str, features: str, assumed_images: int | N
     return replace(callers, open_paths=callers.open_paths | more, feature_paths=told, assumed_images=assumed_images)
 
 
+def _asked(
+    settings: AgentSettings, of_proxy: tuple[float, str | None], server: tuple[str | None, str | None, str | None]
+) -> AgentSettings:
+    """The same, with what holds for a proxy's questions, and how the server's own queue is seen."""
+    held_within, secret = of_proxy
+    bounds = DecisionBounds(held_within=Seconds(held_within), secret=secret)
+    return replace(settings, decisions=bounds, server=_look(*server))
+
+
 def _look(preset: str | None, url: str | None, upstream: str | None) -> ServerLook | None:
     return None if preset is None else look_at(preset, url, upstream)
-
-
-def _quota(url: str | None, tls: tuple[Path | None, Path | None, Path | None], budget: Seconds) -> QuotaSettings:
-    ca, cert, key = tls
-    store = None if url is None else StoreAddress(url=url, ca_file=ca, cert_file=cert, key_file=key)
-    return QuotaSettings(store=store, budget=budget)
-
-
-def _places(after: float | None) -> PlaceBounds:
-    return PlaceBounds(after=Seconds(after) if after is not None else None)
-
-
-def _with_files(
-    settings: AgentSettings, baseline: Path | None, state: Path | None, told: tuple[Path | None, bool], log: Path | None
-) -> AgentSettings:
-    journal, names = told
-    files = replace(settings, baseline_file=baseline, state_file=state, access_log=log)
-    return replace(files, journal=journal, journal_names_users=names)
-
-
-def _trusted(text: str) -> PublicKeys:
-    keys = PublicKeys.parse(text)
-    if not keys:
-        raise InvalidInput("no public key is given: --keys keyid=base64, as `meltguard keys public` prints it")
-    return keys
 
 
 async def _run(settings: AgentSettings, upstream: str | None) -> None:

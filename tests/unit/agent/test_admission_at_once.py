@@ -12,11 +12,10 @@ from meltguard.agent.agent import Agent
 from meltguard.agent.cost import Cost
 from meltguard.agent.lane import Holder
 from meltguard.agent.refusal import Refusal
-from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result, Visit
 from meltguard.api.limit_document import DocumentKind, LimitDocument, TierLimit, TierState
 from meltguard.core.units import Gpus, TierName
-from support.agents import ManualClock, a_lease, agent_settings, signed
+from support.agents import ManualClock, Patient, a_lease, agent_settings, signed
 
 NAMES = ("free", "pro")
 GPUS = 3
@@ -34,14 +33,8 @@ class General(Admission):
         return None
 
 
-class Request:
+class Request(Patient):
     """Who asks, and stays."""
-
-    def watch(self, when_gone: object) -> None:
-        """It does not leave."""
-
-    def waits(self, _ticket: Ticket) -> None:
-        """Nobody waits here."""
 
     def done(self) -> bool:
         """It is there."""

@@ -13,21 +13,11 @@ from meltguard.api.grants import counters_of
 from meltguard.api.limit_document import TierLimit, TierState
 from meltguard.core.load import load_between
 from meltguard.core.units import Gpus, NodeName, TierName
-from support.agents import FREE, ManualClock, a_free_tier, a_lease, agent_settings, limited, signed
+from support.agents import FREE, ManualClock, Patient, a_free_tier, a_lease, agent_settings, limited, signed
 from support.memory_quota import MemoryQuotaStore
 
 WHILE_LIMITED = {Reason.FEATURE_SLOWED, Reason.QUOTA_STORE, Reason.CLIENT_GONE}
 """They would have been served with more GPUs, or are as soon as the store answers."""
-
-
-class Patient:
-    """Who asks, and stays."""
-
-    def watch(self, when_gone: object) -> None:
-        """It does not leave."""
-
-    def waits(self, _ticket: object) -> None:
-        """It has a place in the line."""
 
 
 def at_work(tier: TierLimit) -> tuple[Agent, ManualClock]:
@@ -87,7 +77,6 @@ async def test_a_retry_is_neither_counted_nor_taken_off_twice() -> None:
 @pytest.mark.parametrize(("times", "wanted"), [(3, 3.0), (10, 3.0)])
 async def test_the_operator_reads_what_gpus_were_asked_for(times: int, wanted: float) -> None:
     agent, clock = at_work(a_free_tier(images=3))
-    agent.admission.records.tally.tier(TierName("free"))
     before = counters_of(agent.report())
     await asks(agent, times)
     clock.pass_by(10.0)

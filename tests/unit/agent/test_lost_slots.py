@@ -1,7 +1,6 @@
 """Whatever becomes of requests, the slots in use are those of requests that are there: a state machine over them."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 
 from hypothesis import given, settings
@@ -15,11 +14,10 @@ from meltguard.agent.lane import Slot
 from meltguard.agent.metrics import registry_of
 from meltguard.agent.refusal import Refusal
 from meltguard.agent.standing import Standing
-from meltguard.agent.turns import Ticket
 from meltguard.agent.visit import Ask, Result, Visit
 from meltguard.api.agent_report import LimitSource
 from meltguard.core.units import Gpus, Seconds, TierName, Units
-from support.agents import FREE, ManualClock, a_lease, agent_settings, signed
+from support.agents import FREE, ManualClock, Patient, a_lease, agent_settings, signed
 
 GPUS = 2
 DONE = Result(status=200, finished=True, delivered=True)
@@ -27,7 +25,7 @@ STEPS = ("come", "end", "end twice", "vanish", "fail", "cut off", "pass by")
 MENDED = "meltguard_agent_slots_mended_total"
 
 
-class Client:
+class Client(Patient):
     """One request: it waits, then holds a slot until it is told how to go."""
 
     def __init__(self, agent: Agent) -> None:
@@ -40,12 +38,6 @@ class Client:
     def inside(self) -> bool:
         """Whether it is there and has a slot."""
         return self.visit is not None and not self.task.done()
-
-    def watch(self, _when_gone: Callable[[], None]) -> None:
-        """It does not leave by itself."""
-
-    def waits(self, _ticket: Ticket) -> None:
-        """It waits."""
 
     async def _live(self) -> None:
         ask = Ask(tier=TierName("free"), user="ann", cost=DEFAULT_COST)
