@@ -65,7 +65,7 @@ async def test_a_rollout_of_theirs_is_held_for_the_surge_and_resumed_as_found(
         admin = overload.ground.admin
         found = await _install(overload)
         await until(lambda: _is_held(overload), 60.0)
-        assert (await overload.status())["rollouts"]["state"] == "Held"
+        await until(lambda: overload.rollouts_are("Held"), 30.0)
 
         async def follows_its_loan() -> bool:
             return bool((await _rollout(overload))["spec"]["replicas"] == world.SERVERS + 1)

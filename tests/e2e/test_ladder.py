@@ -37,17 +37,6 @@ async def held(overload: Overload) -> bool:
     return marked(found) and bool(found["spec"].get("paused"))
 
 
-async def state(overload: Overload) -> str:
-    return str((await overload.status()).get("rollouts", {}).get("state", ""))
-
-
-async def told(overload: Overload) -> list[str]:
-    """Reasons of the policy's Events, in the order of their posting."""
-    events = await overload.ground.admin.items(f"/apis/events.k8s.io/v1/namespaces/{world.SERVING}/events")
-    ours = [event for event in events if event["regarding"].get("kind") == "ImageServicePolicy"]
-    return [event["reason"] for event in sorted(ours, key=lambda event: event["eventTime"])]
-
-
 def owned(found: Json) -> Json:
     """What people wrote; replicas are the loans' matter."""
     spec = {key: value for key, value in found["spec"].items() if key != "replicas"}
@@ -61,27 +50,28 @@ async def test_features_and_updates_give_way_first_and_come_back_as_they_were(
         before = owned(await deployment(overload))
         await overload.apply(**LADDER)
         await until(lambda: held(overload), 60.0)
+        await until(lambda: overload.rollouts_are("Held"), 30.0)
         await until(overload.limited, 60.0)
         status = await overload.status()
-        assert status["rollouts"]["state"] == "Held"
         assert "rollouts.holdAt Elevated" in status["rollouts"]["cause"]
         assert status["rollouts"]["liftsWhen"] == "the level falls to Normal: pressure below 0.70 for 1 s"
         (feature,) = status["features"]
         assert feature["rollout"] in {"50%", "10%", "0%"}
         assert feature["since"]
         assert "updates held" in status["why"]
-        reasons = await told(overload)
+        await until(lambda: overload.has_told("FeatureSlowed", "RolloutHeld", "TierLimited"), 30.0)
+        reasons = await overload.told()
         assert reasons.index("FeatureSlowed") < reasons.index("TierLimited")
         assert reasons.index("RolloutHeld") < reasons.index("TierLimited")
 
         async def resumed() -> bool:
             found = await deployment(overload)
-            return not marked(found) and await state(overload) == "Free"
+            return not marked(found) and await overload.rollouts_are("Free")
 
         overload.ebb()
         await until(resumed, 90.0)
         assert owned(await deployment(overload)) == before
-        assert {"FeatureRestored", "RolloutResumed", "LevelChanged"} <= set(await told(overload))
+        await until(lambda: overload.has_told("FeatureRestored", "RolloutResumed", "LevelChanged"), 30.0)
         history = [entry["reason"] for entry in (await overload.status())["history"]]
         assert {"FeatureSlowed", "RolloutHeld", "TierLimited", "RolloutResumed"} <= set(history)
         assert history.index("RolloutResumed") < history.index("RolloutHeld"), "the newest first"
@@ -93,17 +83,13 @@ async def test_a_person_who_resumes_is_obeyed_and_nothing_stays_held_without_its
 ) -> None:
     async with an_overload(lone_plane, tmp_path) as overload:
         admin, path = overload.ground.admin, path_of(world.deployment())
-
-        async def in_state(wanted: str) -> bool:
-            return await state(overload) == wanted
-
         await overload.apply(**LADDER)
         await until(lambda: held(overload), 60.0)
         await admin.merge(path, {"spec": {"paused": None}})
-        await until(lambda: in_state("LeftAlone"), 30.0)
+        await until(lambda: overload.rollouts_are("LeftAlone"), 30.0)
         await overload.decided_again(2)
         assert not (await deployment(overload))["spec"].get("paused")
-        assert "RolloutLeftAlone" in await told(overload)
+        await until(lambda: overload.has_told("RolloutLeftAlone"), 30.0)
 
         async def unmarked() -> bool:
             return not marked(await deployment(overload))

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import time
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +11,7 @@ import pytest
 from faults import world
 from faults.evidence import Deed, read_deeds
 from faults.promises import IDENTITY
-from meltguard.clock import SystemClock
+from meltguard.clock import SystemClock, rfc3339
 from meltguard.localcluster.plane import Plane
 from support.overload import Overload, an_overload, until
 
@@ -124,15 +123,18 @@ async def test_shadow_shows_the_plan_with_its_victims_and_writes_nothing_else(
         await overload.end()
 
 
+def in_seconds(seconds: float) -> str:
+    """A moment, as people write it in an override."""
+    return rfc3339(SystemClock().now() + seconds)
+
+
 async def test_an_override_shows_holds_and_ends_by_itself(lone_plane: Plane, directory: Path) -> None:
     async with an_overload(lone_plane, directory) as overload:
         await overload.apply()
         await until(overload.status, 60.0)
-        until_when = SystemClock().now() + 8.0
-        text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until_when))
-        override = {"tier": "free", "state": "Suspend", "until": text, "reason": "launch day", "by": ADMIN}
         overload.ebb()
-        await overload.apply(overrides=[override])
+        override = {"tier": "free", "state": "Suspend", "reason": "launch day", "by": ADMIN}
+        await overload.apply(overrides=[{**override, "until": in_seconds(600.0)}])
 
         async def state() -> str:
             limits = (await overload.status()).get("limits", [])
@@ -146,6 +148,7 @@ async def test_an_override_shows_holds_and_ends_by_itself(lone_plane: Plane, dir
 
         await until(suspended, 12.0)
         assert "launch day" in json.dumps((await overload.status()).get("overrides"))
+        await overload.apply(overrides=[{**override, "until": in_seconds(5.0)}])
         await until(open_again, 30.0)
         await overload.end()
 
@@ -163,7 +166,7 @@ async def test_a_persons_word_about_a_surging_tier_is_what_its_pods_enforce(lone
         for word, state, rate in WORDS.values():
             await overload.apply()
             await until(overload.limited, 60.0)
-            ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(SystemClock().now() + 600.0))
+            ends = in_seconds(600.0)
             await overload.apply(overrides=[{**word, "until": ends, "reason": "keynote"}])
             await until(lambda state=state, rate=rate: _shows(overload, state, rate), 30.0)  # type: ignore[misc] # bound now
             if rate != "none":

@@ -30,7 +30,7 @@ async def test_the_sound_node_is_lent_and_stays_whatever_a_metric_says_then(lone
         overload.source.xids = dict.fromkeys(names, FALLEN_OFF)
         await overload.decided_again(2)
         assert await overload.claims() == lent
-        assert await serves(overload)
+        await until(lambda: serves(overload), 30.0)
         await overload.end()
 
 

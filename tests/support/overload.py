@@ -98,6 +98,20 @@ class Overload:
         """Whether a wanted loan is refused."""
         return (await self.condition("BorrowingBlocked")).get("status") == "True"
 
+    async def rollouts_are(self, state: str) -> bool:
+        """Whether the status says this of updates, which it does a moment after it is so."""
+        return bool((await self.status()).get("rollouts", {}).get("state") == state)
+
+    async def told(self) -> list[str]:
+        """Reasons of the policy's Events, in the order of their posting."""
+        events = await self.ground.admin.items(f"/apis/events.k8s.io/v1/namespaces/{world.SERVING}/events")
+        ours = [event for event in events if event["regarding"].get("kind") == "ImageServicePolicy"]
+        return [event["reason"] for event in sorted(ours, key=lambda event: event["eventTime"])]
+
+    async def has_told(self, *reasons: str) -> bool:
+        """Whether there is an Event of each: they are posted beside what they tell, not before it."""
+        return set(reasons) <= set(await self.told())
+
     async def decided_again(self, times: int) -> None:
         """So many more decisions were written down."""
         for _ in range(times):
