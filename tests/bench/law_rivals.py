@@ -6,9 +6,10 @@ from dataclasses import replace
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision, TierLimit
 from meltguard.core.demand import total_load
+from meltguard.core.memory import Held, Memory
 from meltguard.core.overrides import state_at
 from meltguard.core.policy import Policy, TierState
-from meltguard.core.seen import Held, Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Instant, TierName, UnitsPerSecond
 
 Rates = Mapping[TierName, UnitsPerSecond | None]

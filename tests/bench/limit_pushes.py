@@ -17,8 +17,8 @@ from meltguard.core.decision import Decision
 from meltguard.core.grant import Grant
 from meltguard.core.granting import LEAST_BURST, baseline_for
 from meltguard.core.load import AgentCounters
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Policy, Quota, Signal, SignalKind, SignalUse, TierState
-from meltguard.core.seen import Memory
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid, Seconds, TierName, UnitsPerSecond
 from meltguard.ports import LimitSink, Target
 from support.agents import POLICY, signed

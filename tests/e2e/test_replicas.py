@@ -24,11 +24,8 @@ from support.replica_writers import an_hpa, from_git, keda, no_hpa, no_keda
 pytestmark = pytest.mark.plane
 
 Json = dict[str, Any]
-SHAPE: Final = world.Shape(floor=0, max_loans=4, max_loan="2h")
+SHAPE: Final = world.Shape(floor=0, max_loans=8, max_loan="2h")
 POLICY: Final = world.a_policy(SHAPE)
-DEMANDS: Final = (21.0, 29.0, 37.0, 45.0)
-"""Image units a second: each needs one node of eight GPUs more than the one before; the first is beyond two."""
-
 LOADS: Final = 4.0
 """Seconds until a new pod's agent answers."""
 
@@ -104,6 +101,14 @@ class _Scene:
         claims = await self.claims()
         return len(claims) == count and all(claim["step"] == "Lent" for claim in claims.values())
 
+    def needs(self, loans: int) -> None:
+        """Users ask for what so many borrowed nodes do beside the service's own."""
+        self.found.agents.ask(13.0 + world.GPUS * loans)
+
+    async def needs_another(self) -> None:
+        """And for what one node more does than all that are lent."""
+        self.needs(len(await self.claims()) + 1)
+
     async def replicas(self) -> int:
         deployment = await self.admin.get(path_of(world.deployment()))
         assert deployment is not None
@@ -141,7 +146,7 @@ async def surge(operators: Operators, plane: Plane, *nodes: Json) -> AsyncIterat
         await found.admin.apply(POLICY)
         await until(lambda: scene.answering(world.SERVERS), 60.0)
         found.agents.loading = LOADS
-        found.agents.ask(DEMANDS[0])
+        scene.needs(1)
         yield scene
 
 
@@ -178,7 +183,7 @@ async def test_new_pods_count_once_their_agents_answer_and_a_late_node_is_not_aw
         assert LOADS <= await scene.learned() <= SystemClock().elapsed() - began
 
         await scene.lender_has(that_starts_no_pod("research-2"))
-        scene.found.agents.ask(DEMANDS[1])
+        scene.needs(2)
         await until(lambda: scene.lent(2), 60.0)
         await scene.lender_has(*named("research-3"))
         await until(lambda: scene.lent(3), 120.0)
@@ -191,31 +196,34 @@ async def test_new_pods_count_once_their_agents_answer_and_a_late_node_is_not_aw
 
 
 async def test_another_writer_is_named_and_left_alone_until_it_is_gone(lone_plane: Plane, tmp_path: Path) -> None:
-    nodes = named("research-1", "research-2", "research-3", "research-4")
+    nodes = named(*(f"research-{number}" for number in range(1, SHAPE.max_loans + 1)))
     clock = FastClock(began=SystemClock().now(), rate=RATE)  # what is judged here takes no time of the law's
     async with surge(Operators(directory=tmp_path, clock=clock), lone_plane, *nodes) as scene:
         await until(lambda: scene.answering(3), 90.0)
 
         await an_hpa(scene.admin, "by-cpu")
-        await stays_off(scene, "HorizontalPodAutoscaler by-cpu", 2)
+        await stays_off(scene, "HorizontalPodAutoscaler by-cpu")
         await no_hpa(scene.admin, "by-cpu")
-        await is_ours_again(scene, 4)
+        await is_ours_again(scene)
 
-        await from_git(scene.admin, replicas=4)
-        await stays_off(scene, "argocd-controller, which applies spec.replicas", 3)
+        await from_git(scene.admin, replicas=await scene.replicas())
+        await stays_off(scene, "argocd-controller, which applies spec.replicas")
         await from_git(scene.admin)
-        await is_ours_again(scene, 5)
+        await is_ours_again(scene)
 
         await keda(scene.admin, "by-queue")
-        await stays_off(scene, "KEDA's ScaledObject by-queue", 4)
+        await stays_off(scene, "KEDA's ScaledObject by-queue")
         await no_keda(scene.admin, "by-queue")
-        await is_ours_again(scene, 6)
+        await is_ours_again(scene)
 
         await is_handed_over(scene)
 
 
-async def stays_off(scene: _Scene, writer: str, loans: int) -> None:
-    """The condition says who and what to do; a node more is lent, and the number stays as it is."""
+async def stays_off(scene: _Scene, writer: str) -> None:
+    """The condition says who and what to do; a node more is lent, and the number stays as it is.
+
+    Nodes that no pod comes to are late, and others are lent beside them: how many is not looked at.
+    """
 
     async def told() -> bool:
         said = await scene.conflict()
@@ -223,12 +231,18 @@ async def stays_off(scene: _Scene, writer: str, loans: int) -> None:
 
     await until(told, 30.0)
     since, before = scene.log_end(), await scene.replicas()
-    scene.found.agents.ask(DEMANDS[loans - 1])
-    await until(lambda: scene.lent(loans), 60.0)
+    await scene.needs_another()
+
+    async def lends_more() -> bool:
+        steps = [claim["step"] for claim in (await scene.claims()).values()]
+        return world.SERVERS + steps.count("Lent") > before
+
+    await until(lends_more, 60.0)
     at = (await scene.decision())["at"]
 
     async def decided_since() -> bool:
-        return bool((await scene.decision())["at"] > at and (await scene.status())["loanCount"] == loans)
+        more = world.SERVERS + (await scene.status())["loanCount"] > before
+        return bool((await scene.decision())["at"] > at) and more
 
     await until(decided_since, 30.0)
     assert await told()
@@ -236,9 +250,13 @@ async def stays_off(scene: _Scene, writer: str, loans: int) -> None:
     assert await scene.replicas() == before
 
 
-async def is_ours_again(scene: _Scene, pods: int) -> None:
+async def is_ours_again(scene: _Scene) -> None:
+    """One pod more for each node that is lent, and each answers."""
+
     async def follows() -> bool:
-        return await scene.replicas() == pods and not await scene.conflict() and await scene.answering(pods)
+        pods, loans = await scene.replicas(), len(await scene.claims())
+        follow = pods == world.SERVERS + loans and await scene.lent(loans)
+        return follow and not await scene.conflict() and await scene.answering(pods)
 
     await until(follows, 60.0)
 
@@ -252,13 +270,14 @@ async def is_handed_over(scene: _Scene) -> None:
 
     await until(forgotten, 30.0)
     since = scene.log_end()
-    await an_hpa(scene.admin, "theirs", least=7)
+    number = await scene.replicas() + 1
+    await an_hpa(scene.admin, "theirs", least=number)
 
     async def theirs() -> bool:
-        return await scene.replicas() == 7
+        return await scene.replicas() == number
 
     await until(theirs, 60.0)
     assert not await scene.conflict()
     await scene.ebbs(LEAVE / RATE + 90.0)  # nobody lowers the number for a node that goes
     assert scene.our_writes(since) == []
-    assert await scene.replicas() == 7
+    assert await scene.replicas() == number

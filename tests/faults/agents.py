@@ -218,7 +218,7 @@ class Agents:
         }
         now = time.monotonic()
         self._seen = {uid: self._seen.get(uid, now) for uid, _ in serving.values()}
-        serving = {ip: pod for ip, pod in serving.items() if now - self._seen[pod[0]] >= self.loading}
+        serving = {ip: pod for ip, pod in serving.items() if self._has_loaded(ip, pod[0], now)}
         for ip in [ip for ip, agent in self._agents.items() if serving.get(ip, ("",))[0] != agent.uid]:
             del self._agents[ip]
             await self._sites.pop(ip).stop()
@@ -230,6 +230,11 @@ class Agents:
             times = ImageTimes(self.strays, f"agent {next(self._numbers)}")
             rate = RATE_A_GPU * self.speeds.get(image, 1.0)
             self._agents[ip] = Agent(uid=uid, ip=ip, born=now - 60.0, at=now, times=times, image=image, rate=rate)
+
+    def _has_loaded(self, ip: str, uid: str, now: float) -> bool:
+        """Who answers already does not load anew."""
+        answers = ip in self._agents and self._agents[ip].uid == uid
+        return answers or now - self._seen[uid] >= self.loading
 
     def __len__(self) -> int:
         return len(self._agents)

@@ -105,7 +105,7 @@ def at_level(level: Level, policy: Policy | None = None, forced: Override | None
     """The level in force, at the pressure at which it begins; `forced` is a person's word above it."""
     pressure = Pressure(ENTER.get(level, 0.5))
     law = LevelState(level=level, since=Instant(1000.0), risen=level, calm_since=None)
-    return level_now(policy or a_policy(), law, Pressing(most=pressure, acute=pressure), forced)
+    return level_now(policy or a_policy(), law, Pressing(most=pressure, acute=pressure), forced, law.since)
 
 
 def a_pool(name: str = "research", **changes: Any) -> Pool:

@@ -18,9 +18,10 @@ from meltguard.core.decision import Decision
 from meltguard.core.fleet import Claim, MoveStep, NodeView
 from meltguard.core.ledger import closed, ended
 from meltguard.core.load import PodLoad, TierLoad
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Policy
 from meltguard.core.pools import PoolView, assign, loans_of
-from meltguard.core.seen import Memory, RecallOrder, Snapshot
+from meltguard.core.seen import RecallOrder, Snapshot
 from meltguard.core.units import Gpus, NodeName, PodUid, PoolName, Seconds, Share, Units, UnitsPerSecond
 from support.core_values import FREE, a_node, a_pool
 from support.fake_moves import FakeResources, Line

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from meltguard.core.decision import Shortage, SignalPressure
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Lending, Source
 from meltguard.core.pools import assign
-from meltguard.core.seen import Memory
 from meltguard.core.units import Gpus, Instant, PoolName, Pressure, Seconds, Share, UnitsPerSecond
 from support.core_values import FREE, SURELY, a_node, a_policy, a_pool, a_snapshot
 from support.providers import a_scaling

@@ -6,8 +6,8 @@ from heapq import merge
 from typing import Any
 
 from meltguard.agent.rehearsed import RehearsedDoor
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Level, Policy, TierState
-from meltguard.core.seen import Memory
 from meltguard.core.units import Gpus, Seconds, Share
 from meltguard.sim.requests import Asked, Request, alike, numbered
 from meltguard.sim.steering import Law, Steering

@@ -7,9 +7,9 @@ from meltguard.core.arbiter import Wish
 from meltguard.core.decision import Shortage
 from meltguard.core.fleet import NodeView
 from meltguard.core.loans import choose_loans
+from meltguard.core.memory import Memory, Recalled
 from meltguard.core.policy import Policy, Pool
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import Memory, Recalled
 from meltguard.core.units import Gpus, Instant, PoolName, Pressure, Share, UnitsPerSecond
 from support.core_values import FREE, SURELY, a_policy, a_pool, a_snapshot
 

@@ -9,8 +9,8 @@ from meltguard.core.chance import Excess
 from meltguard.core.demand import SOME_EVIDENCE
 from meltguard.core.forecast import Trend
 from meltguard.core.loading import Loading
+from meltguard.core.memory import Held, Memory, Recalled, Slowed
 from meltguard.core.policy import Level
-from meltguard.core.seen import Held, Memory, Recalled, Slowed
 from meltguard.core.units import (
     Instant,
     NodeName,
@@ -46,7 +46,7 @@ class MemoryText(MessageModel):
     in_force: tuple[Annotated[int, Field(ge=0, le=3)], float] | None = None
     risen: int = Field(default=0, ge=0, le=3)
     calm_since: float | None = None
-    blind_since: float | None = None
+    unknown_since: dict[str, float] = Field(default_factory=dict)
     decided_at: float | None = None
     agents_at: float | None = None
     units_per_gpu: float | None = Field(default=None, gt=0)
@@ -57,7 +57,7 @@ class MemoryText(MessageModel):
     trim: float = Field(default=1.0, ge=0.5, le=2.0)
     heat: float = Field(default=1.0, ge=0.0, le=1.0)
     demand: dict[str, float] = Field(default_factory=dict)
-    trend: tuple[float, float, float] | None = None
+    trend: tuple[float, float, int, float, float] | None = None
     usual: float | None = Field(default=None, ge=0)
     usual_pressure: dict[str, float] = Field(default_factory=dict)
     surge_at: float | None = None
@@ -74,6 +74,7 @@ class MemoryText(MessageModel):
     recalled: dict[str, tuple[float, int]] = Field(default_factory=dict)
     returned_at: float | None = None
     yielded: tuple[str, float] | None = None
+    down_since: float | None = None
     slowed: dict[str, tuple[int, float]] = Field(default_factory=dict)
 
 
@@ -102,7 +103,7 @@ def _read(read: MemoryText) -> Memory:
         in_force=None if read.in_force is None else (Level(read.in_force[0]), Instant(read.in_force[1])),
         risen=Level(read.risen),
         calm_since=_instant(read.calm_since),
-        blind_since=_instant(read.blind_since),
+        unknown_since={name: Instant(at) for name, at in read.unknown_since.items()},
         decided_at=_instant(read.decided_at),
         agents_at=_instant(read.agents_at),
         units_per_gpu=None if read.units_per_gpu is None else UnitsPerSecond(read.units_per_gpu),
@@ -129,16 +130,17 @@ def _read(read: MemoryText) -> Memory:
         recalled={PoolName(pool): Recalled(at=Instant(at), times=n) for pool, (at, n) in read.recalled.items()},
         returned_at=_instant(read.returned_at),
         yielded=None if read.yielded is None else (NodeName(read.yielded[0]), Instant(read.yielded[1])),
+        down_since=_instant(read.down_since),
         slowed={name: Slowed(share=Percent(share), since=Instant(at)) for name, (share, at) in read.slowed.items()},
     )
 
 
-def _trend(demand: float, at: float, rise: float) -> Trend:
-    return Trend(demand=UnitsPerSecond(demand), at=Instant(at), rise=rise)
+def _trend(demand: float, at: float, tellers: int, steady: float, rise: float) -> Trend:
+    return Trend(demand=UnitsPerSecond(demand), at=Instant(at), tellers=tellers, steady=Instant(steady), rise=rise)
 
 
-def _trend_text(trend: Trend) -> tuple[float, float, float]:
-    return (round(trend.demand, 4), _rounded(trend.at), round(trend.rise, 6))
+def _trend_text(trend: Trend) -> tuple[float, float, int, float, float]:
+    return (round(trend.demand, 4), _rounded(trend.at), trend.tellers, _rounded(trend.steady), round(trend.rise, 6))
 
 
 def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
@@ -148,7 +150,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         in_force=None if memory.in_force is None else (int(memory.in_force[0]), _rounded(memory.in_force[1])),
         risen=int(memory.risen),
         calm_since=_rounded_or_none(memory.calm_since),
-        blind_since=_rounded_or_none(memory.blind_since),
+        unknown_since={name: _rounded(at) for name, at in memory.unknown_since.items()},
         decided_at=_rounded_or_none(memory.decided_at),
         agents_at=_rounded_or_none(memory.agents_at),
         units_per_gpu=memory.units_per_gpu,
@@ -176,6 +178,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         recalled={pool: (_rounded(one.at), one.times) for pool, one in memory.recalled.items()},
         returned_at=_rounded_or_none(memory.returned_at),
         yielded=None if memory.yielded is None else (memory.yielded[0], _rounded(memory.yielded[1])),
+        down_since=_rounded_or_none(memory.down_since),
         slowed={name: (one.share, _rounded(one.since)) for name, one in memory.slowed.items()},
     ).model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
 

@@ -31,9 +31,10 @@ from meltguard.controller.workloads import Workloads, workload_ref
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import Claim
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Level, Mode, TierState
 from meltguard.core.replicas import OnLoan, replicas
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Epoch, Instant, NodeName, Seconds
 from meltguard.core.wording import counted
 from meltguard.errors import InvalidInput

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from meltguard.core.memory import Held, Memory
 from meltguard.core.policy import Policy
-from meltguard.core.seen import Held, Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Instant, Seconds, Share, TierName, UnitsPerSecond
 
 ENOUGH = Share(0.8)

@@ -12,12 +12,13 @@ from meltguard.core.limits import UTILIZATION
 from meltguard.core.loading import late_nodes
 from meltguard.core.loans import arriving, missing_gpus, waits_for
 from meltguard.core.measure import Measured
+from meltguard.core.memory import Memory
 from meltguard.core.models import Rates, worth_of
 from meltguard.core.plausible import Usual, usual_after
 from meltguard.core.policy import Capacity, Policy
 from meltguard.core.pressure import highest
 from meltguard.core.providers import Want
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Seconds, Units, UnitsPerSecond
 
 
@@ -63,7 +64,7 @@ def borrow(policy: Policy, memory: Memory, seen: Snapshot, pressed: Pressed) -> 
         return LoanChoice(taken=(), rules=(), short_since=None, usual=Usual.remembered(memory))
     top = highest(pressed.signals)
     demand = _demand(seen, measured)
-    trend = trend_after(memory.trend, _unmoved(seen, measured), now) if measured.answers else None
+    trend = trend_after(memory.trend, _unmoved(seen, measured), len(seen.heard), now) if measured.answers else None
     growth = _growth(policy.capacity, memory, trend)
     foreseen = UnitsPerSecond(demand + growth) if growth else None
     per_gpu, have = _at_hand(memory, seen, pressed)

@@ -10,9 +10,10 @@ from meltguard.core.calm import kept_by, spare_since
 from meltguard.core.decision import Decision, FeatureShare, SignalPressure, TierLimit
 from meltguard.core.explain import LEARNING, Measures, next_change, one_line
 from meltguard.core.features import feature_shares
-from meltguard.core.level import LevelNow, LevelState, Pressing, level_now, next_level
+from meltguard.core.level import LevelNow, LevelState, Pressing, level_now, next_level, paused_level
 from meltguard.core.loading import loading_after
 from meltguard.core.measure import Measured, all_signals, measure
+from meltguard.core.memory import Memory
 from meltguard.core.overrides import active_overrides
 from meltguard.core.plausible import are_used, confirming
 from meltguard.core.policy import Level, Mode, Policy, TierState
@@ -20,8 +21,8 @@ from meltguard.core.pressure import DEMAND_SIGNAL, assess, highest, predicted_wa
 from meltguard.core.replicas import OnLoan, replicas
 from meltguard.core.rest import noted
 from meltguard.core.returns import Ebb, Returns, breach_since, going_home, returns
-from meltguard.core.rollout import rollouts
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.rollout import down_since, rollouts
+from meltguard.core.seen import Snapshot
 from meltguard.core.tiers import Law, Limited, limit_tiers
 from meltguard.core.units import Gpus, Instant, NodeName, Pressure, Seconds, UnitsPerSecond
 
@@ -107,10 +108,11 @@ def _concluded(parts: Parts, ways: Returns, *, learning: bool) -> Decision:
     memory = replace(parts.memory, limits=parts.ebb.memory.limits) if learning else parts.memory
     on_loan = OnLoan(nodes=seen.loans, asked=seen.gpu_kinds, tightened=seen.tightened, now=now)
     pods = replicas(policy, memory, on_loan, seen.workload)
-    updates = rollouts(policy, level, seen, now)
+    left = _left(parts, memory, ways, now)
+    updates = rollouts(policy, level, seen, left.down_since, now)
     words = active_overrides(policy, now)
     measures = Measures(features=parts.features, rollouts=updates, tiers=parts.tiers, overrides=words)
-    remembered = pods.remembered(_left(parts, memory, ways, now))
+    remembered = pods.remembered(left)
     return Decision(
         at=now,
         level=level.level,
@@ -158,6 +160,7 @@ def _left(parts: Parts, memory: Memory, ways: Returns, now: Instant) -> Memory:
         spare_since=parts.spare,
         breach_since=parts.ebb.breach_since,
         recalled=noted(memory, ways.recalling, now),
+        down_since=down_since(memory.down_since, seen, now),
         loading=loading_after(memory.loading, seen.started, {load.pod for load in seen.loads}, now),
         returned_at=memory.returned_at if ways.calm is None else now,
         yielded=ways.yielded or memory.yielded,
@@ -173,7 +176,7 @@ def _remembered(memory: Memory, measured: Measured, level: LevelNow, now: Instan
         in_force=None if (level.level, level.since) == (law.level, law.since) else (level.level, level.since),
         risen=law.risen,
         calm_since=law.calm_since,
-        blind_since=law.blind_since,
+        unknown_since=law.unknown_since,
         decided_at=now,
         agents_at=now if measured.answers else memory.agents_at,
         units_per_gpu=measured.pace.rate,
@@ -202,15 +205,15 @@ def _level(policy: Policy, memory: Memory, pressing: Pressing, now: Instant) -> 
         since=law_since,
         risen=memory.risen,
         calm_since=memory.calm_since,
-        blind_since=memory.blind_since,
+        unknown_since=memory.unknown_since,
     )
     if policy.mode is Mode.PAUSED:
-        law = replace(law, risen=law.level, calm_since=None)
+        law = paused_level(law, pressing, now)
     else:
         law = next_level(law, pressing, policy.dwell, now)
     forcing = [override for override in active_overrides(policy, now) if override.level is not None]
     forced = max(forcing, key=lambda override: override.level or Level.NORMAL, default=None)
-    found = level_now(policy, law, pressing, forced)
+    found = level_now(policy, law, pressing, forced, now)
     was, since = memory.in_force or (memory.level, law_since)
     return replace(found, since=since if found.level is was else now)
 

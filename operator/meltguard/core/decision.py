@@ -6,12 +6,13 @@ from typing import Final
 
 from meltguard.core.chance import Excess
 from meltguard.core.fleet import NodeView
+from meltguard.core.memory import Memory
 from meltguard.core.models import Rates, worth_of
 from meltguard.core.move_actions import Intent
 from meltguard.core.policy import Capacity, Level, Override, Policy, TierState
 from meltguard.core.providers import Want
 from meltguard.core.rollout_state import Rollouts
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.sharing import Peer, a_peer
 from meltguard.core.stopped import Stopped
 from meltguard.core.units import (

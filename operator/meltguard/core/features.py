@@ -7,8 +7,8 @@ from typing import Final
 
 from meltguard.core.decision import FeatureShare
 from meltguard.core.level import LevelNow
+from meltguard.core.memory import Slowed
 from meltguard.core.policy import Feature, Level, Policy
-from meltguard.core.seen import Slowed
 from meltguard.core.units import Instant, Percent
 
 ALL_USERS = Percent(100)

@@ -4,7 +4,7 @@ Only how many GPUs are borrowed or bought follows it, where the policy asks for 
 follow what is there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -16,6 +16,10 @@ GAINS: Final = (0.2, 0.4)
 
 PAUSE: Final = Seconds(10.0)
 """What changed over a longer gap between two looks is no trend: nobody knows how it came."""
+
+SETTLES: Final = Seconds(180.0)
+"""For so long after pods fell silent, answered again or came there is no trend: the demand that is heard of changes
+with who tells of it, and its average follows slowly where that is within chance (DEMAND_DOWN in core/demand.py)."""
 
 MOST: Final = 0.5
 """A trend alone asks for at most so much more than the demand itself."""
@@ -34,24 +38,32 @@ class Trend:
 
     demand: UnitsPerSecond  # at the last look, as far as no single agent can move it
     at: Instant
+    tellers: int  # pods that told of it
+    steady: Instant  # their number is the same since then
     rise: float = 0.0  # image units a second, each second
 
-    def after(self, demand: UnitsPerSecond, now: Instant) -> "Trend":
+    def after(self, demand: UnitsPerSecond, tellers: int, now: Instant) -> "Trend":
         """With one more look."""
         span = Seconds(now - self.at)
-        if not 0.0 < span <= PAUSE:
-            return Trend(demand=demand, at=now)
-        return Trend(demand=demand, at=now, rise=smoothed(self.rise, (demand - self.demand) / span, GAINS, span))
+        if tellers != self.tellers or not 0.0 < span <= PAUSE:
+            return Trend(demand=demand, at=now, tellers=tellers, steady=now)
+        look = replace(self, demand=demand, at=now)
+        if now - self.steady < SETTLES:
+            return look
+        return replace(look, rise=smoothed(self.rise, (demand - self.demand) / span, GAINS, span))
 
     def growth(self, lead: Seconds | None) -> UnitsPerSecond:
         """What the demand gains within `lead` if it goes on so, at most MOST of today's; 0 where it does not rise.
 
-        >>> Trend(demand=UnitsPerSecond(10.0), at=Instant(0.0), rise=0.1).growth(Seconds(30.0))
+        >>> begun = trend_after(None, UnitsPerSecond(10.0), 2, Instant(0.0))
+        >>> replace(begun, rise=0.1).growth(Seconds(30.0))
         3.0
         """
         return UnitsPerSecond(min(max(0.0, self.rise) * (lead or 0.0), MOST * self.demand))
 
 
-def trend_after(before: Trend | None, demand: UnitsPerSecond, now: Instant) -> Trend:
+def trend_after(before: Trend | None, demand: UnitsPerSecond, tellers: int, now: Instant) -> Trend:
     """With this look; a first one knows of no trend."""
-    return Trend(demand=demand, at=now) if before is None else before.after(demand, now)
+    if before is None:
+        return Trend(demand=demand, at=now, tellers=tellers, steady=now)
+    return before.after(demand, tellers, now)

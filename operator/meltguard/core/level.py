@@ -1,6 +1,7 @@
 """Pressure to level: up at once after two samples, down one step at a time after the dwell time."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from meltguard.core.policy import Level, Mode, Override, Policy
@@ -20,7 +21,8 @@ Critical suspended must not stay away until the surge is over.
 
 BLIND: Final = Seconds(600.0)
 """For so long a level does not end while some signal is unknown that might press: then what is known decides alone, as
-an agent without a lease does not wait for ever either."""
+an agent without a lease does not wait for ever either. Each signal has its own such time: an exporter that was never
+there uses up no other's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,7 @@ class LevelState:
     since: Instant
     risen: Level  # what the last sample alone asked for
     calm_since: Instant | None
-    blind_since: Instant | None = None  # a driving signal is unknown since then
+    unknown_since: Mapping[str, Instant] = field(default_factory=dict)  # by driving signal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ def next_level(state: LevelState, pressing: Pressing, dwell: Seconds, now: Insta
     Any known signal raises the level; it ends only by what all of them say, for what is unknown may press.
     """
     pressure = pressing.on(state.level)
-    state = replace(state, blind_since=_blind_since(state, pressing, now))
+    state = replace(state, unknown_since=_unknown_since(state, pressing, now))
     if pressing.most is None or pressure is None:
         return replace(state, risen=state.level, calm_since=None)
     asked = asked_by(pressing)
@@ -73,7 +75,7 @@ def next_level(state: LevelState, pressing: Pressing, dwell: Seconds, now: Insta
     if confirmed > state.level:
         return replace(state, level=confirmed, since=now, risen=asked, calm_since=None)
     presses = state.level is Level.NORMAL or pressure >= LEAVE * ENTER[state.level]
-    if presses or _is_blind(state, pressing, now):
+    if presses or not pressing.heard or _hiding(state, now):
         return replace(state, risen=asked, calm_since=None)
     calm_since = now if state.calm_since is None else state.calm_since
     if now - calm_since < dwell:
@@ -81,17 +83,20 @@ def next_level(state: LevelState, pressing: Pressing, dwell: Seconds, now: Insta
     return replace(state, level=Level(state.level - 1), since=now, risen=asked, calm_since=now)
 
 
-def _blind_since(state: LevelState, pressing: Pressing, now: Instant) -> Instant | None:
-    if pressing.heard and not pressing.unknown:
-        return None
-    return now if state.blind_since is None else state.blind_since
+def paused_level(state: LevelState, pressing: Pressing, now: Instant) -> LevelState:
+    """The same level after one more sample that may not change it."""
+    unknown = _unknown_since(state, pressing, now)
+    return replace(state, risen=state.level, calm_since=None, unknown_since=unknown)
 
 
-def _is_blind(state: LevelState, pressing: Pressing, now: Instant) -> bool:
-    """Whether what is unknown keeps the level: what the agents do not tell as long as they are silent."""
-    if not pressing.heard:
-        return True
-    return state.blind_since is not None and now - state.blind_since < BLIND
+def _unknown_since(state: LevelState, pressing: Pressing, now: Instant) -> dict[str, Instant]:
+    return {name: state.unknown_since.get(name, now) for name in pressing.unknown}
+
+
+def _hiding(state: LevelState, now: Instant) -> dict[str, Instant]:
+    """The signals that may press unseen and so keep a level up, with when each no longer does."""
+    ends = {name: Instant(since + BLIND) for name, since in state.unknown_since.items()}
+    return {name: end for name, end in ends.items() if now < end}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +107,7 @@ class LevelNow:
     since: Instant
     law: LevelState
     pressing: Pressing
+    hiding: Mapping[str, Instant]  # signals that may press unseen, with when each no longer keeps the level
     forced: Override | None  # who sets it; None: the law
     paused: bool
     dwell: Seconds
@@ -141,10 +147,10 @@ class LevelNow:
         """What has to be known before this level can end, as the beginning of a sentence; "" where all is."""
         if not self.pressing.heard:
             return "agents answer again, and "
-        blind_since = self.law.blind_since
-        if blind_since is None or not self.pressing.unknown:
+        if not self.hiding:
             return ""
-        return f"{listed(self.pressing.unknown)} is known again, or it is {when(Instant(blind_since + BLIND))}, and "
+        verb = "is" if len(self.hiding) == 1 else "are"
+        return f"{listed(tuple(self.hiding))} {verb} known again, or it is {when(max(self.hiding.values()))}, and "
 
     def falls_below(self, level: Level) -> str:
         """What must come about for a level milder than this one."""
@@ -153,7 +159,7 @@ class LevelNow:
         milder = f"the level falls to {Level(max(0, level - 1)).label}"
         if self.paused:
             return f"the policy is resumed, and {milder}"
-        return f"{milder}: {pressure_to_leave(level)} for {self.dwell:.0f} s"
+        return f"{milder}: {self.sight}{pressure_to_leave(level)} for {self.dwell:.0f} s"
 
 
 def pressure_to_leave(level: Level) -> str:
@@ -166,7 +172,7 @@ def pressure_to_leave(level: Level) -> str:
     return f"pressure{aside} below {LEAVE * ENTER[level]:.2f}"
 
 
-def level_now(policy: Policy, law: LevelState, pressing: Pressing, forced: Override | None) -> LevelNow:
+def level_now(policy: Policy, law: LevelState, pressing: Pressing, forced: Override | None, now: Instant) -> LevelNow:
     """The level in force; how long it has been is not known here."""
     level = law.level if forced is None or forced.level is None else forced.level
     return LevelNow(
@@ -174,6 +180,7 @@ def level_now(policy: Policy, law: LevelState, pressing: Pressing, forced: Overr
         since=law.since,
         law=law,
         pressing=pressing,
+        hiding=_hiding(law, now),
         forced=forced,
         paused=policy.mode is Mode.PAUSED,
         dwell=policy.dwell,

@@ -9,11 +9,12 @@ from meltguard.core.decision import SignalPressure
 from meltguard.core.demand import Pace, ServiceLoad, demand_after, learned, total_load
 from meltguard.core.heat import heat_of
 from meltguard.core.limits import steps
+from meltguard.core.memory import Memory
 from meltguard.core.models import Rates, Speeds, speeds_after
 from meltguard.core.policy import Policy, SignalKind
 from meltguard.core.power import Power, power_of
 from meltguard.core.pressure import assess, demand_pressure, predicted_wait
-from meltguard.core.seen import Memory, Reading, Snapshot
+from meltguard.core.seen import Reading, Snapshot
 from meltguard.core.units import NodeName, PodUid, Seconds, Share, TierName, Units, UnitsPerSecond
 
 

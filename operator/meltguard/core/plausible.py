@@ -11,9 +11,9 @@ from typing import Final
 
 from meltguard.core.averages import smoothed
 from meltguard.core.decision import Outcome, Shortage, SignalPressure
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Policy, SignalUse
 from meltguard.core.pressure import CALM, TARGET, platform_signals
-from meltguard.core.seen import Memory
 from meltguard.core.units import Instant, Pressure, Seconds, Share, UnitsPerSecond
 
 CONFIRMATION_HOLDS: Final = Seconds(300.0)

@@ -6,9 +6,10 @@ from typing import Final
 
 from meltguard.core.decision import SetReplicas
 from meltguard.core.fleet import LEAVE_TIME, MoveStep, NodeView
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Mode, Policy, ReplicaWriter
 from meltguard.core.pools import lent_to
-from meltguard.core.seen import Memory, Workload
+from meltguard.core.seen import Workload
 from meltguard.core.units import Instant, NodeName, Seconds
 
 

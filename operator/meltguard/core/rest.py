@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from meltguard.core.seen import Memory, Recalled
+from meltguard.core.memory import Memory, Recalled
 from meltguard.core.units import Instant, PoolName, Seconds
 
 SHORTEST_REST: Final = Seconds(300.0)

@@ -6,11 +6,12 @@ from typing import Final
 
 from meltguard.core.decision import SignalPressure
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
+from meltguard.core.memory import Memory
 from meltguard.core.models import Rates
 from meltguard.core.move_actions import Intent, Wanted
 from meltguard.core.policy import Level, Mode, Policy
 from meltguard.core.pools import PoolView
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.sharing import BETWEEN, a_peer, gives_way_to
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName, Seconds, UnitsPerSecond
 from meltguard.core.waiting import outranking, wants

@@ -8,11 +8,11 @@ from meltguard.core.demand import ServiceLoad
 from meltguard.core.level import LevelNow
 from meltguard.core.limit_words import LawfulLimit, words_of
 from meltguard.core.limits import UNLIMITED, TierNeed, asked, divide, idle_share, steps
+from meltguard.core.memory import Held
 from meltguard.core.motion import STILL, Motion, moved
 from meltguard.core.overrides import Measure, active_overrides, measure_for
 from meltguard.core.policy import Level, Mode, Policy, TierState
 from meltguard.core.pressure import predicted_wait
-from meltguard.core.seen import Held
 from meltguard.core.units import Instant, Seconds, Share, TierName, Units, UnitsPerSecond
 
 Rates = Mapping[TierName, UnitsPerSecond | None]

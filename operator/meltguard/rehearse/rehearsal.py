@@ -13,8 +13,9 @@ from meltguard.core.decision import Decision
 from meltguard.core.demand import EVIDENCE
 from meltguard.core.fleet import MANAGED_LABEL, NodeView
 from meltguard.core.ledger import ended
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Policy, Pool
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Celsius, GpuHours, Gpus, Instant, NodeName, PoolName, Seconds, Share, UnitsPerSecond
 from meltguard.errors import InvalidInput
 from meltguard.rehearse.clock import RehearsedClock

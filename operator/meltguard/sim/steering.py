@@ -8,9 +8,10 @@ from meltguard.core.decision import Decision
 from meltguard.core.grant import Grant
 from meltguard.core.granting import Stamp, grant_for
 from meltguard.core.load import PodLoad
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Policy
 from meltguard.core.pushing import InForce, Rates, Silent, content, finish_push, plan_push, steadied
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Epoch, Instant, PodUid, Revision
 
 Steering = Callable[[Snapshot, Instant], Decision]

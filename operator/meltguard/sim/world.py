@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from meltguard.core.decision import Decision
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Level, Policy
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Epoch, Gpus, Instant, NodeName, Seconds
 from meltguard.sim.changes import Change, Restart
 from meltguard.sim.door import DoorMaker

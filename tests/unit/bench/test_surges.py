@@ -9,9 +9,10 @@ from meltguard.agent.rehearsed import RehearsedDoor
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.load import PodLoad, Told
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Policy, Signal, SignalKind, SignalUse
 from meltguard.core.pools import assign
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Instant, Seconds, Units, UnitsPerSecond
 from meltguard.sim.recorded import traces_beside_checkout
 from meltguard.sim.world import DAWN, TICK, World

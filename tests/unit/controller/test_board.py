@@ -5,7 +5,7 @@ from typing import Any
 
 from meltguard.controller.board import Board
 from meltguard.core.decide import decide
-from meltguard.core.seen import Memory
+from meltguard.core.memory import Memory
 from meltguard.core.sharing import FRESH, Peer
 from meltguard.core.units import Gpus, Instant, PoolName
 from support.core_values import FREE, a_policy, a_snapshot

@@ -8,7 +8,8 @@ from meltguard.controller.enforcer import Enforcement
 from meltguard.controller.marks import marks_of
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.memory import Memory
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Instant, Revision, Seconds
 from support.core_values import FREE, PLUS, a_policy, a_snapshot
 from support.statuses import AT

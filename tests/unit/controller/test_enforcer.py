@@ -14,8 +14,8 @@ from meltguard.core.decision import Decision
 from meltguard.core.grant import Grant, GrantKind
 from meltguard.core.granting import LEASE_TTL, baseline_for, lapsed_rates
 from meltguard.core.load import AgentCounters
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Mode, TierState
-from meltguard.core.seen import Memory
 from meltguard.core.units import Epoch, Instant, NodeName, PodUid, Seconds, UnitsPerSecond
 from meltguard.errors import Unavailable
 from meltguard.ports import Target

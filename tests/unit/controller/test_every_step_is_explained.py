@@ -19,9 +19,10 @@ from meltguard.core.decision import Decision
 from meltguard.core.fleet import Claim, MoveStep
 from meltguard.core.granting import Stamp, grant_for
 from meltguard.core.loan_words import borrowed_words
+from meltguard.core.memory import Memory
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Feature, Level, Override, Policy, TierState
-from meltguard.core.seen import Memory, RolloutView, Snapshot
+from meltguard.core.seen import RolloutView, Snapshot
 from meltguard.core.units import Epoch, Instant, NodeName, Percent, PodUid, Revision, UnitsPerSecond
 from support.core_values import FREE, PLUS, a_node, a_policy, a_pool, a_snapshot
 

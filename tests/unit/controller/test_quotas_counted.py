@@ -9,9 +9,9 @@ from meltguard.api.store_state import WORDS, StoreState, told
 from meltguard.controller.conditions import Pass, conditions
 from meltguard.controller.enforcer import Enforcement
 from meltguard.core.decide import decide
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Policy, Quota
 from meltguard.core.quota import Period
-from meltguard.core.seen import Memory
 from meltguard.core.units import Instant, Revision
 from support.core_values import FREE, a_policy, a_snapshot
 from support.statuses import AT

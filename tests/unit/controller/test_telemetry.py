@@ -16,9 +16,10 @@ from meltguard.controller.troubles import TOLD
 from meltguard.core.comparison import Compared, Spent
 from meltguard.core.decide import decide
 from meltguard.core.loading import Loading
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Feature, Level, Policy
 from meltguard.core.rollout_state import Rollouts, RolloutState
-from meltguard.core.seen import Memory, TrialMark, TrialStage
+from meltguard.core.seen import TrialMark, TrialStage
 from meltguard.core.trial import Tally
 from meltguard.core.units import Instant, Percent, Revision, Seconds
 from support.core_values import FREE, a_policy, a_snapshot

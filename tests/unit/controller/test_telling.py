@@ -9,10 +9,10 @@ from meltguard.controller.events import Reason
 from meltguard.controller.telling import changes
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision, FeatureShare
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Level, Override, TierState
 from meltguard.core.rollout import FREE
 from meltguard.core.rollout_state import Rollouts, RolloutState
-from meltguard.core.seen import Memory
 from meltguard.core.units import Instant, Percent, Seconds, TierName, UnitsPerSecond
 from support.core_values import a_policy, a_snapshot
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from meltguard.core.adoption import LEARNING_ENDS, adopted, is_learning
 from meltguard.core.decide import decide
 from meltguard.core.load import PodLoad
-from meltguard.core.seen import Held, Memory, Snapshot
+from meltguard.core.memory import Held, Memory
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Instant, TierName, UnitsPerSecond
 from support.core_values import FREE, PLUS, a_policy, a_snapshot
 

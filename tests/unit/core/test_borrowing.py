@@ -12,10 +12,11 @@ from meltguard.core.decision import Decision, Outcome
 from meltguard.core.fleet import MoveStep, NodeView
 from meltguard.core.load import PodLoad
 from meltguard.core.loading import Loading
+from meltguard.core.memory import Held, Memory
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Level
 from meltguard.core.pools import assign
-from meltguard.core.seen import Held, Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Gpus, Instant, NodeName, Seconds, Share, Units, UnitsPerSecond
 from support.core_values import FREE, PLUS, a_load, a_node, a_policy, a_pool, a_snapshot
 

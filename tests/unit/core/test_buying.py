@@ -6,8 +6,8 @@ import pytest
 
 from meltguard.core.buying import CapacityChoice, choose_capacity
 from meltguard.core.decision import Shortage
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Mode, Source
-from meltguard.core.seen import Memory
 from meltguard.core.units import Gpus, Instant, NodeName
 from support.shortages import BURST, NOW, a_shortage
 

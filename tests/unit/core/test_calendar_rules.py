@@ -9,8 +9,9 @@ from meltguard.core.buying import CapacityChoice, choose_capacity
 from meltguard.core.calendar_rules import planned_ahead
 from meltguard.core.decision import Shortage
 from meltguard.core.fleet import MoveStep
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Mode, Source
-from meltguard.core.seen import Hours, Memory, Plan
+from meltguard.core.seen import Hours, Plan
 from meltguard.core.units import Gpus, Instant, Pressure
 from support.core_values import a_node
 from support.demo_evidence import a_claim

@@ -11,11 +11,12 @@ from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import MoveStep, NodeView
 from meltguard.core.load import PodLoad
+from meltguard.core.memory import Memory
 from meltguard.core.move_actions import Wanted
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Policy
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import Memory, Reading, Snapshot
+from meltguard.core.seen import Reading, Snapshot
 from meltguard.core.units import Gpus, Instant, NodeName, Seconds, Units, UnitsPerSecond
 from support.core_values import FREE, PLUS, a_load, a_node, a_policy, a_pool, a_snapshot
 

@@ -13,8 +13,8 @@ from meltguard.core.decide import decide
 from meltguard.core.decision import Shortage
 from meltguard.core.fleet import NodeView
 from meltguard.core.loans import choose_loans
+from meltguard.core.memory import Memory
 from meltguard.core.pools import assign
-from meltguard.core.seen import Memory
 from meltguard.core.units import Gpus, Instant, NodeName, Seconds, Units, UnitsPerSecond
 from support.core_values import FREE, SURELY, a_node, a_pod, a_policy, a_pool, a_snapshot
 from support.drain_world import EVICTION

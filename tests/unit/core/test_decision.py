@@ -11,10 +11,11 @@ from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import OPT_OUT_ANNOTATION
 from meltguard.core.loan_rules import LENDER_RULES, LOAN_RULES
+from meltguard.core.memory import Memory
 from meltguard.core.node_rules import NODE_RULES
 from meltguard.core.policy import Level, Mode, Override, Policy, TierState
 from meltguard.core.pools import assign
-from meltguard.core.seen import Memory, Reading, Snapshot
+from meltguard.core.seen import Reading, Snapshot
 from meltguard.core.units import Instant, PoolName, Seconds, TierName, Units
 from support.core_values import FREE, PLUS, a_node, a_pod, a_policy, a_pool, a_snapshot
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meltguard.core.features import _known_place, feature_shares, has_feature
+from meltguard.core.memory import Slowed
 from meltguard.core.policy import Feature, Level
-from meltguard.core.seen import Slowed
 from meltguard.core.units import Instant, Percent
 from support.core_values import a_policy, at_level
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from meltguard.api.memory import read_memory, write_memory
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
-from meltguard.core.forecast import MOST, PAUSE, Forecast, Trend, trend_after
+from meltguard.core.forecast import MOST, PAUSE, SETTLES, Forecast, Trend, trend_after
 from meltguard.core.loading import Loading
 from meltguard.core.loan_words import shortage_in_words
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Policy
 from meltguard.core.pools import assign
-from meltguard.core.seen import Memory
 from meltguard.core.units import Instant, Seconds, Units, UnitsPerSecond
 from support.core_values import FREE, PLUS, a_load, a_node, a_policy, a_pool, a_snapshot
 
@@ -23,11 +23,15 @@ STARTS = Seconds(60.0)
 """How long pods take."""
 
 
+SETTLING = int(SETTLES / 2.0)
+"""Looks, two seconds apart."""
+
+
 def looks(*demands: float, every: float = 2.0) -> Trend:
-    trend = None
-    for number, demand in enumerate(demands):
-        trend = trend_after(trend, UnitsPerSecond(demand), Instant(T0 + every * number))
-    assert trend is not None
+    """What two pods tell, after they told the first of it for so long that a trend may be."""
+    trend = Trend(demand=UnitsPerSecond(demands[0]), at=T0, tellers=2, steady=Instant(T0 - SETTLES))
+    for number, demand in enumerate(demands[1:], start=1):
+        trend = trend_after(trend, UnitsPerSecond(demand), 2, Instant(T0 + every * number))
     return trend
 
 
@@ -40,6 +44,16 @@ def test_a_steady_rise_is_foreseen_as_far_as_a_start_takes() -> None:
 @pytest.mark.parametrize("lead", [None, Seconds(0.0)])
 def test_where_no_start_was_seen_nothing_is_foreseen(lead: Seconds | None) -> None:
     assert looks(1.0, 2.0, 3.0).growth(lead) == 0.0
+
+
+def test_what_changes_with_the_number_of_those_who_tell_is_no_trend_until_that_is_settled() -> None:
+    trend = trend_after(looks(10.0), UnitsPerSecond(6.0), 1, Instant(T0 + 2.0))
+    for number in range(2, SETTLING):
+        trend = trend_after(trend, UnitsPerSecond(6.0 + number), 1, Instant(T0 + 2.0 * number))
+        assert trend.rise == 0.0
+    for number in range(SETTLING, 2 * SETTLING):
+        trend = trend_after(trend, UnitsPerSecond(6.0 + number), 1, Instant(T0 + 2.0 * number))
+    assert trend.rise == pytest.approx(0.5, rel=0.02)
 
 
 def test_what_changed_while_nobody_looked_is_no_trend() -> None:
@@ -72,6 +86,7 @@ def surge(forecast: Forecast, steps: int = 30, liars: int = 0) -> list[Decision]
     """Demand grows by a unit in ten seconds, from what eight GPUs just do; pods take a minute to start."""
     pools = assign([a_pool("inference"), a_pool()], [a_node(f"r{n}") for n in range(12)])
     memory = Memory(
+        trend=Trend(demand=UnitsPerSecond(7.0), at=Instant(T0 - 2.0), tellers=8, steady=Instant(T0 - SETTLES)),
         units_per_gpu=UnitsPerSecond(1.0),
         evidence=Units(600.0),
         usual=UnitsPerSecond(8.0),
@@ -113,6 +128,26 @@ def test_nothing_but_what_is_borrowed_follows_it() -> None:
 
 def test_one_agents_word_makes_no_trend() -> None:
     assert most_missing(surge(Forecast.TREND, liars=1)) == most_missing(surge(Forecast.OFF, liars=1))
+
+
+def test_pods_that_answer_again_are_no_rise() -> None:
+    """Three of eight are silent for half a minute; their users asked for as much all along, just below what GPUs do."""
+    full = a_snapshot({FREE: 7.6})
+    begun = Memory(
+        units_per_gpu=UnitsPerSecond(1.0),
+        evidence=Units(600.0),
+        usual=UnitsPerSecond(7.6),
+        loading=Loading(usual=Seconds(120.0), starts=5),
+    )
+    missing = dict[Forecast, list[int]]()
+    for forecast in Forecast:
+        memory, decisions = begun, list[Decision]()
+        for step in range(400):
+            seen = replace(full, loads=full.loads[:5]) if 130 <= step < 145 else full
+            decisions.append(decide(a_policy_that(forecast), memory, seen, Instant(T0 + 2.0 * step)))
+            memory = decisions[-1].memory
+        missing[forecast] = [0 if one.shortage is None else one.shortage.missing for one in decisions[145:]]
+    assert missing[Forecast.TREND] == missing[Forecast.OFF]
 
 
 def test_the_trend_survives_a_restart() -> None:

@@ -19,8 +19,8 @@ from meltguard.core.granting import (
     queue_bound,
     safe_capacity,
 )
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Mode, TierState
-from meltguard.core.seen import Memory
 from meltguard.core.units import Epoch, Instant, PodUid, Revision, Seconds, TierName, UnitsPerSecond
 from support.core_values import FREE, PLUS, a_policy, a_snapshot, a_tier
 

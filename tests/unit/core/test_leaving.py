@@ -12,11 +12,12 @@ from meltguard.core.decision import Decision
 from meltguard.core.fleet import MoveStep, NodeView
 from meltguard.core.granting import safe_capacity
 from meltguard.core.load import PodLoad
+from meltguard.core.memory import Held, Memory
 from meltguard.core.move_actions import Wanted
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import TierState
 from meltguard.core.pools import assign
-from meltguard.core.seen import Held, Memory, RecallOrder, Snapshot
+from meltguard.core.seen import RecallOrder, Snapshot
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName, TierName, Units, UnitsPerSecond
 from support.core_values import FREE, PLUS, a_node, a_pod, a_policy, a_pool, a_snapshot
 

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meltguard.core.decide import decide
-from meltguard.core.level import BLIND, ENTER, LEAVE, LevelState, Pressing, level_now, next_level
+from meltguard.core.level import BLIND, ENTER, LEAVE, LevelState, Pressing, level_now, next_level, paused_level
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Level
-from meltguard.core.seen import Memory, Reading
+from meltguard.core.seen import Reading
 from meltguard.core.units import Instant, Pressure, Seconds
 from support.core_values import FREE, a_policy, a_snapshot
 
@@ -54,6 +55,33 @@ def test_what_a_signal_hides_keeps_a_level_for_ten_minutes_and_no_longer(level: 
     assert at(level, *[hidden] * (kept + 31)).level is Level(level - 1)
 
 
+@pytest.mark.parametrize("level", HIGH)
+def test_an_exporter_that_was_never_there_uses_up_no_other_signals_ten_minutes(level: Level) -> None:
+    never = replace(CALM, most=Pressure(2.0), acute=Pressure(2.0), unknown=("power",))
+    lost = replace(CALM, unknown=("power", "heat"))
+    kept = int(BLIND / 2.0)
+    state = replace(at(level, *[never] * 1800), level=level)
+    for number in range(kept):
+        state = next_level(state, lost, DWELL, Instant(T0 + 3600.0 + 2.0 * number))
+    assert state.level is level
+    for number in range(kept, kept + 31):
+        state = next_level(state, lost, DWELL, Instant(T0 + 3600.0 + 2.0 * number))
+    assert state.level is Level(level - 1)
+
+
+def test_agents_silence_uses_up_no_signals_ten_minutes() -> None:
+    silent, lost = replace(CALM, unknown=("wait",), heard=False), replace(CALM, unknown=("heat",))
+    assert at(Level.CRITICAL, *[silent] * 450, *[lost] * 200).level is Level.CRITICAL
+
+
+def test_a_signal_that_was_known_while_the_policy_was_paused_hides_anew() -> None:
+    hidden = replace(CALM, unknown=("heat",))
+    state = paused_level(at(Level.CRITICAL, hidden), CALM, Instant(T0 + 3600.0))
+    for number in range(200):
+        state = next_level(state, hidden, DWELL, Instant(T0 + 3602.0 + 2.0 * number))
+    assert state.level is Level.CRITICAL
+
+
 def test_a_signal_that_comes_and_goes_hides_anew_each_time() -> None:
     hidden = replace(CALM, unknown=("heat",))
     assert at(Level.CRITICAL, *([*[hidden] * 200, CALM] * 4)).level is Level.CRITICAL
@@ -78,16 +106,29 @@ def test_a_level_holds_while_its_pressure_does(level: Level, most: float, count:
 
 
 def test_the_words_name_what_is_not_known_and_until_when() -> None:
-    def lifts(pressing: Pressing, blind_since: float | None) -> str:
+    def lifts(pressing: Pressing, **unknown_since: float) -> str:
         law = LevelState(level=Level.OVERLOADED, since=T0, risen=Level.OVERLOADED, calm_since=None)
-        law = replace(law, blind_since=None if blind_since is None else Instant(blind_since))
-        return level_now(a_policy(dwell=DWELL), law, pressing, None).lifts_when
+        law = replace(law, unknown_since={name: Instant(at) for name, at in unknown_since.items()})
+        return level_now(a_policy(dwell=DWELL), law, pressing, None, Instant(T0 + 1.0)).lifts_when
 
-    assert lifts(CALM, None) == "pressure below 0.84 lasts for 60 s: Elevated then"
-    assert lifts(replace(CALM, unknown=("heat", "use")), T0) == (
-        "heat, use is known again, or it is 1970-01-12T13:56:40Z, and pressure below 0.84 lasts for 60 s: Elevated then"
+    assert lifts(CALM) == "pressure below 0.84 lasts for 60 s: Elevated then"
+    assert lifts(replace(CALM, unknown=("heat", "use")), heat=T0, use=T0 - 60.0) == (
+        "heat, use are known again, or it is 1970-01-12T13:56:40Z, "
+        "and pressure below 0.84 lasts for 60 s: Elevated then"
     )
-    assert lifts(replace(CALM, heard=False, unknown=("wait",)), T0).startswith("agents answer again, and pressure")
+    assert lifts(replace(CALM, unknown=("heat", "use")), heat=T0, use=T0 - BLIND).startswith("heat is known again, or")
+    assert lifts(replace(CALM, unknown=("use",)), use=T0 - BLIND) == lifts(CALM), "it hides nothing any more"
+    assert lifts(replace(CALM, heard=False, unknown=("wait",)), wait=T0).startswith("agents answer again, and pressure")
+
+
+def test_features_and_updates_say_the_same_of_what_is_not_known() -> None:
+    hidden = replace(CALM, unknown=("heat",))
+    law = at(Level.OVERLOADED, hidden)
+    said = level_now(a_policy(dwell=DWELL), law, hidden, None, T0).falls_below(Level.OVERLOADED)
+    assert said == (
+        "the level falls to Elevated: heat is known again, or it is 1970-01-12T13:56:40Z, "
+        "and pressure below 0.84 for 60 s"
+    )
 
 
 def test_a_decision_keeps_the_level_while_no_agent_answers() -> None:

@@ -13,8 +13,9 @@ from meltguard.core.decision import Decision
 from meltguard.core.fleet import MoveStep, NodeView, PodView
 from meltguard.core.load import PodLoad
 from meltguard.core.loading import NEVER, SEEN_YOUNG, Loading, late_nodes, loading_after
+from meltguard.core.memory import Memory
 from meltguard.core.moves import new_claim
-from meltguard.core.seen import Memory, Workload
+from meltguard.core.seen import Workload
 from meltguard.core.units import Instant, NodeName, PodUid, Seconds
 from support.core_values import FREE, a_load, a_node, a_pod, a_policy, a_pool, a_snapshot
 

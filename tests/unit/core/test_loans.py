@@ -9,10 +9,11 @@ from meltguard.core.decide import decide
 from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
 from meltguard.core.fleet import Guards, MoveStep, NodeView, PodView
 from meltguard.core.loans import Found, arriving, choose_loans
+from meltguard.core.memory import Memory
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Mode, Pool
 from meltguard.core.pools import assign
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, Pressure, Share, UnitsPerSecond
 from support.core_values import FREE, PLUS, SURELY, a_job, a_node, a_pod, a_policy, a_pool, a_snapshot

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from meltguard.api.memory import read_memory, write_memory
 from meltguard.core.demand import Pace
 from meltguard.core.load import PodLoad
+from meltguard.core.memory import Memory
 from meltguard.core.models import MOST_MODELS, Rates, Speeds, model_of, speeds_after, worth_of
-from meltguard.core.seen import Memory
 from meltguard.core.units import Gpus, NodeName, PodUid, Seconds, Units, UnitsPerSecond
 from support.core_values import FREE, a_load, a_node
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from meltguard.core.buying import choose_capacity
 from meltguard.core.decision import Outcome, Shortage
 from meltguard.core.loans import waits_for
+from meltguard.core.memory import Memory, Recalled
 from meltguard.core.next_move import NextMove, next_move
 from meltguard.core.policy import Source
 from meltguard.core.rest import SHORTEST_REST
-from meltguard.core.seen import Hours, Memory, NoOffer, Recalled
+from meltguard.core.seen import Hours, NoOffer
 from meltguard.core.units import Instant, Pressure
 from support.shortages import BURST, NOW, RESEARCH, a_shortage
 

@@ -11,10 +11,11 @@ from meltguard.api.memory import read_memory, write_memory
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.load import PodLoad, TierLoad
+from meltguard.core.memory import Held, Memory
 from meltguard.core.plausible import FAR
 from meltguard.core.policy import Level, SignalUse
 from meltguard.core.pools import assign
-from meltguard.core.seen import Held, Memory, Reading, Snapshot
+from meltguard.core.seen import Reading, Snapshot
 from meltguard.core.units import Instant, Seconds, Share, Units, UnitsPerSecond
 from support.core_values import FREE, PLUS, a_load, a_node, a_policy, a_pool, a_snapshot
 

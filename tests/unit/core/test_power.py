@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import MoveStep, NodeView
+from meltguard.core.memory import Memory
 from meltguard.core.move_actions import Wanted
 from meltguard.core.moves import new_claim
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Gpus, Instant, NodeName, PodUid, Units, UnitsPerSecond
 from support.core_values import FREE, a_node, a_policy, a_pool, a_snapshot
 

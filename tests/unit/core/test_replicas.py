@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meltguard.core.fleet import LEAVE_TIME, MoveStep
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Policy, ReplicaWriter
 from meltguard.core.replicas import TIGHTENED_WITHIN, OnLoan, replicas, scale_conflict
-from meltguard.core.seen import Memory, Workload
+from meltguard.core.seen import Workload
 from meltguard.core.units import Gpus, Instant, NodeName
 from support.core_values import a_node, a_policy
 from support.demo_evidence import a_claim

@@ -9,13 +9,14 @@ from meltguard.api.memory import read_memory, write_memory
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import MoveStep, NodeView, PodView
+from meltguard.core.memory import Memory, Recalled
 from meltguard.core.move_actions import Wanted
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Policy, Pool
 from meltguard.core.pools import assign, loans_of
 from meltguard.core.rest import DAY, SHORTEST_REST
 from meltguard.core.returns import BREACH_TIME, breach_since
-from meltguard.core.seen import Memory, Plan, Recalled, RecallOrder, RolloutView, Snapshot
+from meltguard.core.seen import Plan, RecallOrder, RolloutView, Snapshot
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName, UnitsPerSecond
 from meltguard.core.waiting import PATIENCE
 from support.core_values import FREE, PLUS, a_node, a_pod, a_policy, a_pool, a_snapshot

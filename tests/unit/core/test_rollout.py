@@ -1,19 +1,24 @@
 """Updates wait while the service is pressed: only what was free is held, and it is resumed exactly as it was."""
 
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meltguard.core.decide import decide
+from meltguard.core.level import BLIND
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Level, Mode, Policy
-from meltguard.core.rollout import rollouts
+from meltguard.core.rollout import down_since, rollouts
 from meltguard.core.rollout_state import Rollouts, RolloutState, RolloutWrite
 from meltguard.core.seen import RolloutMark, RolloutView, Snapshot
-from meltguard.core.units import Instant
+from meltguard.core.units import Instant, UnitsPerSecond
 from support.core_values import a_policy, a_snapshot, at_level
 
 NOW = Instant(1000.0)
+RATE = UnitsPerSecond(1.0)
 POLICY = replace(a_policy(), hold_at=Level.OVERLOADED)
 OURS = RolloutMark(policy=POLICY.key, policy_uid=POLICY.uid, since=Instant(900.0))
 THEIRS = RolloutMark(policy="serving/other", policy_uid="another", since=Instant(900.0))
@@ -23,14 +28,14 @@ def seen(*, paused: bool, mark: RolloutMark | None = None) -> Snapshot:
     return replace(a_snapshot({}), rollout=RolloutView(paused=paused, mark=mark))
 
 
-def at(level: Level, snapshot: Snapshot, policy: Policy = POLICY) -> Rollouts:
-    found = rollouts(policy, at_level(level, policy), snapshot, NOW)
+def at(level: Level, snapshot: Snapshot, policy: Policy = POLICY, down: Instant | None = None) -> Rollouts:
+    found = rollouts(policy, at_level(level, policy), snapshot, down, NOW)
     assert found is not None
     return found
 
 
 def test_a_policy_that_says_nothing_holds_nothing() -> None:
-    assert rollouts(a_policy(), at_level(Level.CRITICAL), seen(paused=False), NOW) is None
+    assert rollouts(a_policy(), at_level(Level.CRITICAL), seen(paused=False), None, NOW) is None
 
 
 def test_updates_are_held_from_the_level_on_with_cause_and_lift_condition() -> None:
@@ -88,6 +93,53 @@ def test_a_workload_that_cannot_be_read_is_unknown_and_not_written() -> None:
     unknown = at(Level.CRITICAL, replace(a_snapshot({}), rollout_problem="there is no Deployment a/b"))
     assert (unknown.state, unknown.write) == (RolloutState.UNKNOWN, None)
     assert unknown.cause == "there is no Deployment a/b"
+
+
+LONG_DOWN = Instant(NOW - BLIND)
+
+
+def test_where_no_pod_serves_for_ten_minutes_an_update_goes_on_and_is_not_held_anew() -> None:
+    """It may be what mends the service; whose silence would keep the level, and so the update, for ever."""
+    held = at(Level.CRITICAL, seen(paused=True, mark=OURS), down=Instant(LONG_DOWN + 1.0))
+    assert (held.state, held.write) == (RolloutState.HELD, None)
+    assert held.lifts_when.endswith("; or no pod is Ready until 1970-01-01T00:16:41Z")
+    freed = at(Level.CRITICAL, seen(paused=True, mark=OURS), down=LONG_DOWN)
+    assert (freed.state, freed.write) == (RolloutState.FREE, RolloutWrite.RESUME)
+    assert freed.cause == "no pod was Ready from 1970-01-01T00:06:40Z on: an update may be what mends the service"
+    assert at(Level.CRITICAL, seen(paused=False), down=LONG_DOWN).write is None
+    assert at(Level.CRITICAL, seen(paused=True), down=LONG_DOWN).write is None, "what a person paused is theirs"
+
+
+def test_an_update_that_mends_the_service_goes_on_until_every_pod_is_ready() -> None:
+    def pods(ready: int, unready: int) -> Snapshot:
+        return replace(a_snapshot({}), ready_pods=ready, unready_pods=unready)
+
+    assert down_since(None, pods(0, 4), NOW) == NOW
+    assert down_since(Instant(NOW - 30.0), pods(0, 4), NOW) == NOW - 30.0
+    assert down_since(Instant(NOW - 30.0), pods(1, 3), NOW) is None
+    assert down_since(LONG_DOWN, pods(1, 3), NOW) == LONG_DOWN
+    assert down_since(LONG_DOWN, pods(4, 0), NOW) is None
+
+
+def test_a_crash_of_all_pods_ends_by_the_update_that_waits() -> None:
+    """Whole passes: agents are silent, so the level stays; the update goes on, and is held again once all are Ready."""
+    memory = Memory(level=Level.CRITICAL, level_since=Instant(1.0), risen=Level.CRITICAL, units_per_gpu=RATE)
+    states = list[tuple[RolloutState, RolloutWrite | None]]()
+    view = RolloutView(paused=True, mark=OURS)
+    for second in range(0, 1400, 10):
+        ready = {True: (0, 8), False: (1, 7)}[second < 700] if second < 900 else (8, 0)
+        found = replace(a_snapshot({}), rollout=view, loads=(), ready_pods=ready[0], unready_pods=ready[1])
+        decided = decide(POLICY, memory, found, Instant(NOW + second))
+        memory = decided.memory
+        assert decided.rollouts is not None
+        view = after(view, decided.rollouts.write)
+        states.append((decided.rollouts.state, decided.rollouts.write))
+    assert [state for state, _ in groupby(states, key=lambda one: one[0])] == [
+        RolloutState.HELD,
+        RolloutState.FREE,
+        RolloutState.HELD,
+    ]
+    assert [write for _, write in states if write] == [RolloutWrite.RESUME, RolloutWrite.HOLD]
 
 
 def after(view: RolloutView, write: RolloutWrite | None) -> RolloutView:

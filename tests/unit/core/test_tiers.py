@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision, TierLimit
+from meltguard.core.memory import Held, Memory
 from meltguard.core.policy import Feature, Level, Mode, Override, Policy, TierState
-from meltguard.core.seen import Held, Memory, Snapshot
+from meltguard.core.seen import Snapshot
 from meltguard.core.units import Instant, Percent, Seconds, TierName, UnitsPerSecond
 from support.core_values import FREE, LADDER, PLUS, a_policy, a_snapshot, a_tier
 

@@ -58,7 +58,7 @@ def at(stage: TrialStage | None, level: Level = Level.CRITICAL, policy: Any = PO
     ours = {"paused": not on_the_way, "pending": stage is None, "our_strategy": stage is not None}
     view = replace(HELD, mark=mark, **{**ours, "replicas": len(seen["revisions"]), **changes})
     snapshot: Snapshot = replace(a_snapshot({FREE: 4.0}), rollout=view, **seen)
-    found = rollouts(policy, at_level(level, policy), snapshot, NOW)
+    found = rollouts(policy, at_level(level, policy), snapshot, None, NOW)
     assert found is not None
     return found
 

@@ -9,11 +9,12 @@ from meltguard.api.memory import read_memory, write_memory
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision
 from meltguard.core.fleet import MoveStep, NodeView
+from meltguard.core.memory import Memory
 from meltguard.core.move_actions import Wanted
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Mode, Policy
 from meltguard.core.pools import assign, loans_of
-from meltguard.core.seen import Memory, RecallOrder
+from meltguard.core.seen import RecallOrder
 from meltguard.core.sharing import BETWEEN, WAITS, Peer
 from meltguard.core.units import Gpus, Instant, NodeName, PoolName
 from support.core_values import FREE, a_node, a_policy, a_pool, a_snapshot

@@ -5,8 +5,8 @@ from meltguard.adapters.event_shape import EventRecord, ObjectRef
 from meltguard.controller.events import Reason
 from meltguard.core.decide import decide
 from meltguard.core.decision import Decision, Outcome
+from meltguard.core.memory import Memory
 from meltguard.core.policy import Level
-from meltguard.core.seen import Memory
 from meltguard.core.units import Instant, Seconds
 from meltguard.rehearse.clock import RehearsedClock
 from meltguard.rehearse.story import Story, first
