@@ -8,6 +8,7 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
+from meltguard.agent.control import LONGEST_POLL
 from meltguard.agent.refusal import Reason
 from meltguard.agent.server import ServingAgent, serving
 from meltguard.agent.settings import Callers, Pace
@@ -28,6 +29,10 @@ from support.agents import (
     push,
     signed,
 )
+from support.eventually import PATIENCE, soon
+
+SHORT_OF_A_POLL = LONGEST_POLL / PATIENCE - 0.3
+"""Seconds: what answers a held report only when its wait is over takes longer than that, PATIENCE included."""
 
 IMPATIENT = Callers(trust_gateway=True, head_within=Seconds(0.3), body_within=Seconds(0.4))
 
@@ -102,7 +107,7 @@ async def test_a_compressed_document_is_not_unpacked(running: ServingAgent, sess
 async def test_a_slow_body_is_given_up(running: ServingAgent) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", running.control.port)
     writer.write(b"PUT /v1/limits HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
-    async with asyncio.timeout(3):
+    async with soon():
         assert (await reader.readline()).split()[1] == b"408"
     writer.close()
 
@@ -111,7 +116,7 @@ async def test_a_slow_body_is_given_up(running: ServingAgent) -> None:
 async def test_a_slow_head_is_given_up(running: ServingAgent, session: aiohttp.ClientSession, beginning: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", running.data.port)
     writer.write(beginning)
-    async with asyncio.timeout(3):
+    async with soon():
         assert await reader.read() == b""
     writer.close()
     assert (await ask(session, running)).status == 200
@@ -121,7 +126,7 @@ async def test_a_kept_connection_may_rest_between_requests(running: ServingAgent
     reader, writer = await asyncio.open_connection("127.0.0.1", running.control.port)
     for _ in range(2):
         writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-        async with asyncio.timeout(3):
+        async with soon():
             assert b"200" in await reader.readline()
             await reader.readuntil(b'"ok"}')
         await asyncio.sleep(0.5)  # longer than a head may take
@@ -149,14 +154,14 @@ async def test_a_calm_agent_answers_when_the_wait_is_over(
 ) -> None:
     begun = time.monotonic()
     await held_open(session, running, wait=0.3)
-    assert 0.3 <= time.monotonic() - begun < 2
+    assert time.monotonic() - begun >= 0.3
 
 
 async def test_a_new_document_answers_a_held_report(running: ServingAgent, session: aiohttp.ClientSession) -> None:
     report = asyncio.create_task(held_open(session, running))
     await asyncio.sleep(0.05)
     await push(session, running, a_lease(revision=2))
-    async with asyncio.timeout(1):
+    async with soon(SHORT_OF_A_POLL):
         assert (await report).body["revision"] == 2
 
 
@@ -165,15 +170,13 @@ async def test_an_overload_answers_a_held_report(running: ServingAgent, session:
     await asyncio.sleep(0.3)  # the push itself was news
     report = asyncio.create_task(held_open(session, running))
     await asyncio.sleep(0.05)
-    begun = time.monotonic()
     requests = [asyncio.create_task(ask(session, running)) for _ in range(4)]
-    async with asyncio.timeout(1):
+    async with soon(SHORT_OF_A_POLL):
         told = await report
-    assert time.monotonic() - begun < 0.3
     assert told.body["tiers"]["free"]["waiting"] >= 1
     calm = asyncio.create_task(held_open(session, running))
     await asyncio.gather(*requests)
-    async with asyncio.timeout(4):
+    async with soon():
         assert (await calm).body["tiers"]["free"]["waiting"] == 0
 
 
@@ -184,7 +187,7 @@ async def test_held_reports_are_bounded_in_number_when_things_change_fast(
     for revision in range(1, 60):
         await push(session, running, a_lease(revision=revision))
     told = (await look(session, running)).body["sequence"] - before
-    assert told <= 1 + 4 * (time.monotonic() - begun) < 30
+    assert told <= 1 + 4 * (time.monotonic() - begun)
 
 
 async def test_metrics_show_every_tier_and_reason_from_the_start(
@@ -230,7 +233,7 @@ async def test_held_reports_do_not_hold_up_the_end(session: aiohttp.ClientSessio
         report = asyncio.create_task(held_open(session, running))
         await asyncio.sleep(0.1)
         begun = time.monotonic()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < PATIENCE * SHORT_OF_A_POLL
     await asyncio.gather(report, return_exceptions=True)
 
 

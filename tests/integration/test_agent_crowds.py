@@ -9,9 +9,10 @@ import pytest
 
 from meltguard.agent.clients import Trouble
 from meltguard.agent.server import CONTROL_CONNECTIONS, CONTROL_CONNECTIONS_OF_ADDRESS, serving
-from meltguard.agent.settings import Address
+from meltguard.agent.settings import Address, Callers
+from meltguard.core.units import Seconds
 from support.agents import ImageServer, a_lease, agent_settings, ask, look, push
-from support.eventually import eventually
+from support.eventually import eventually, soon
 
 
 @pytest.fixture
@@ -33,6 +34,9 @@ async def stalled(address: Address, first: bytes, count: int) -> AsyncIterator[N
             writer.close()
 
 
+UNHURRIED = Callers(trust_gateway=True, head_within=Seconds(600.0), body_within=Seconds(600.0))
+"""Nobody is given up for being slow, so that whoever stalls stays."""
+
 STALLED = {
     "nothing": b"",
     "half a head": b"PUT /v1/limits HTTP/1.1\r\n",
@@ -43,11 +47,11 @@ STALLED = {
 @pytest.mark.parametrize("first", STALLED.values(), ids=STALLED)
 async def test_a_leader_connects_however_many_connections_stall(session: aiohttp.ClientSession, first: bytes) -> None:
     async with (
-        serving(agent_settings(), ImageServer()) as agent,
+        serving(agent_settings(callers=UNHURRIED), ImageServer()) as agent,
         stalled(agent.control, first, CONTROL_CONNECTIONS + 50),
     ):
         for revision in range(1, 6):
-            async with aiohttp.ClientSession() as leader, asyncio.timeout(2.0):
+            async with aiohttp.ClientSession() as leader, soon():
                 assert (await push(leader, agent, a_lease(revision=revision))).status == 200
         metrics = (await look(session, agent, "/metrics")).body
         closed = 'meltguard_agent_clients_turned_away_total{reason="too-many-connections"} '

@@ -9,12 +9,13 @@ import aiohttp
 
 from meltguard.agent.asgi import Receive, Scope, Send
 from meltguard.agent.journal import JournalEntry
+from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import Callers, Pace
 from meltguard.api.limit_document import TierState
 from meltguard.core.units import Seconds, TierName
 from support.agent_requests import agent, idle, report, statuses, waiting
 from support.agents import FREE, PLUS, ImageServer, a_lease, ask, limited, push
-from support.eventually import eventually
+from support.eventually import eventually, soon
 
 
 async def test_without_a_trusted_gateway_nobody_names_his_own_tier(session: aiohttp.ClientSession) -> None:
@@ -58,27 +59,41 @@ async def test_an_address_is_the_connections_whatever_a_client_says(
     assert users == {"address 127.0.0.1"}
 
 
-async def test_a_client_that_reads_slowly_holds_no_gpu(session: aiohttp.ClientSession) -> None:
-    async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        for _ in range(30):
-            await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """An image that no socket's buffer holds."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(30):
+        await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
-    callers = Callers(trust_gateway=True, read_within=Seconds(1.0))
+
+async def one_that_does_not_read(stack: contextlib.ExitStack, running: ServingAgent, done: int) -> socket.socket:
+    """Once its image, the agent's so-manieth, is made."""
+    sock = stack.enter_context(socket.socket())
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # the kernel must not read for it
+    sock.connect(("127.0.0.1", running.data.port))
+    sock.send(b"POST /i HTTP/1.1\r\nhost: x\r\n\r\n")
+    await eventually(lambda: running.agent.report().units_done == done)
+    await idle(running)
+    return sock
+
+
+async def test_clients_that_read_slowly_hold_no_gpu(session: aiohttp.ClientSession) -> None:
+    callers = Callers(trust_gateway=True, read_within=Seconds(600.0))
     async with agent(large, callers=callers) as running:
         with contextlib.ExitStack() as stack:
             for number in range(3):
-                sock = stack.enter_context(socket.socket())
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # the kernel must not read for it
-                sock.connect(("127.0.0.1", running.data.port))
-                sock.send(b"POST /i HTTP/1.1\r\nhost: x\r\n\r\n")
-                await eventually(lambda done=number + 1: running.agent.report().units_done == done)
-                await idle(running)
-            async with asyncio.timeout(0.9):
+                await one_that_does_not_read(stack, running, number + 1)
+            async with soon():
                 assert (await ask(session, running)).status == 200
-            await asyncio.sleep(1.2)
-            assert await asyncio.to_thread(all_bytes, sock) < 3_000_000  # it was given up
+
+
+async def test_a_client_that_does_not_read_is_given_up() -> None:
+    async with agent(large, callers=Callers(trust_gateway=True, read_within=Seconds(0.5))) as running:
+        with contextlib.ExitStack() as stack:
+            sock = await one_that_does_not_read(stack, running, 1)
+            await asyncio.sleep(0.7)
+            assert await asyncio.to_thread(all_bytes, sock) < 3_000_000
 
 
 def all_bytes(sock: socket.socket) -> int:

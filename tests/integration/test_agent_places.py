@@ -65,7 +65,7 @@ async def test_who_never_polls_holds_no_gpu_and_no_turn(session: aiohttp.ClientS
 
 
 async def test_who_polls_keeps_the_place_beyond_that_time(session: aiohttp.ClientSession) -> None:
-    async with agent(ImageServer(seconds=1.5), places=PlaceBounds(heard_within=Seconds(0.5))) as running:
+    async with agent(ImageServer(seconds=4.0), places=PlaceBounds(heard_within=Seconds(1.5))) as running:
         path = (await ask(session, running, headers=ASYNC)).headers["location"]
         assert (await fetched(session, running, path)).status == 200
 
@@ -97,13 +97,15 @@ async def test_an_answer_too_large_to_keep_is_gone(session: aiohttp.ClientSessio
 
 
 async def test_an_owner_gives_a_place_up(session: aiohttp.ClientSession) -> None:
-    async with agent(ImageServer(seconds=0.5)) as running:
+    image_server = ImageServer(held=asyncio.Event())
+    async with agent(image_server) as running:
         first = asyncio.create_task(ask(session, running))
-        await asyncio.sleep(0.05)
+        await image_server.began.wait()
         path = (await ask(session, running, headers=ASYNC)).headers["location"]
         await waiting(session, running, "default", 1)
         assert (await visit(session, running, path, method="DELETE")).status == 204
         await waiting(session, running, "default", 0)
+        image_server.held.set()
         assert (await first).status == 200
 
 
@@ -115,9 +117,10 @@ async def test_an_operator_may_bound_every_wait(session: aiohttp.ClientSession) 
 
 
 async def test_events_tell_the_position_until_the_answer_is_ready(session: aiohttp.ClientSession) -> None:
-    async with agent(ImageServer(seconds=0.7), places=PlaceBounds(heard_within=Seconds(0.6))) as running:
+    image_server = ImageServer(seconds=0.7)
+    async with agent(image_server, places=PlaceBounds(heard_within=Seconds(0.6))) as running:
         first = asyncio.create_task(ask(session, running))
-        await asyncio.sleep(0.05)
+        await image_server.began.wait()
         path = (await ask(session, running, headers=ASYNC)).headers["location"]
         url = f"http://{running.data.host}:{running.data.port}{path}"
         async with session.get(url, headers={"X-Meltguard-User": "ann", "Accept": "text/event-stream"}) as answer:

@@ -12,6 +12,7 @@ from aiohttp import web
 from meltguard.agent.journal import JournalEntry
 from support.agent_process import START, AgentProcess, alive
 from support.agents import KEY, a_lease, signed
+from support.eventually import soon
 from support.loopback import answering
 
 
@@ -55,7 +56,7 @@ async def test_a_stopped_agent_finishes_its_images_and_ends_well(agent: AgentPro
     async with aiohttp.ClientSession() as session:
         images = [asyncio.create_task(asked(session, agent)) for _ in range(2)]
         await asyncio.sleep(0.3)
-        async with asyncio.timeout(15.0):
+        async with soon(15.0):
             assert await agent.stop() == 0
         assert sorted([await image for image in images]) == [200, 503]
     lines = agent.journal.read_text().splitlines()

@@ -16,6 +16,7 @@ from meltguard.agent.settings import Callers
 from meltguard.errors import InvalidInput
 from support.agent_requests import idle
 from support.agents import agent_settings
+from support.eventually import soon
 from support.loopback import answering
 from support.valkey import free_port
 
@@ -127,7 +128,7 @@ async def test_a_body_is_passed_on_while_it_comes(
 ) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b"x" * 2_000_000  # more than the agent reads ahead
-        async with asyncio.timeout(3):
+        async with soon():
             await upstream.first_piece.wait()
         yield b"rest"
 
@@ -151,7 +152,7 @@ async def test_the_upstreams_work_ends_when_the_client_leaves(
     task = asyncio.create_task(session.post(url(running, "/slow"), data=body).__aenter__())
     await upstream.first_piece.wait()
     task.cancel()
-    async with asyncio.timeout(3):
+    async with soon():
         await upstream.cancelled.wait()
     await idle(running)
 

@@ -17,6 +17,7 @@ from meltguard.api.limit_document import QuotaRule, TierState
 from support.agent_process import AgentProcess, alive
 from support.agent_requests import idle, report, waiting
 from support.agents import FREE, PLUS, a_lease, agent_settings, limited, push
+from support.eventually import soon
 from support.loopback import answering
 from support.valkey import free_port
 
@@ -108,18 +109,18 @@ async def test_a_websocket_passes_both_ways_and_holds_one_slot(
     async with session.ws_connect(at(running, "/ws?a=b"), headers=headers, protocols=("images.v1",)) as socket:
         assert socket.protocol == "images.v1"
         await socket.send_str("hello")
-        assert await socket.receive_str(timeout=3) == "hello"
+        assert await socket.receive_str(timeout=24) == "hello"
         await socket.send_bytes(PIECE * 16)
-        assert await socket.receive_bytes(timeout=3) == PIECE * 16
+        assert await socket.receive_bytes(timeout=24) == PIECE * 16
         assert streams.handshakes[0]["x-trace"] == "t1"
         assert (await report(session, running))["inFlight"] == 1
         second = asyncio.create_task(session.ws_connect(at(running, "/ws"), headers=headers))
         await waiting(session, running, "plus", 1)
-    async with asyncio.timeout(3):
+    async with soon():
         await streams.cancelled.wait()
     other = await second
     await other.send_str("close")
-    assert (await other.receive(timeout=3)).data == 4001
+    assert (await other.receive(timeout=24)).data == 4001
     await idle(running)
 
 
@@ -155,7 +156,7 @@ async def test_a_channel_that_makes_no_images_takes_no_slot(session: aiohttp.Cli
         await push(session, running, a_lease(limited(FREE, TierState.SUSPEND, 0.0), PLUS))
         async with session.ws_connect(at(running, "/ws"), headers={"X-Meltguard-Tier": "free"}) as socket:
             await socket.send_str("progress?")
-            assert await socket.receive_str(timeout=3) == "progress?"
+            assert await socket.receive_str(timeout=24) == "progress?"
             assert (await report(session, running))["inFlight"] == 0
 
 
@@ -172,7 +173,7 @@ async def test_events_pass_as_they_come_and_end_when_the_client_leaves(
 ) -> None:
     answer = await session.get(at(running, "/events"))
     assert answer.headers["content-type"] == "text/event-stream"
-    async with asyncio.timeout(3):
+    async with soon():
         assert await answer.content.readany() == b"data: step 1\n\n"
         streams.go_on.set()
         assert await answer.content.readany() == b"data: step 2\n\n"

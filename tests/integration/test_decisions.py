@@ -96,7 +96,7 @@ async def test_a_server_that_does_not_tell_what_runs_frees_nothing(session: aioh
 
 
 async def test_a_slot_whose_end_nobody_tells_is_free_after_the_bound(session: aiohttp.ClientSession) -> None:
-    async with deciding(DecisionBounds(held_within=Seconds(0.3)), callers=ASSUMING) as running:
+    async with deciding(DecisionBounds(held_within=Seconds(1.0)), callers=ASSUMING) as running:
         await push(session, running, a_lease(FREE, PLUS))
         asked = [await decision(session, running) for _ in range(3)]
         assert [told.status for told in asked] == [200, 200, 200]

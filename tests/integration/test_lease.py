@@ -16,14 +16,20 @@ from meltguard.adapters.kubernetes_lease import LeaseElection, LeaseLost
 from meltguard.clock import SystemClock
 from meltguard.core.units import Epoch, Seconds
 from support import lease_holder
-from support.eventually import eventually
+from support.eventually import eventually, soon
 from support.fake_apiserver import hang
 from support.lease_ground import Ground, ground
-from support.lease_holder import BRISK, MARK, NAME
+from support.lease_holder import BRISK, MARK, NAME, STEADY
+
+LASTING = replace(BRISK, duration=Seconds(60.0))
+"""Who waits for its end instead of acting at once is not through in time."""
+
+MOST_REQUESTS = 12
+"""Of a holder that gives up when its deadline passes: to take it, to renew it for a while, two stammered tries."""
 
 
 async def within(seconds: float, waiting: Awaitable[Any]) -> Any:
-    async with asyncio.timeout(seconds):
+    async with soon(seconds):
         return await waiting
 
 
@@ -66,7 +72,7 @@ async def test_of_many_candidates_one_holds_and_each_hand_over_counts(tmp_path: 
 
 async def test_who_releases_lets_the_next_in_at_once(tmp_path: Path) -> None:
     async with ground(tmp_path) as on:
-        first, second = on.candidate(), on.candidate()
+        first, second = on.candidate(timing=LASTING), on.candidate(timing=LASTING)
         await first.acquire()
         waiting = asyncio.create_task(second.acquire())
         await asyncio.sleep(0.3)
@@ -74,7 +80,7 @@ async def test_who_releases_lets_the_next_in_at_once(tmp_path: Path) -> None:
         assert on.spec()["holderIdentity"] == ""
         with pytest.raises(LeaseLost):
             first.ensure_held()
-        assert await within(0.8, waiting) == 2
+        assert await within(8.0, waiting) == 2
 
 
 async def test_a_holder_that_died_is_followed_after_its_lease(tmp_path: Path) -> None:
@@ -103,12 +109,12 @@ async def test_who_starts_anew_in_its_pod_waits_for_nobody_and_another_pod_does(
 @pytest.mark.parametrize("renewed", ["1970-01-01T00:00:00.000000Z", "2099-01-01T00:00:00.000000Z", "garbage"])
 async def test_a_remote_clock_says_nothing(tmp_path: Path, renewed: str) -> None:
     async with ground(tmp_path) as on:
-        on.write(holderIdentity="other", renewTime=renewed, leaseDurationSeconds=1, leaseTransitions=7)
+        on.write(holderIdentity="other", renewTime=renewed, leaseDurationSeconds=3, leaseTransitions=7)
         waiting = asyncio.create_task(on.candidate().acquire())
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(1.7)
         assert not waiting.done()
-        on.write(holderIdentity="other", renewTime=renewed + " ", leaseDurationSeconds=1, leaseTransitions=7)
-        await asyncio.sleep(0.7)
+        on.write(holderIdentity="other", renewTime=renewed + " ", leaseDurationSeconds=3, leaseTransitions=7)
+        await asyncio.sleep(1.7)
         assert not waiting.done(), "a renewal in between starts the wait anew"
         assert await within(3.0, waiting) == 8
 
@@ -120,11 +126,11 @@ async def test_the_epoch_is_above_what_nodes_remember(tmp_path: Path) -> None:
 
 async def test_a_holder_keeps_it_while_the_server_answers(tmp_path: Path) -> None:
     async with ground(tmp_path) as on:
-        lease = on.candidate()
+        lease = on.candidate(timing=STEADY)
         await lease.acquire()
         keeping = asyncio.create_task(lease.keep())
         rival = asyncio.create_task(on.candidate().acquire())
-        await asyncio.sleep(BRISK.duration * 2)
+        await asyncio.sleep(STEADY.duration * 1.5)
         assert not keeping.done()
         assert not rival.done()
         lease.ensure_held()
@@ -134,7 +140,7 @@ async def test_a_holder_keeps_it_while_the_server_answers(tmp_path: Path) -> Non
 
 async def lost(on: Ground, disturb: Callable[[], object]) -> tuple[str, float]:
     """Why a holder loses the Lease after a disturbance, and how long it takes to notice."""
-    lease = on.candidate()
+    lease = on.candidate(timing=LASTING)
     await lease.acquire()
     keeping = asyncio.create_task(lease.keep())
     await asyncio.sleep(0.3)
@@ -150,7 +156,7 @@ async def test_a_hanging_server_costs_the_lease_in_time(tmp_path: Path) -> None:
     async with ground(tmp_path) as on:
         why, took = await lost(on, lambda: on.server.faults.append(hang))
         assert "no renewal for" in why
-        assert took < BRISK.duration
+        assert took < LASTING.duration
 
 
 async def test_an_unavailable_server_costs_the_lease_in_time(tmp_path: Path) -> None:
@@ -160,7 +166,7 @@ async def test_an_unavailable_server_costs_the_lease_in_time(tmp_path: Path) -> 
     async with ground(tmp_path) as on:
         why, took = await lost(on, lambda: on.server.faults.append(away))
         assert "etcd has no leader" in why
-        assert took < BRISK.duration
+        assert took < LASTING.duration
 
 
 async def test_a_server_that_stammers_costs_no_more_than_one_that_hangs(tmp_path: Path) -> None:
@@ -169,9 +175,11 @@ async def test_a_server_that_stammers_costs_no_more_than_one_that_hangs(tmp_path
         return web.Response(status=409, text="try again") if request.method == "PUT" else None
 
     async with ground(tmp_path) as on:
+        tries = len(on.server.requests)
         why, took = await lost(on, lambda: on.server.faults.append(stammer))
         assert "no renewal for" in why
-        assert took < BRISK.deadline + 0.25
+        assert took < LASTING.duration
+        assert len(on.server.requests) - tries <= MOST_REQUESTS, "each answer put the end off"
 
 
 async def test_who_took_over_is_named(tmp_path: Path) -> None:
@@ -182,12 +190,12 @@ async def test_who_took_over_is_named(tmp_path: Path) -> None:
 
 async def test_after_a_long_outage_the_same_process_is_back_at_once_with_a_new_epoch(tmp_path: Path) -> None:
     async with ground(tmp_path) as on:
-        lease = on.candidate()
+        lease = on.candidate(timing=LASTING)
         assert await lease.acquire() == 1
         on.server.faults.append(hang)
         await within(3.0, lease.keep())
         on.server.faults.clear()
-        assert await within(0.9, lease.acquire()) == 2
+        assert await within(8.0, lease.acquire()) == 2
         lease.ensure_held()
 
 
@@ -200,11 +208,11 @@ async def test_a_write_whose_answer_is_lost_counts_once(tmp_path: Path, writes: 
 
 async def test_a_renewal_whose_answer_is_lost_is_no_loss(tmp_path: Path) -> None:
     async with ground(tmp_path) as on:
-        lease = on.candidate()
+        lease = on.candidate(timing=STEADY)
         await lease.acquire()
         keeping = asyncio.create_task(lease.keep())
         on.server.lose_replies = 1
-        await asyncio.sleep(BRISK.duration)
+        await asyncio.sleep(STEADY.duration)
         assert not keeping.done()
         assert on.spec()["leaseTransitions"] == 1
         keeping.cancel()
@@ -212,11 +220,11 @@ async def test_a_renewal_whose_answer_is_lost_is_no_loss(tmp_path: Path) -> None
 
 async def test_someone_who_labels_the_lease_is_no_rival(tmp_path: Path) -> None:
     async with ground(tmp_path) as on:
-        lease = on.candidate()
+        lease = on.candidate(timing=STEADY)
         await lease.acquire()
         keeping = asyncio.create_task(lease.keep())
         on.server.put(NAME.path, {"metadata": {"labels": {"a": "b"}}, "spec": on.spec()})
-        await asyncio.sleep(BRISK.duration)
+        await asyncio.sleep(STEADY.duration)
         assert not keeping.done()
         keeping.cancel()
 
@@ -224,7 +232,7 @@ async def test_someone_who_labels_the_lease_is_no_rival(tmp_path: Path) -> None:
 async def test_a_lease_that_someone_deletes_comes_back_with_the_same_epoch(tmp_path: Path) -> None:
     async with ground(tmp_path) as on:
         on.write(leaseTransitions=4)
-        lease = on.candidate()
+        lease = on.candidate(timing=STEADY)
         assert await lease.acquire() == 5
         keeping = asyncio.create_task(lease.keep())
         on.server.remove(NAME.path)

@@ -13,11 +13,12 @@ from meltguard.adapters.kubernetes_lease import LeaseElection, LeaseLost, LeaseN
 from meltguard.clock import SystemClock
 from meltguard.core.units import Seconds
 from meltguard.localcluster.plane import Plane
+from support.eventually import soon
 from support.plane import Kubectl
 
 pytestmark = pytest.mark.plane
 
-BRISK = LeaseTiming(duration=Seconds(5.0), deadline=Seconds(3.0), renew_every=Seconds(1.5), retry_every=Seconds(0.5))
+BRISK = LeaseTiming(duration=Seconds(8.0), deadline=Seconds(5.0), renew_every=Seconds(1.5), retry_every=Seconds(0.5))
 AWAY = 20.0
 
 
@@ -33,7 +34,7 @@ def a_candidate(api: KubernetesApi, namespace: str) -> LeaseElection:
 
 async def test_the_real_server_takes_what_we_write(api: KubernetesApi, kubectl: Kubectl, namespace: str) -> None:
     first, second = a_candidate(api, namespace), a_candidate(api, namespace)
-    async with asyncio.timeout(20.0):
+    async with soon(20.0):
         assert await first.acquire() == 1
         lease = kubectl.read("-n", namespace, "lease", "meltguard")["spec"]
         assert lease["holderIdentity"].startswith(first.identity)
@@ -70,7 +71,7 @@ async def test_the_server_away_for_long_costs_the_lease_in_time_and_not_for_good
         assert not waiting.done()
     finally:
         os.kill(server, signal.SIGCONT)
-    async with asyncio.timeout(10.0):
+    async with soon(10.0):
         assert await waiting == 2
     lease.ensure_held()
     await lease.release()

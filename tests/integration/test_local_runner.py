@@ -109,7 +109,7 @@ async def test_a_pod_serves_on_its_own_address_and_follows_its_probes(inside: In
 
     inside("patch", "configmap", "pages", "-p", json.dumps({"data": {"ready": None, "news": "today"}}))
     await eventually(lambda: web.ask("GET", "/news").body == b"today", within=2.5)
-    inside("wait", "pod/web", "--for=condition=Ready=False", "--timeout=10s")
+    inside("wait", "pod/web", "--for=condition=Ready=False", "--timeout=30s")
     assert read(inside, "web", ".status.containerStatuses[0].restartCount") == "0"
 
     inside("patch", "configmap", "pages", "-p", json.dumps({"data": {"ready": "yes", "live": None}}))
@@ -144,7 +144,7 @@ async def test_a_crashing_pod_is_started_again_ever_later(inside: Inside) -> Non
     await eventually(lambda: read(inside, "crash", ".status.containerStatuses[0].restartCount") == "2", within=20)
     assert read(inside, "crash", ".status.containerStatuses[0].lastState.terminated.exitCode") == "3"
     assert read(inside, "crash", ".status.phase") == "Running"
-    inside("delete", "pod", "crash", "--timeout=5s")
+    inside("delete", "pod", "crash", "--timeout=25s")
 
 
 async def test_a_pod_waits_for_what_it_refers_to(inside: Inside) -> None:
@@ -154,7 +154,7 @@ async def test_a_pod_waits_for_what_it_refers_to(inside: Inside) -> None:
     waiting = ".status.containerStatuses[0].state.waiting.message"
     await eventually(lambda: "'later' with the key 'word'" in read(inside, "patient", waiting), within=10)
     inside("create", "secret", "generic", "later", "--from-literal=word=now")
-    inside("wait", "pod/patient", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=10s")
+    inside("wait", "pod/patient", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
 
 
 async def test_other_images_are_not_run_and_say_why(inside: Inside) -> None:
@@ -162,7 +162,7 @@ async def test_other_images_are_not_run_and_say_why(inside: Inside) -> None:
     state = ".status.containerStatuses[0].state.waiting"
     await eventually(lambda: read(inside, "foreign", f"{state}.reason") == "ErrImagePull", within=10)
     assert "nginx:1" in read(inside, "foreign", f"{state}.message")
-    inside("delete", "pod", "foreign", "--timeout=5s")
+    inside("delete", "pod", "foreign", "--timeout=25s")
 
 
 async def test_a_runner_that_comes_back_takes_its_pods_up_again(plane: Plane, inside: Inside, namespace: str) -> None:
@@ -174,4 +174,4 @@ async def test_a_runner_that_comes_back_takes_its_pods_up_again(plane: Plane, in
     assert not lives(first)
     await eventually(lambda: len(logged(plane, namespace, "steady").split()) == 2)
     await eventually(lambda: read(inside, "steady", ".status.containerStatuses[0].restartCount") == "1")
-    inside("wait", "pod/steady", "--for=condition=Ready", "--timeout=10s")
+    inside("wait", "pod/steady", "--for=condition=Ready", "--timeout=30s")

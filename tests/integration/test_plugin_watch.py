@@ -13,6 +13,7 @@ from aiohttp import web
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.controller.policies import Policies
+from support.eventually import soon
 from support.fake_apiserver import FakeApiServer, serving, write_kubeconfig
 from support.objects import a_policy_object
 
@@ -68,7 +69,7 @@ async def test_a_change_before_the_watch_begins_is_not_lost(ground: Ground) -> N
         policies = Policies(api=api, namespace="serving")
         assert (await policies.bodies("image-gen"))[0]["status"]["why"] == "first"
         ground.write("second")
-        async with aclosing(policies.changed()) as news, asyncio.timeout(5.0):
+        async with aclosing(policies.changed()) as news, soon():
             await anext(news)
 
 
@@ -89,7 +90,7 @@ async def test_a_change_between_two_watches_is_not_lost(ground: Ground) -> None:
     ground.server.faults.append(ends_at_once)
     async with await KubernetesApi.connect(str(ground.kubeconfig)) as api:
         policies = Policies(api=api, namespace="serving")
-        async with aclosing(policies.changed()) as news, asyncio.timeout(5.0):
+        async with aclosing(policies.changed()) as news, soon():
             shown = ""
             while shown != "in between":
                 await anext(news)

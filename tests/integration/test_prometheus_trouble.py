@@ -3,7 +3,6 @@
 import asyncio
 import re
 import threading
-import time
 
 import pytest
 from aiohttp import web
@@ -14,6 +13,7 @@ from meltguard.adapters.prometheus_answer import Bounds, PrometheusSource
 from meltguard.clock import SystemClock
 from meltguard.core.policy import Signal, SignalKind
 from meltguard.core.units import Seconds
+from support.eventually import soon
 from support.fake_apiserver import hang, serving
 from support.promql import HEAT, OWN, Handler, a_signal, always, heat, metrics_from, vector
 
@@ -76,15 +76,14 @@ async def test_a_hanging_server_costs_the_limit_and_holds_up_no_other(handler: H
     async with serving(handler) as hanging, serving(always(vector(*heat(64.0)))) as healthy:
         sources = {"dead": PrometheusSource(url=hanging), "default": PrometheusSource(url=healthy)}
         metrics = PrometheusMetrics(sources, SystemClock(), bounds=Bounds(answer=Seconds(1.5)))
-        began = time.monotonic()
-        asked = [a_signal(SignalKind.QUERY, query=f"q{n}", freshness_query="f") for n in range(20)]
+        asked = [a_signal(SignalKind.QUERY, query=f"q{n}", freshness_query="f") for n in range(80)]
         dead = [asyncio.create_task(metrics.read("dead", signal)) for signal in asked]
         assert len((await metrics.read("default", HEAT)).samples) == 1
-        assert time.monotonic() - began < 1.2
+        assert not any(task.done() for task in dead)
         hung = [thread for thread in threading.enumerate() if thread.name.startswith("prometheus-dead")]
         assert 1 <= len(hung) <= prometheus.THREADS
-        problems = {answer.problem for answer in await asyncio.gather(*dead)}
-        assert time.monotonic() - began < 6.0
+        async with soon():  # one after the other on so few threads would take a minute
+            problems = {answer.problem for answer in await asyncio.gather(*dead)}
         assert all("gave no answer within" in text or "too slowly" in text for text in problems)
         assert len((await metrics.read("default", HEAT)).samples) == 1
         metrics.close()

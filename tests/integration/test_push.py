@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from meltguard.api.signed import PublicKeys, SigningKey
 from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput, Unavailable
 from meltguard.ports import Target
+from support.eventually import soon
 from support.fake_apiserver import hang, serving
 from support.grants import a_grant, a_target
 
@@ -174,11 +174,9 @@ async def test_a_read_says_how_long_it_may_be_held() -> None:
 
 
 async def test_a_read_that_is_held_too_long_is_given_up() -> None:
-    async with an_agent(never) as (sink, target):
-        began = time.monotonic()
+    async with an_agent(never) as (sink, target), soon():
         with pytest.raises(Unavailable, match="no answer"):
             await sink.read(target, 7)
-        assert time.monotonic() - began < QUICK.hold + QUICK.slack + 1.0
 
 
 async def test_a_grant_that_no_document_can_hold_is_not_sent() -> None:

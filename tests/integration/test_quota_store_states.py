@@ -17,7 +17,7 @@ from meltguard.core.quota import Period, WhenUncounted
 from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput
 from meltguard.localcluster.certificates import Authority, Identity
-from support.eventually import eventually
+from support.eventually import eventually, soon
 from support.quota_desks import claim, spend, stands, working_desk
 from support.tls import tls_before
 from support.valkey import ValkeyServer, valkey_cluster, valkey_server
@@ -177,7 +177,7 @@ async def test_lost_until_a_person_accepts_it(valkey: ValkeyServer, tmp_path: Pa
             valkey.kill()
             valkey.forget()
             valkey.start()
-        async with asyncio.timeout(5):
+        async with soon():
             while desk.store_state is not StoreState.LOST:
                 assert await spend(desk, "bob", rule=month) == REFUSED
                 await asyncio.sleep(0.02)

@@ -13,7 +13,7 @@ from meltguard.adapters.kubernetes_client import KubernetesApi
 from meltguard.adapters.reflector import Changes, Reflector, Resource, Timing
 from meltguard.clock import SystemClock
 from meltguard.core.units import Seconds
-from support.eventually import eventually
+from support.eventually import eventually, soon
 from support.fake_apiserver import FakeApiServer, serving, write_kubeconfig
 
 NODES = "/api/v1/nodes"
@@ -72,7 +72,7 @@ async def mirrored(tmp_path: Path, timing: Timing, *names: str) -> AsyncIterator
             changes = Changes()
             reflector = Reflector(api, THINGS, changes, SystemClock(), timing)
             task = asyncio.create_task(reflector.run())
-            async with asyncio.timeout(5.0):
+            async with soon():
                 await reflector.synced()
             await eventually(lambda: server.watchers)
             yield Mirrored(server, reflector, changes, task)
@@ -115,7 +115,7 @@ async def test_an_expired_version_means_a_new_list_at_once(tmp_path: Path) -> No
         gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
         seen.server.objects.pop(("/api/v1", "nodes", "", "a"))  # its DELETED event is never sent
         await seen.server.say({"type": "ERROR", "object": gone})
-        await seen.until_named(within=1.0)
+        await seen.until_named()
 
 
 async def test_an_error_in_the_stream_is_survived_and_counted(tmp_path: Path) -> None:
@@ -222,5 +222,5 @@ async def test_who_waits_for_a_change_is_woken_by_it_alone(tmp_path: Path) -> No
         waiting = [asyncio.create_task(seen.changes.after(version)) for _ in range(3)]
         await asyncio.sleep(0)
         seen.server.put(f"{NODES}/b", {})
-        async with asyncio.timeout(3.0):
+        async with soon():
             assert await asyncio.gather(*waiting) == [version + 1] * 3

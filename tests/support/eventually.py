@@ -10,15 +10,20 @@ PATIENCE = 3.0
 takes here at most."""
 
 
+def soon(within: float = 8.0) -> asyncio.Timeout:
+    """For what comes by itself; TimeoutError if it does not, where it should within so many seconds."""
+    return asyncio.timeout(PATIENCE * within)
+
+
 async def eventually(holds: Callable[[], object], within: float = 8.0) -> None:
     """Return once it holds; TimeoutError if it does not, where it should within so many seconds."""
-    async with asyncio.timeout(PATIENCE * within):
+    async with soon(within):
         while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(LOOK_EVERY)
 
 
 async def until(holds: Callable[[], Awaitable[object]], within: float = 5.0) -> None:
     """The same of something that only asking shows."""
-    async with asyncio.timeout(PATIENCE * within):
+    async with soon(within):
         while not await holds():  # noqa: ASYNC110 - as above
             await asyncio.sleep(LOOK_EVERY)

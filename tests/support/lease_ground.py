@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from meltguard.adapters.kubernetes_client import KubernetesApi
-from meltguard.adapters.kubernetes_lease import LeaseElection
+from meltguard.adapters.kubernetes_lease import LeaseElection, LeaseTiming
 from meltguard.clock import SystemClock
 from support.fake_apiserver import FakeApiServer, serving, write_kubeconfig
 from support.lease_holder import BRISK, NAME
@@ -21,9 +21,9 @@ class Ground:
     api: KubernetesApi
     kubeconfig: Path
 
-    def candidate(self, seat: str = "") -> LeaseElection:
+    def candidate(self, seat: str = "", timing: LeaseTiming = BRISK) -> LeaseElection:
         """One more process, as it were."""
-        return LeaseElection(self.api, NAME, SystemClock(), BRISK, seat=seat)
+        return LeaseElection(self.api, NAME, SystemClock(), timing, seat=seat)
 
     def spec(self) -> dict[str, Any]:
         """The Lease as it stands."""

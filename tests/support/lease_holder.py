@@ -13,6 +13,9 @@ from meltguard.core.units import Seconds
 
 MARK = "/api/v1/nodes/mark"
 NAME = LeaseName(namespace="meltguard", name="meltguard")
+STEADY = LeaseTiming(duration=Seconds(3.0), deadline=Seconds(2.5), renew_every=Seconds(0.2), retry_every=Seconds(0.1))
+"""For who must keep it: a machine may stand still for a second or two."""
+
 BRISK = LeaseTiming(duration=Seconds(1.0), deadline=Seconds(0.6), renew_every=Seconds(0.2), retry_every=Seconds(0.1))
 
 
