@@ -15,7 +15,7 @@ from meltguard.core.arbiter import Wish
 from meltguard.core.decision import Borrow
 from meltguard.core.fleet import MoveStep, NodeView
 from meltguard.core.move_actions import Intent, Wanted
-from meltguard.core.policy import Lending
+from meltguard.core.policy import Lending, Policy
 from meltguard.core.units import Epoch, NodeName, PodUid, PoolName
 from support.core_values import a_node, a_pod, a_policy, a_pool
 from support.drain_world import EVICTION
@@ -83,12 +83,12 @@ class Ground:
             epoch=Epoch(epoch),
         )
 
-    def want(self, *names: str) -> None:
+    def want(self, *names: str, policy: Policy = POLICY) -> None:
         """Have these nodes borrowed."""
         borrows = tuple(
             Borrow(node=NodeName(name), home=PoolName("research"), to=PoolName("inference")) for name in names
         )
-        self.mover.board.wishes(Wish(policy=POLICY, plan=borrows))
+        self.mover.board.wishes(Wish(policy=policy, plan=borrows))
 
     def send_home(self, *names: str) -> None:
         """Have these nodes returned."""

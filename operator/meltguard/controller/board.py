@@ -18,7 +18,7 @@ class Board:
 
     intents: dict[str, Mapping[NodeName, Intent]] = field(default_factory=dict)  # by policy uid
     wanted: dict[str, Wish] = field(default_factory=dict)  # by policy uid: not arbitrated yet
-    lacking: set[str] = field(default_factory=set)  # uids of the policies whose last decision wants nodes
+    lacking: dict[str, Wish] = field(default_factory=dict)  # by policy uid: what its last decision wants
     wants: dict[str, Want] = field(default_factory=dict)  # what providers are asked for, by policy uid
     rested: dict[str, Instant] = field(default_factory=dict)  # node name to when it came home
     waits: dict[NodeName, str] = field(default_factory=dict)  # what a claimed node is waiting for
@@ -49,8 +49,7 @@ class Board:
         uid = wish.policy.uid
         self._withdraw(uid)
         if wish.plan:
-            self.wanted[uid] = wish
-            self.lacking.add(uid)
+            self.wanted[uid] = self.lacking[uid] = wish
 
     def take(self) -> tuple[Wish, ...]:
         """What is wished for since this was asked last."""
@@ -64,7 +63,7 @@ class Board:
 
     def _withdraw(self, policy_uid: str) -> None:
         self.wanted.pop(policy_uid, None)
-        self.lacking.discard(policy_uid)
+        self.lacking.pop(policy_uid, None)
 
     def heard(self, policy_uid: str, peer: Peer | None) -> None:
         """What a service wants now; None: nothing. Whoever goes on finding none waits since the first time."""

@@ -214,10 +214,11 @@ class Mover:
         """Arbitrate, and claim. Both take seconds where the fleet is large, and services go on deciding meanwhile."""
         claims = Claims()
         for award in await asyncio.to_thread(arbitrate, self.board.take()):
-            if award.policy.uid not in self.board.lacking:
-                continue  # calm, paused or deleted since
+            lacks = self.board.lacking.get(award.policy.uid)
+            if lacks is None or claims.made_for(award.policy.uid) >= len(lacks.plan):
+                continue  # calm, paused or deleted since, or content with fewer
             try:
-                await self._claim(award.policy, award.borrow, claims)
+                await self._claim(lacks.policy, award.borrow, claims)
             except (Conflict, Unavailable) as exc:
                 claims.doubt()
                 log.info("node not claimed", extra={"node": award.borrow.node, "why": str(exc)})

@@ -23,7 +23,7 @@ ABSURD: Final = 100.0
 ROOM: Final = 10.0
 """What its own GPUs could do, so many times: requests are not always spread evenly."""
 
-CHANCE: Final = Units(8.0)
+LARGE_REQUESTS: Final = Units(8.0)
 """Image units within the time that is looked at: a few large requests are no lie."""
 
 FAST: Final = 20.0
@@ -74,7 +74,7 @@ def doubts_in_words(seen: Snapshot) -> tuple[str, ...]:
     return tuple(f"{load.name or load.pod} {load.doubt}" for load in (*seen.loads, *seen.unready) if load.doubt)
 
 
-def agreed_share(loads: Sequence[PodLoad], chance: Units = CHANCE) -> float:
+def agreed_share(loads: Sequence[PodLoad], chance: Units = LARGE_REQUESTS) -> float:
     """What is left of the demand when the loudest pod tells no more than the second loudest, and some chance.
 
     No single agent's word moves a node. Over the last minute, so that a request that comes once in a while is no
@@ -136,7 +136,7 @@ def _loud(loads: Sequence[PodLoad], per_gpu: UnitsPerSecond) -> dict[PodUid, str
 
 def _most(load: PodLoad, others: float, per_gpu: UnitsPerSecond) -> float:
     """Units a second for each of its GPUs that a pod may tell of, beside others that tell of so many."""
-    chance = CHANCE / (load.told.span * load.gpus) if load.told.span > 0 else 0.0
+    chance = LARGE_REQUESTS / (load.told.span * load.gpus) if load.told.span > 0 else 0.0
     if per_gpu > 0:
         return LOUD * others + ROOM * per_gpu + chance
     return (ABSURD * others if others > 0 else math.inf) + chance

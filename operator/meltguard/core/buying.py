@@ -15,7 +15,7 @@ from meltguard.core.loan_rules import (
     resting,
     room_of,
 )
-from meltguard.core.loans import choose_loans
+from meltguard.core.loans import choose_loans, may_be_chance, sure_at
 from meltguard.core.node_rules import unfit
 from meltguard.core.policy import Mode, Source
 from meltguard.core.pools import PoolView
@@ -64,6 +64,11 @@ def _chosen(short: Shortage) -> CapacityChoice:
     want = _want(short, choice, sellers)
     if want is None:
         return choice
+    why = may_be_chance(short, "GPUs are bought", "nothing is bought for more")
+    if why:  # money is spent for no shortage that may be chance, nor while a busy node waits for that
+        rule = "a shortage is bought for"
+        waits = Outcome(rule=rule, holds=False, text=why, reason="MayBeChance", until=sure_at(short), way=rule)
+        return replace(choice, rules=(*choice.rules, waits))
     return replace(choice, want=want, rules=(*choice.rules, _asked(short, want)))
 
 
@@ -113,8 +118,6 @@ def _offered(short: Shortage, sellers: Iterable[PoolView]) -> Gpus:
 def _want(short: Shortage, choice: CapacityChoice, sellers: tuple[PoolView, ...]) -> Want | None:
     if not sellers or short.policy.mode is not Mode.ENFORCE:
         return None
-    if not (short.planned or short.excess.is_sure):
-        return None  # money is spent for no shortage that may be chance, nor while a busy node waits for that
     if not all(rule.holds for rule in choice.rules[: len(rules_of(short))]):
         return None
     sizes = {pool.pool.name: pool.pool.scaling.gpus_per_node for pool in sellers if pool.pool.scaling}

@@ -12,7 +12,7 @@ from meltguard.core.units import Gpus, Seconds, Share, TierName, Units, UnitsPer
 DEMAND_UP, DEMAND_DOWN = 0.5, 0.1
 """Fast up for more than chance, else slow both ways: an average that climbs fast at every chance reads it as demand."""
 
-CHANCE = 0.25
+CLEAR_RISE = 0.25
 """A rise of more than this share of the capacity is no chance any more."""
 
 EVIDENCE = Units(600.0)
@@ -82,8 +82,8 @@ def _for_gpu(loads: Sequence[PodLoad], tier: TierName) -> Units | None:
 
 def demand_after(before: float | None, now: float, capacity: UnitsPerSecond | None, span: Seconds) -> UnitsPerSecond:
     """A tier's demand after `span` in which `now` was offered a second."""
-    chance = CHANCE * (capacity or 0.0)
-    rising = DEMAND_UP if before is None or now > before + chance else DEMAND_DOWN
+    clear = CLEAR_RISE * (capacity or 0.0)
+    rising = DEMAND_UP if before is None or now > before + clear else DEMAND_DOWN
     return UnitsPerSecond(smoothed(before, now, (rising, DEMAND_DOWN), span))
 
 

@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
 from itertools import chain
 from typing import Final
 
+from meltguard.core.once import once
 from meltguard.core.policy import Eviction, Taint
 from meltguard.core.service import Selector
 from meltguard.core.stopped import Stopped
@@ -203,7 +203,7 @@ class NodeView:
     by_kind: Mapping[str, Gpus] = field(default_factory=dict)  # `gpus` by resource, such as nvidia.com/gpu
     sick: str = ""  # what ails a GPU of it, by a metric: it may be wrong, so nothing is moved for it
 
-    @cached_property
+    @once
     def gpu_kinds(self) -> frozenset[str]:
         """The resources that `gpus` counts."""
         return frozenset(self.by_kind)
@@ -239,7 +239,7 @@ class NodeView:
         taken = (taint.key for taint in self.taints if taint.key in TAKEN_AWAY_BY)
         return next((f"is being taken away by {TAKEN_AWAY_BY[key]} (taint {key})" for key in taken), "")
 
-    @cached_property
+    @once
     def movable_pods(self) -> tuple[PodView, ...]:
         """Pods that must have left before the node changes hands. Terminating ones count."""
         return tuple(pod for pod in self.pods if not pod.stays)

@@ -4,10 +4,10 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 from meltguard.core.fleet import Guards, Job, NodeView, PodView
+from meltguard.core.once import once
 from meltguard.core.preflight import would_fail
 from meltguard.core.units import GpuHours, Instant, NodeName, Seconds
 
@@ -48,7 +48,7 @@ class Stakes:
     guards: Guards
     now: Instant
 
-    @cached_property
+    @once
     def works(self) -> Mapping[str, Work]:
         """By name."""
         members: dict[str, list[PodView]] = defaultdict(list)
@@ -57,7 +57,7 @@ class Stakes:
         broken = {**_broken(self.nodes), **dict.fromkeys((work_name(pod) for pod in self.guards.pledged), self.now)}
         return {name: _weighed(name, pods, broken.get(name), self.now) for name, pods in members.items()}
 
-    @cached_property
+    @once
     def jobs(self) -> Mapping[str, Job]:
         """By uid."""
         return {job.uid: job for job in self.guards.jobs}

@@ -1,6 +1,5 @@
 """Which nodes to borrow: the rules, then the fewest nodes that cover the shortage with least harm."""
 
-import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -32,7 +31,7 @@ from meltguard.core.seen import Snapshot
 from meltguard.core.sharing import WAITS
 from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, UnitsPerSecond
-from meltguard.core.victims import Choice, Need, Place, Refusal, choose_nodes
+from meltguard.core.victims import Choice, Need, Place, Refusal, choose_nodes, whole_gpus
 
 A_NODE: Final = "a node fits"
 Found = tuple[tuple[Borrow, ...], tuple[Outcome, ...]]
@@ -47,7 +46,7 @@ def missing_gpus(demand: UnitsPerSecond, per_gpu: UnitsPerSecond | None, have: f
     """
     if not per_gpu:
         return Gpus(0)
-    return Gpus(max(0, math.ceil(demand / (UTILIZATION * per_gpu) - have - 1e-9)))
+    return whole_gpus(demand / (UTILIZATION * per_gpu) - have)
 
 
 def choose_loans(short: Shortage) -> Found:
@@ -96,7 +95,7 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
         rooms={lender.pool.name: room_for(short, lender) for lender in lenders},
         priority=short.seen.priority,
         emptying={lender.pool.name: lender.emptying for lender in lenders},
-        by_chance=_may_be_chance(short),
+        by_chance=may_be_chance(short, "work is stopped", "nobody's work stops for more"),
     )
     choice = choose_nodes(places, need, _stakes(short))
     refused = {**choice.refused, **unfit_nodes}
@@ -112,21 +111,24 @@ def _from_lenders(short: Shortage, lenders: Sequence[PoolView]) -> tuple[tuple[B
     return plan, choice.left, Outcome(rule=A_NODE, holds=True, text=text)
 
 
-def _sure_at(short: Shortage) -> Instant | None:
+def sure_at(short: Shortage) -> Instant | None:
     """When this shortage will be more than chance, if it lasts; None where it is, or never will be."""
     left = None if short.planned else short.excess.sure_in(short.demand, short.beyond)
     return Instant(short.now + left) if left else None
 
 
-def _may_be_chance(short: Shortage) -> str:
-    """Why no work is broken off for it yet, in words; "" for what is sure, and for what a calendar asks for."""
+def may_be_chance(short: Shortage, then: str, else_: str) -> str:
+    """Why this is not done yet for a shortage; "" for one that is sure, and for what a calendar asks for.
+
+    `then` says what is done if it lasts, `else_` that it is not done.
+    """
     if short.planned or short.excess.is_sure:
         return ""
-    at = _sure_at(short)
+    at = sure_at(short)
     if at is None:
-        return f"a demand of {short.demand:.2f} units a second is not beyond what serves; nobody's work stops for more"
+        return f"a demand of {short.demand:.2f} units a second is not beyond what serves; {else_}"
     beyond = f"{short.beyond:.2f} units a second of {short.demand:.2f} beyond what serves may be chance"
-    return f"{beyond}: work is stopped if that lasts {at - short.now:.0f} s more"
+    return f"{beyond}: {then} if that lasts {at - short.now:.0f} s more"
 
 
 def _opens(short: Shortage, lenders: Sequence[PoolView]) -> Instant | None:
@@ -134,7 +136,7 @@ def _opens(short: Shortage, lenders: Sequence[PoolView]) -> Instant | None:
     able = [node for pool in lenders for node in pool.fit if not unsuitable(short, node)]
     moments = [rests_until(short, node) for node in able]
     if any(node.movable_pods and not resting(short, node) for node in able):
-        moments.append(_sure_at(short))
+        moments.append(sure_at(short))
     return min((moment for moment in moments if moment is not None), default=None)
 
 

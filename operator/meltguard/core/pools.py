@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from meltguard.core.fleet import MoveStep, NodeView
 from meltguard.core.node_rules import unfit
+from meltguard.core.once import once
 from meltguard.core.policy import Pool
 from meltguard.core.units import NodeName, PoolName
 
@@ -19,33 +19,33 @@ class PoolView:
     members: tuple[NodeView, ...]
     contested: tuple[NodeName, ...]  # nodes that another pool's labels match too: they belong to neither
 
-    @cached_property
+    @once
     def floor(self) -> int:
         """Nodes that a lender always keeps; 0 where it lends nothing."""
         lending = self.pool.lending
         return max(lending.floor, math.ceil(lending.floor_share * len(self.members) - 1e-9)) if lending else 0
 
-    @cached_property
+    @once
     def lent(self) -> tuple[NodeView, ...]:
         """Members under a claim, wherever they are on their way."""
         return tuple(node for node in self.members if node.claim is not None)
 
-    @cached_property
+    @once
     def emptying(self) -> int:
         """Members that running work is leaving, or is going to leave, for a loan."""
         return sum(node.claim is not None and node.claim.empties for node in self.members)
 
-    @cached_property
+    @once
     def at_home(self) -> tuple[NodeView, ...]:
         """What the floor counts: unclaimed members that work could be put on, and go on being so."""
         return tuple(node for node in self.members if node.claim is None and _is_of_use(node))
 
-    @cached_property
+    @once
     def sound(self) -> tuple[NodeView, ...]:
         """Of those, the ones that nobody says are sick: what the floor counts before another one is lent."""
         return tuple(node for node in self.at_home if not node.sick)
 
-    @cached_property
+    @once
     def fit(self) -> tuple[NodeView, ...]:
         """Members that could be borrowed, whatever runs on them."""
         return tuple(node for node in self.members if not unfit(node))

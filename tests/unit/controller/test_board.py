@@ -86,6 +86,6 @@ def test_a_wish_is_taken_once_and_ends_with_its_policy() -> None:
     surge = decide(policy, Memory(short_since=Instant(NOW - 60.0)), a_snapshot({FREE: 30.0}), NOW)
     board.decided(policy, surge)
     (taken,) = board.take()
-    assert (taken.plan, board.take(), board.lacking) == (surge.borrow, (), {policy.uid})
+    assert (taken.plan, board.take(), board.lacking) == (surge.borrow, (), {policy.uid: taken})
     board.forget(policy.uid)
-    assert board.lacking == set()
+    assert board.lacking == {}

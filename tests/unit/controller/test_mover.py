@@ -90,6 +90,31 @@ async def test_who_decides_otherwise_during_the_claims_gets_no_more_of_them() ->
     assert [ground.step(name) for name in ("gpu-1", "gpu-2")] == [MoveStep.CLAIMED, None]
 
 
+async def test_who_wants_fewer_since_gets_no_more_than_those() -> None:
+    """Three nodes are awarded; while the first is claimed, two are enough."""
+    fleet = Meanwhile()
+    ground = Ground(fleet=fleet)
+    ground.want("gpu-1", "gpu-2", "gpu-3")
+    fleet.happens = lambda: ground.want("gpu-3", "gpu-4")
+    await ground.passes(1)
+    steps = [ground.step(f"gpu-{number}") for number in range(1, 5)]
+    assert steps == [MoveStep.CLAIMED, MoveStep.CLAIMED, None, None]
+
+
+async def test_a_bound_that_was_lowered_since_holds_for_what_was_awarded_before() -> None:
+    fleet = Meanwhile()
+    ground = Ground(fleet=fleet)
+    ground.want("gpu-1", "gpu-2")
+    assert POLICY.capacity is not None
+    lowered = replace(POLICY, capacity=replace(POLICY.capacity, max_loans=1))
+    fleet.happens = lambda: ground.want("gpu-1", "gpu-2", policy=lowered)
+    await ground.passes(1)
+    assert [ground.step(name) for name in ("gpu-1", "gpu-2")] == [MoveStep.CLAIMED, None]
+    assert "has all 1 loans out" in str(
+        [words for reason, _, words in ground.posts.said if reason == "BorrowingRefused"]
+    )
+
+
 async def test_what_was_decided_before_a_claim_was_seen_claims_no_second_node_for_it() -> None:
     fleet = Meanwhile()
     ground = Ground(fleet=fleet)

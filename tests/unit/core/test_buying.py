@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from meltguard.core.buying import CapacityChoice, choose_capacity
+from meltguard.core.chance import NO_EXCESS
 from meltguard.core.decision import Shortage
 from meltguard.core.memory import Memory
 from meltguard.core.policy import Mode, Source
-from meltguard.core.units import Gpus, Instant, NodeName
+from meltguard.core.units import Gpus, Instant, NodeName, UnitsPerSecond
 from support.shortages import BURST, NOW, a_shortage
 
 BORROW_FIRST, BUY_FIRST = (Source.BORROW, Source.BUY), (Source.BUY, Source.BORROW)
@@ -75,3 +76,16 @@ def test_a_paid_node_that_rests_is_not_bought_again() -> None:
     short = a_shortage(8, (Source.BUY,), bought=1)
     short = replace(short, memory=replace(short.memory, rested={"b0": Instant(NOW - 1.0)}))
     assert said(choose_capacity(short)) == ([], 0)
+
+
+def test_nothing_is_bought_for_what_may_be_chance_and_a_rule_says_until_when() -> None:
+    short = replace(a_shortage(32, (Source.BUY,)), excess=NO_EXCESS, demand=UnitsPerSecond(21.0))
+    choice = choose_capacity(replace(short, beyond=UnitsPerSecond(5.0)))
+    rule = choice.rules[-1]
+    assert (choice.want, rule.rule, rule.holds) == (None, "a shortage is bought for", False)
+    assert rule.text == (
+        "5.00 units a second of 21.00 beyond what serves may be chance: GPUs are bought if that lasts 8 s more"
+    )
+    assert rule.until == pytest.approx(NOW + 7.56, abs=0.01)
+    below = choose_capacity(replace(short, beyond=UnitsPerSecond(-1.0))).rules[-1]
+    assert below.text.endswith("is not beyond what serves; nothing is bought for more")
