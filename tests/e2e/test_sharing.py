@@ -70,6 +70,9 @@ SETTLES: Final = 20.0
 STAYS: Final = 1.0
 """For so many minutes they stay there."""
 
+LASTS: Final = 30.0
+"""Minutes of the law that they fight."""
+
 
 def policy(name: str, pool: str, weight: int) -> dict[str, Any]:
     made = world.a_policy(SHAPE, name, name)
@@ -105,8 +108,8 @@ class Fight:
         read = [await self.found.admin.get(path_of(one)) for one in POLICIES]
         return all("decision" in ((one or {}).get("status") or {}) for one in read)
 
-    async def run(self, stretch: Stretch) -> Stay:
-        """Users ask, and the nodes go where they belong and stay there for a while; when that was."""
+    async def run(self, stretch: Stretch, until_at: Instant = Instant(0.0)) -> Stay:
+        """Users ask, and the nodes go where they belong and stay there, at least until then; when it was."""
         self.found.agents.ask(stretch.asked[0])
         self.other.ask(stretch.asked[1])
         wanted = Counter({LIGHT: stretch.had[0], HEAVY: stretch.had[1]})
@@ -116,8 +119,8 @@ class Fight:
 
         await until(settled, 60.0 * SETTLES / RATE)
         since = self.clock.now()
-        ends = since + 60.0 * STAYS
-        await eventually(lambda: self.clock.now() >= ends, 120.0 * STAYS / RATE)
+        ends = max(since + 60.0 * STAYS, until_at)
+        await eventually(lambda: self.clock.now() >= ends, 120.0 + (ends - since) / RATE)
         return Stay(stretch, since, ends)
 
     async def held(self) -> Counter[str]:
@@ -167,9 +170,10 @@ async def test_floors_shares_and_rests_hold_while_two_services_fight(lone_plane:
         for made in POLICIES:
             await fight.found.admin.apply(made)
         await until(fight.both_decide, 60.0)
+        began = fight.clock.now()
         stays = [await fight.run(stretch) for stretch in BEFORE_RECALL]
         recalled = await fight.recall()
-        stays.append(await fight.run(AFTER_RECALL))
+        stays.append(await fight.run(AFTER_RECALL, Instant(began + 60.0 * LASTS)))
         deeds = [fight.clock.read(deed) for deed in read_deeds(lone_plane.audit_log, offset)]
         await asyncio.to_thread(judge, Evidence(nodes=before, pods=pods, deeds=deeds), stays, recalled)
 
