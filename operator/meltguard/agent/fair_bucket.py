@@ -1,7 +1,8 @@
 """A bucket whose refused do not wait: what it holds is divided between users, although nobody stands in a line.
 
-Who has had nearly as much lately as the user who had most leaves a part of it to the others. What each drew fades with
-time, for all alike, so it is kept as a weight that grows with the moment of drawing: nothing is ever recomputed.
+Who has had some of it lately leaves a part of it to the others: the more, the nearer to the user who had most. What
+each drew fades with time, for all alike, so it is kept as a weight that grows with the moment of drawing: nothing is
+ever recomputed.
 A user's share so comes near to what equal turns would give. Where only one user asks, nothing is kept back.
 """
 
@@ -16,9 +17,9 @@ from meltguard.core.units import Seconds, Units, UnitsPerSecond
 
 FADES: Final = Seconds(60.0)  # what was drawn so long ago counts 1/e
 EXPECTED: Final = Seconds(600.0)  # others who asked within this may come again
-AHEAD: Final = 0.8  # of what the user had who had most
 ONE: Final = 1.0  # image unit that the rest must hold beside what is kept back
-KEPT_BACK: Final = 0.5  # share of the burst beyond that one
+LIGHT: Final = 0.3  # of what the user had who had most: who had less leaves nothing
+KEPT_BACK: Final = 0.5  # share of the burst beyond that one, from the user who had most
 AMPLE: Final = 0.25  # share of the burst that may be missing before it matters who draws
 MOST_REMEMBERED: Final = 1_024  # users
 LARGEST: Final = 50.0  # exponent of a weight, before all are divided by it
@@ -34,13 +35,19 @@ class RecentUse:
         self._asked: str | None = None  # who asked last
         self._shared_until = -math.inf
 
-    def ahead(self, user: str, at: Seconds) -> bool:
-        """Whether a user who asks now has had its share, and others may come."""
+    def leaves(self, user: str, at: Seconds) -> float:
+        """How much of what may be kept back a user who asks now leaves; 0 where no others may come, 1 of the heaviest.
+
+        In proportion, not all or nothing: else several who each had a little less than the heaviest drain what they
+        leave to nobody but one another, and a light user finds nothing nearly every second time.
+        """
         if user != self._asked:
             if self._asked is not None:
                 self._shared_until = at + EXPECTED
             self._asked = user
-        return at < self._shared_until and self._weights.get(user, 0.0) > AHEAD * self._most
+        if at >= self._shared_until or not self._most:
+            return 0.0
+        return max(0.0, self._weights.get(user, 0.0) / self._most - LIGHT) / (1.0 - LIGHT)
 
     def drew(self, user: str, units: Units, at: Seconds) -> None:
         """A user was let in."""
@@ -115,7 +122,7 @@ class FairBucket(Bucket):
         return self._full_at <= at or self._full_at + units * self._unit_takes - at <= self._ample_within
 
     def _needed(self, user: str, units: Units, needs: Units, at: Seconds) -> Units:
-        if not self._use.ahead(user, at):
+        kept = self._use.leaves(user, at) * KEPT_BACK * max(0.0, self.burst - ONE)
+        if not kept:
             return Units(min(needs, units))
-        kept = KEPT_BACK * max(0.0, self.burst - ONE)
         return Units(kept + min(units, self.burst - kept))

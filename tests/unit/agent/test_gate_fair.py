@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from meltguard.agent.fair_bucket import FairBucket
@@ -86,6 +86,7 @@ def test_of_64_requests_a_minute_one_users_60_leave_the_others_theirs(rule: Tier
     demands=st.lists(st.sampled_from([0.05, 0.1, 0.2, 0.5, 1.0]), min_size=1, max_size=5),  # of the tier's rate
     seed=st.integers(min_value=0, max_value=99),
 )
+@example(demands=[0.1, 0.5, 1.0, 0.5, 0.5], seed=1)  # several who are heavy, none as heavy as the heaviest
 @settings(max_examples=8, deadline=None)
 def test_each_user_gets_nearly_its_demand_or_a_fair_share(rule: TierLimit, demands: list[float], seed: int) -> None:
     chance = Random(seed)  # noqa: S311 - a simulation
