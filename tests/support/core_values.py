@@ -44,7 +44,7 @@ LADDER = {
     Level.OVERLOADED: TierState.REJECT,
     Level.CRITICAL: TierState.SUSPEND,
 }
-SURELY = Excess(Units(1e6), Units(1.0))
+SURELY = Excess(Units(1e6), Units(1.0), 1.0)
 """A shortage that is none of chance's."""
 
 FREE, PLUS = TierName("free"), TierName("plus")

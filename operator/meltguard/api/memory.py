@@ -63,7 +63,7 @@ class MemoryText(MessageModel):
     surge_at: float | None = None
     limits: dict[str, HeldText] = Field(default_factory=dict)
     short_since: float | None = None
-    excess: tuple[float, float] = (0.0, 0.0)
+    excess: tuple[float, float, float] = (0.0, 0.0, 0.0)
     spare_since: float | None = None
     breach_since: dict[str, float] = Field(default_factory=dict)
     confirmed_at: float | None = None
@@ -167,7 +167,7 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         surge_at=_rounded_or_none(memory.surge_at),
         limits={name: _held_text(held, most_cause) for name, held in memory.limits.items()},
         short_since=_rounded_or_none(memory.short_since),
-        excess=(round(memory.excess.beyond, 3), round(memory.excess.asked, 3)),
+        excess=_excess(memory.excess),
         spare_since=_rounded_or_none(memory.spare_since),
         breach_since={pool: _rounded(at) for pool, at in memory.breach_since.items()},
         confirmed_at=_rounded_or_none(memory.confirmed_at),
@@ -181,6 +181,10 @@ def _text(memory: Memory, rested: dict[str, Instant], most_cause: int) -> str:
         down_since=_rounded_or_none(memory.down_since),
         slowed={name: (one.share, _rounded(one.since)) for name, one in memory.slowed.items()},
     ).model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
+
+
+def _excess(excess: Excess) -> tuple[float, float, float]:
+    return (round(excess.beyond, 3), round(excess.asked, 3), round(excess.variance, 3))
 
 
 def _rounded(at: float) -> float:

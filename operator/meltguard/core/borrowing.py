@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from meltguard.core.belief import agreed_share
 from meltguard.core.buying import choose_capacity
-from meltguard.core.chance import NO_EXCESS, Excess
+from meltguard.core.chance import NO_EXCESS, Counted, Excess
 from meltguard.core.decision import Borrow, Outcome, Shortage, SignalPressure
 from meltguard.core.forecast import Forecast, Trend, trend_after
 from meltguard.core.limits import UTILIZATION
@@ -128,9 +128,10 @@ def _demand(seen: Snapshot, measured: Measured) -> UnitsPerSecond:
     return UnitsPerSecond(sum(measured.demand.values()) * agreed_share(seen.heard))
 
 
-def _counted(seen: Snapshot, measured: Measured) -> UnitsPerSecond:
+def _counted(seen: Snapshot, measured: Measured) -> Counted:
     """The same as it was counted lately: the average climbs faster than it falls, and would sum up to too much."""
-    return UnitsPerSecond(sum(measured.load.offered.values()) * agreed_share(seen.heard))
+    agreed, load = agreed_share(seen.heard), measured.load
+    return Counted(UnitsPerSecond(sum(load.offered.values()) * agreed), load.swings * agreed)
 
 
 def _unmoved(seen: Snapshot, measured: Measured) -> UnitsPerSecond:

@@ -46,6 +46,7 @@ class ServiceLoad:
     busy: Share
     done: UnitsPerSecond
     offered: Mapping[TierName, UnitsPerSecond]
+    swings: float  # of all that is offered; as in TierLoad
     waiting: Mapping[TierName, Units]
     for_gpu: Mapping[TierName, Units | None]  # of those: held back by busy GPUs alone; None: not every pod says so
     age: Seconds  # of the oldest answer
@@ -60,6 +61,7 @@ def total_load(loads: Sequence[PodLoad], tiers: Sequence[Tier]) -> ServiceLoad:
         busy=Share(busy),
         done=UnitsPerSecond(sum(load.done for load in loads)),
         offered={tier.name: UnitsPerSecond(_offered(loads, tier.name)) for tier in tiers},
+        swings=sum(_swings(loads, tier.name) for tier in tiers),
         waiting={tier.name: Units(_waiting(loads, tier.name)) for tier in tiers},
         for_gpu={tier.name: _for_gpu(loads, tier.name) for tier in tiers},
         age=Seconds(max((load.age for load in loads), default=0.0)),
@@ -68,6 +70,10 @@ def total_load(loads: Sequence[PodLoad], tiers: Sequence[Tier]) -> ServiceLoad:
 
 def _offered(loads: Sequence[PodLoad], tier: TierName) -> float:
     return sum(load.tiers[tier].offered for load in loads if tier in load.tiers)
+
+
+def _swings(loads: Sequence[PodLoad], tier: TierName) -> float:
+    return sum(load.tiers[tier].swings for load in loads if tier in load.tiers)
 
 
 def _waiting(loads: Sequence[PodLoad], tier: TierName) -> float:

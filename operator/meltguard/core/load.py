@@ -18,6 +18,7 @@ class TierCounters:
     admitted: Units
     waiting: Units
     refused: int
+    requests: int = 0  # that the offered units came in; 0: not told
     wait_p99: Seconds
     barred: Units = NOTHING  # of `offered`: refused for what no GPU would mend
     for_gpu: Units | None = None  # of `waiting`: held back by busy GPUs alone, not by the tier's rate; None: not said
@@ -56,8 +57,18 @@ class TierLoad:
     admitted: UnitsPerSecond
     waiting: Units
     wait_p99: Seconds
+    requests: float = 0.0  # a second; 0: not told
     for_gpu: Units | None = None  # as in TierCounters
     rate: UnitsPerSecond | None = None  # as in TierCounters
+
+    @property
+    def swings(self) -> float:
+        """The variance that a second adds, in image units squared, if requests come by chance (a Poisson process).
+
+        The sum of their sizes squared, which is at least their number times the square of their mean; taken for no less
+        than of single units.
+        """
+        return max(self.offered, self.offered**2 / self.requests) if self.requests > 0 else self.offered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +157,13 @@ def _stands_below(now: TierCounters, before: TierCounters) -> bool:
 def _tier_load(before: TierCounters | None, after: TierCounters, span: Seconds) -> TierLoad:
     wanted_before = before.wanted if before else 0.0
     admitted_before = before.admitted if before else 0.0
+    requests_before = before.requests if before else 0
     return TierLoad(
         offered=UnitsPerSecond(max(0.0, after.wanted - wanted_before) / span),
         admitted=UnitsPerSecond(max(0.0, after.admitted - admitted_before) / span),
         waiting=after.waiting,
         wait_p99=after.wait_p99,
+        requests=max(0, after.requests - requests_before) / span,
         for_gpu=after.for_gpu,
         rate=after.rate,
     )

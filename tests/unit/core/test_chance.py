@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meltguard.api.memory import read_memory, write_memory
-from meltguard.core.chance import DEVIATIONS, FORGOTTEN, NO_EXCESS, Excess
+from meltguard.core.chance import DEVIATIONS, FORGOTTEN, NO_EXCESS, Counted, Excess
 from meltguard.core.decide import decide
 from meltguard.core.decision import Shortage
 from meltguard.core.fleet import NodeView
+from meltguard.core.load import TierLoad
 from meltguard.core.loans import choose_loans
 from meltguard.core.memory import Memory
 from meltguard.core.pools import assign
@@ -22,6 +23,11 @@ from support.shortages import NOW, a_shortage
 
 TICK = Seconds(2.0)
 RATES = st.floats(0.01, 1000.0)
+
+
+def singles(beyond: float, asked: float) -> Excess:
+    """Of requests for one unit each."""
+    return Excess(Units(beyond), Units(asked), asked)
 
 
 def lasting(excess: Excess, *nodes: NodeView) -> Shortage:
@@ -43,7 +49,7 @@ def busy(name: str) -> NodeView:
 def test_it_is_sure_when_it_was_said_to_be(demand: float, share: float, lasted: float) -> None:
     """Nothing is forgotten while it lasts."""
     asked, beyond = UnitsPerSecond(demand), UnitsPerSecond(share * demand)
-    excess = Excess(Units(beyond * lasted), Units(asked * lasted))
+    excess = singles(beyond * lasted, asked * lasted)
     left = excess.sure_in(asked, beyond)
     assert left is not None
     if left > 0:
@@ -62,12 +68,24 @@ def test_a_larger_fleet_is_sure_sooner(demand: float, share: float, times: float
     assert large <= small + 1e-9
 
 
-def passes(seed: int, asked: float, serves: float, minutes: float) -> list[Excess]:
-    """Of requests for one unit each, that come by chance."""
+def passes(seed: int, asked: float, serves: float, minutes: float, sizes: tuple[float, ...] = (1.0,)) -> list[Excess]:
+    """Of requests that come by chance, for that many units a second; each for as many as chance says."""
     chance, found = random.Random(seed), [NO_EXCESS]  # noqa: S311 - a law's trial
+    often = asked / (sum(sizes) / len(sizes))
     for _ in range(int(60.0 * minutes / TICK)):
-        arrived = sum(chance.random() < asked * TICK / 1000.0 for _ in range(1000))
-        found.append(found[-1].after(UnitsPerSecond(arrived / TICK), UnitsPerSecond(serves), TICK))
+        arrived = list[float]()
+        moment = chance.expovariate(often)
+        while moment < TICK:
+            arrived.append(chance.choice(sizes))
+            moment += chance.expovariate(often)
+        tier = TierLoad(
+            offered=UnitsPerSecond(sum(arrived) / TICK),
+            admitted=UnitsPerSecond(0.0),
+            waiting=Units(0.0),
+            wait_p99=Seconds(0.0),
+            requests=len(arrived) / TICK,
+        )
+        found.append(found[-1].after(Counted(tier.offered, tier.swings), UnitsPerSecond(serves), TICK))
     return found
 
 
@@ -81,11 +99,32 @@ def test_what_the_gpus_can_do_is_seldom_taken_for_a_shortage_and_a_surge_always_
     assert single > 100, "single readings are beyond again and again"
 
 
+def alarms(sizes: tuple[float, ...], *, counted: bool) -> int:
+    """In forty hours of a unit a second, of GPUs that do a quarter more: hours in which it was sure of a shortage."""
+    found = (passes(seed, 1.0, 1.25, 60.0, sizes) for seed in range(40))
+    if counted:
+        return sum(any(one.is_sure for one in hour) for hour in found)
+    return sum(any(replace(one, variance=one.asked).is_sure for one in hour) for hour in found)
+
+
+def test_large_requests_come_in_larger_clumps_and_are_no_more_often_a_shortage() -> None:
+    few_large = (1.0, 1.0, 1.0, 4.0)
+    assert alarms(few_large, counted=True) <= 2
+    assert alarms(few_large, counted=False) > 8, "as though each asked for one"
+
+
+def test_a_tier_whose_requests_nobody_counts_is_taken_to_ask_for_single_units() -> None:
+    tier = TierLoad(
+        offered=UnitsPerSecond(6.0), admitted=UnitsPerSecond(0.0), waiting=Units(0.0), wait_p99=Seconds(0.0)
+    )
+    assert [replace(tier, requests=often).swings for often in (0.0, 1.5, 6.0, 24.0)] == [6.0, 24.0, 6.0, 6.0]
+
+
 def test_what_is_over_is_forgotten() -> None:
-    surge = Excess(Units(1000.0), Units(3000.0))
-    calm = surge.after(UnitsPerSecond(1.0), UnitsPerSecond(1.0), FORGOTTEN)
+    surge = singles(1000.0, 3000.0)
+    calm = surge.after(Counted(UnitsPerSecond(1.0), 1.0), UnitsPerSecond(1.0), FORGOTTEN)
     assert calm.beyond == pytest.approx(368.0, abs=0.5)
-    assert surge.after(UnitsPerSecond(1.0), UnitsPerSecond(20.0), Seconds(60.0)) == NO_EXCESS
+    assert surge.after(Counted(UnitsPerSecond(1.0), 1.0), UnitsPerSecond(20.0), Seconds(60.0)) == NO_EXCESS
 
 
 def test_every_shortage_that_stays_is_sure_some_day() -> None:
@@ -94,12 +133,12 @@ def test_every_shortage_that_stays_is_sure_some_day() -> None:
     said, excess, lasted = NO_EXCESS.sure_in(asked, UnitsPerSecond(asked - serves)), NO_EXCESS, 0.0
     assert said is not None
     while not excess.is_sure:
-        excess, lasted = excess.after(asked, serves, TICK), lasted + TICK
+        excess, lasted = excess.after(Counted(asked, asked), serves, TICK), lasted + TICK
     assert lasted == pytest.approx(said, abs=2 * TICK)
 
 
 def test_work_is_broken_off_only_for_what_is_sure() -> None:
-    plan, rules = choose_loans(lasting(Excess(Units(9.0), Units(45.0)), busy("gpu-1")))
+    plan, rules = choose_loans(lasting(singles(9.0, 45.0), busy("gpu-1")))
     assert plan == ()
     (fits,) = [one for one in rules if one.rule == "a node fits"]
     said = "is in use, and 0.24 units a second of 1.20 beyond what serves may be chance: "
