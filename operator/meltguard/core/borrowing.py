@@ -1,7 +1,8 @@
 """From what was measured to a shortage, and to what is taken for it."""
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meltguard.core.belief import agreed_share
 from meltguard.core.buying import choose_capacity
@@ -33,7 +34,7 @@ class LoanChoice:
     trend: Trend | None = None
     shortage: Shortage | None = None
     want: Want | None = None
-    waits_for: frozenset[PoolName] = frozenset()
+    waits_for: Mapping[PoolName, bool] = field(default_factory=dict)
 
     @property
     def excess(self) -> Excess:

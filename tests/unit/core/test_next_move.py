@@ -108,4 +108,19 @@ def test_who_may_take_within_a_minute_stands_in_the_queue_already(left: float, *
     recalled = {RESEARCH: Recalled(at=Instant(NOW - SHORTEST_REST + left), times=1)}
     short = a_shortage(8, BOTH)
     short = replace(short, memory=replace(short.memory, recalled=recalled))
-    assert (RESEARCH in waits_for(short, ())) is queues
+    assert waits_for(short, ()).get(RESEARCH) is (False if queues else None), "but does not look there yet"
+
+
+LOOKS: dict[str, tuple[Shortage, bool]] = {
+    "all that it can lend is lent": (a_shortage(8, BOTH, research=2), True),
+    "it is the first sample": (replace(a_shortage(8, BOTH, research=2), memory=Memory(short_since=NOW)), False),
+    "the window opens in a minute": (
+        a_shortage(8, BOTH, research=2, hours={RESEARCH: Hours(open=False, why="", until=Instant(NOW + 59.0))}),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("short", "looks"), LOOKS.values(), ids=LOOKS)
+def test_who_does_not_look_for_nodes_yet_has_not_found_none(short: Shortage, *, looks: bool) -> None:
+    assert waits_for(short, ())[RESEARCH] is looks
