@@ -8,6 +8,8 @@ from meltguard.core.units import Gpus, NodeName, PodUid, Revision, Seconds, Shar
 
 NO_TIME: Final = Seconds(0.0)
 NOTHING: Final = Units(0.0)
+A_UNIT: Final = Units(1.0)
+"""An image of a megapixel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ class TierLoad:
     admitted: UnitsPerSecond
     waiting: Units
     wait_p99: Seconds
-    requests: float = 0.0  # a second; 0: not told
+    size: Units = A_UNIT  # of a request, on average, whatever became of it; one where it is not told
     for_gpu: Units | None = None  # as in TierCounters
     rate: UnitsPerSecond | None = None  # as in TierCounters
 
@@ -68,7 +70,7 @@ class TierLoad:
         The sum of their sizes squared, which is at least their number times the square of their mean; taken for no less
         than of single units.
         """
-        return max(self.offered, self.offered**2 / self.requests) if self.requests > 0 else self.offered
+        return self.offered * max(self.size, A_UNIT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,13 +159,14 @@ def _stands_below(now: TierCounters, before: TierCounters) -> bool:
 def _tier_load(before: TierCounters | None, after: TierCounters, span: Seconds) -> TierLoad:
     wanted_before = before.wanted if before else 0.0
     admitted_before = before.admitted if before else 0.0
-    requests_before = before.requests if before else 0
+    came = after.offered - (before.offered if before else 0.0)  # the barred too: they are among the requests
+    requests = after.requests - (before.requests if before else 0)
     return TierLoad(
         offered=UnitsPerSecond(max(0.0, after.wanted - wanted_before) / span),
         admitted=UnitsPerSecond(max(0.0, after.admitted - admitted_before) / span),
         waiting=after.waiting,
         wait_p99=after.wait_p99,
-        requests=max(0, after.requests - requests_before) / span,
+        size=Units(came / requests) if requests > 0 else A_UNIT,
         for_gpu=after.for_gpu,
         rate=after.rate,
     )

@@ -12,7 +12,7 @@ from meltguard.core.chance import DEVIATIONS, FORGOTTEN, NO_EXCESS, Counted, Exc
 from meltguard.core.decide import decide
 from meltguard.core.decision import Shortage
 from meltguard.core.fleet import NodeView
-from meltguard.core.load import TierLoad
+from meltguard.core.load import A_UNIT, TierLoad
 from meltguard.core.loans import choose_loans
 from meltguard.core.memory import Memory
 from meltguard.core.pools import assign
@@ -83,7 +83,7 @@ def passes(seed: int, asked: float, serves: float, minutes: float, sizes: tuple[
             admitted=UnitsPerSecond(0.0),
             waiting=Units(0.0),
             wait_p99=Seconds(0.0),
-            requests=len(arrived) / TICK,
+            size=Units(sum(arrived) / len(arrived)) if arrived else A_UNIT,
         )
         found.append(found[-1].after(Counted(tier.offered, tier.swings), UnitsPerSecond(serves), TICK))
     return found
@@ -117,7 +117,8 @@ def test_a_tier_whose_requests_nobody_counts_is_taken_to_ask_for_single_units() 
     tier = TierLoad(
         offered=UnitsPerSecond(6.0), admitted=UnitsPerSecond(0.0), waiting=Units(0.0), wait_p99=Seconds(0.0)
     )
-    assert [replace(tier, requests=often).swings for often in (0.0, 1.5, 6.0, 24.0)] == [6.0, 24.0, 6.0, 6.0]
+    sizes = {tier.size: tier.swings} | {size: replace(tier, size=Units(size)).swings for size in (0.25, 4.0)}
+    assert sizes == {1.0: 6.0, 0.25: 6.0, 4.0: 24.0}
 
 
 def test_what_is_over_is_forgotten() -> None:
