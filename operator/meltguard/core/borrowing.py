@@ -136,7 +136,7 @@ def _counted(seen: Snapshot, measured: Measured) -> Counted:
 
 
 def _unmoved(seen: Snapshot, measured: Measured) -> UnitsPerSecond:
-    """The demand less all that only one agent tells of: a lie within what chance allows would be a trend."""
+    """The demand less all that only one agent tells of: a lie of a few large requests would be a trend."""
     return UnitsPerSecond(sum(measured.demand.values()) * agreed_share(seen.heard, Units(0.0)))
 
 
