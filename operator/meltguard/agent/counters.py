@@ -64,8 +64,10 @@ class TierCounts:
         "_admitted",
         "_admitted_units",
         "_at_once",
+        "_at_once_squares",
         "_at_once_units",
         "_offered",
+        "_offered_squares",
         "_offered_units",
         "_wait_counts",
         "barred_units",
@@ -86,6 +88,7 @@ class TierCounts:
         self._wait_counts = [0] * (len(WAIT_BOUNDS) + 1)
         self._at_once = self._offered = self._admitted = 0
         self._at_once_units = self._offered_units = self._admitted_units = self.barred_units = 0.0
+        self._at_once_squares = self._offered_squares = 0.0
 
     @property
     def offered(self) -> int:
@@ -96,6 +99,11 @@ class TierCounts:
     def offered_units(self) -> float:
         """How much came."""
         return self._offered_units + self._at_once_units
+
+    @property
+    def offered_squares(self) -> float:
+        """How unevenly it came: the sum of the squares of what each asked for."""
+        return self._offered_squares + self._at_once_squares
 
     @property
     def admitted(self) -> int:
@@ -116,6 +124,7 @@ class TierCounts:
         """A request came."""
         self._offered += 1
         self._offered_units += units
+        self._offered_squares += units * units
 
     def refuse(self, reason: Reason, offered: Units) -> None:
         """A request was turned away, which had been counted for so much when it came."""
@@ -127,11 +136,13 @@ class TierCounts:
         """What entered at once is a retry: it was counted when it came first."""
         self._offered -= 1
         self._offered_units -= units
+        self._offered_squares -= units * units
 
     def enter_at_once(self, units: Units, at: Seconds) -> None:
         """A request came and went to the GPU."""
         self._at_once += 1
         self._at_once_units += units
+        self._at_once_squares += units * units
         self.waits.latest.append((at, NO_WAIT))
 
     def admit(self, units: Units, wait: Seconds, at: Seconds) -> None:

@@ -124,7 +124,7 @@ class RehearsedDoor:
             admitted=Units(counts.admitted_units),
             waiting=self._gate.line.units(name),
             refused=sum(counts.refused.values()),
-            requests=counts.offered,
+            squares=counts.offered_squares,
             wait_p99=Seconds(0.0),  # the law does not go by it, and sorting waits at every look is slow
             for_gpu=self._gate.waiting_for_gpu(name, at),
             rate=self._gate.rate_of(name),

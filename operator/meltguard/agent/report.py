@@ -58,6 +58,7 @@ def _tier(admission: Admission, name: TierName, counts: TierCounts, at: Seconds)
     half, most = counts.waits.quantiles(QUANTILES, at)
     return TierReport(
         offered_units=counts.offered_units,
+        offered_squares=max(0.0, counts.offered_squares),
         barred_units=counts.barred_units,
         offered=counts.offered,
         admitted=counts.admitted,

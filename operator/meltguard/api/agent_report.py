@@ -27,6 +27,8 @@ class TierReport(MessageModel):
 
     offered_units: Amount = 0.0
     """Image units of all requests that came, refused and waiting ones included, retries counted once."""
+    offered_squares: Amount = 0.0
+    """Of the same, the sum of the squares of what each asked for: how unevenly they come; 0: not told."""
     barred_units: Amount = 0.0
     """Image units of those that were refused for what no GPU would mend: they are no demand."""
     offered: Count = 0

@@ -107,7 +107,7 @@ def _tier_counters(tier: TierReport) -> TierCounters:
         admitted=Units(tier.admitted_units),
         waiting=Units(tier.waiting_units),
         refused=sum(tier.refused.values()),
-        requests=tier.offered,
+        squares=tier.offered_squares,
         wait_p99=Seconds(tier.wait_p99),
         for_gpu=None if tier.waiting_for_gpu_units is None else Units(tier.waiting_for_gpu_units),
         rate=None if tier.rate is None else UnitsPerSecond(tier.rate),

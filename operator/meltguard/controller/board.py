@@ -70,8 +70,9 @@ class Board:
         before = self.peers.pop(policy_uid, None)
         if peer is None:
             return
-        goes_on = before is not None and before.finds_none and peer.finds_none
-        self.peers[policy_uid] = replace(peer, since=before.since) if before and goes_on else peer
+        found_none = before.finds_none if before else {}
+        since = {lender: found_none.get(lender, at) for lender, at in peer.finds_none.items()}
+        self.peers[policy_uid] = replace(peer, finds_none=since)
 
     def others(self, policy_uid: str, now: Instant) -> tuple[Peer, ...]:
         """What all the other services want, as far as they said so lately."""

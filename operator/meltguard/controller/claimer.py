@@ -42,9 +42,9 @@ class Claims:
     _read: tuple[NodeView, ...] = ()
     _read_at: Seconds | None = None
 
-    def made_for(self, policy_uid: str) -> int:
-        """How many of them are a policy's."""
-        return sum(node.claim is not None and node.claim.policy_uid == policy_uid for node in self.taken)
+    def made_for(self, policy_uid: str) -> list[NodeView]:
+        """Those of them that are a policy's."""
+        return [node for node in self.taken if node.claim is not None and node.claim.policy_uid == policy_uid]
 
     def doubt(self) -> None:
         """A claim was sent and nobody knows whether it was written: what was read says nothing any more."""

@@ -12,8 +12,7 @@ from meltguard.controller.events import EventLog, Reason, node_ref, policy_ref
 from meltguard.controller.leavers import Leavers
 from meltguard.controller.lost_claims import Known, LostClaims
 from meltguard.controller.telemetry import Telemetry
-from meltguard.core.arbiter import arbitrate
-from meltguard.core.decision import Borrow
+from meltguard.core.arbiter import Award, arbitrate, stands
 from meltguard.core.draining import untold
 from meltguard.core.fleet import HOMEWARD, Claim, MoveStep, NodeView
 from meltguard.core.loan_words import borrowed_words, home_words, lent_words, recalled_words
@@ -214,11 +213,8 @@ class Mover:
         """Arbitrate, and claim. Both take seconds where the fleet is large, and services go on deciding meanwhile."""
         claims = Claims()
         for award in await asyncio.to_thread(arbitrate, self.board.take()):
-            lacks = self.board.lacking.get(award.policy.uid)
-            if lacks is None or claims.made_for(award.policy.uid) >= len(lacks.plan):
-                continue  # calm, paused or deleted since, or content with fewer
             try:
-                await self._claim(lacks.policy, award.borrow, claims)
+                await self._claim(award, claims)
             except (Conflict, Unavailable) as exc:
                 claims.doubt()
                 log.info("node not claimed", extra={"node": award.borrow.node, "why": str(exc)})
@@ -226,18 +222,30 @@ class Mover:
             if node.claim is not None:
                 self.board.claimed(node.claim.policy_uid)
 
-    async def _claim(self, policy: Policy, borrow: Borrow, claims: Claims) -> None:
-        """Claim the node, unless it does not fit any more."""
+    async def _claim(self, award: Award, claims: Claims) -> None:
+        """Claim the node if it fits and is wanted still: a service goes on deciding while nodes are read."""
+        policy, borrow = self._wants(award, claims), award.borrow
+        if policy is None:
+            return
         ready = await self.claimer.prepare(policy, borrow, claims)
         if isinstance(ready, str):
             log.info("node not claimed", extra={"node": borrow.node, "why": ready})
             text = f"{borrow.node} of {borrow.home} is not borrowed: {ready}"
             await self.events.say(policy_ref(policy), Reason.BORROWING_REFUSED, text)
             return
+        if self._wants(award, claims) != policy:
+            return  # prepared for what is void by now
         await self.moves.enter(ready.node, ready.claim, self.epoch)
         claims.taken.append(replace(ready.node, claim=ready.claim))
         await self._entered(ready.node, ready.claim)
         await self.events.say(policy_ref(policy), Reason.NODE_BORROWED, borrowed_words(ready.node.name, ready.claim))
+
+    def _wants(self, award: Award, claims: Claims) -> Policy | None:
+        """The policy of the newest decision, if that wants what was awarded; None: calm, content, paused or gone."""
+        newest = self.board.lacking.get(award.policy.uid)
+        if newest is None or not stands(award, newest, claims.made_for(award.policy.uid)):
+            return None
+        return newest.policy
 
 
 def _drain_begun(node: NodeView, claim: Claim) -> str:

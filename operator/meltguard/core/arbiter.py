@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from meltguard.core.decision import Borrow, Shortage
+from meltguard.core.fleet import NodeView
 from meltguard.core.loan_rules import room_of
 from meltguard.core.loans import choose_loans
 from meltguard.core.policy import Policy
@@ -77,6 +78,22 @@ def arbitrate(wishes: Iterable[Wish]) -> tuple[Award, ...]:
         for taker in takers:
             taker.void = taker.void or (taker is not winner and _is_void(taker, awards))
     return tuple(awards)
+
+
+def stands(award: Award, newest: Wish, claimed: Sequence[NodeView]) -> bool:
+    """Whether what a service was awarded is still wanted by its newest decision, after those claims for it.
+
+    It wants so many nodes for so many GPUs, and breaks off work or not; claims that it did not know of count for both.
+    """
+    capacity, short, borrow = newest.policy.capacity, newest.shortage, award.borrow
+    if capacity is None or borrow.to != capacity.pool or borrow.home not in capacity.borrow_from:
+        return False
+    if borrow.victims and not any(other.victims for other in newest.plan):
+        return False
+    known = {node.name for node in short.seen.loans} if short else set[NodeName]()
+    since = [node for node in claimed if node.name not in known]
+    covered = short is not None and not whole_gpus(short.missing - sum(short.worth(node) for node in since))
+    return len(since) < len(newest.plan) and not covered
 
 
 def _outdated(takers: Sequence[_Taker], winner: _Taker) -> list[_Taker]:

@@ -15,7 +15,7 @@ from meltguard.core.seen import Snapshot
 from meltguard.core.units import Gpus, NodeName, PodUid, Seconds, Units, UnitsPerSecond
 
 LOUD: Final = 8.0
-"""A pod that is offered more than this many times what the others are is not believed; room and chance come on top."""
+"""A pod that is offered more than so many times what the others are is not believed; ROOM and LARGE_REQUESTS aside."""
 
 ABSURD: Final = 100.0
 """The same while it is not known what a GPU does; beside others that are offered nothing, nothing is too much then."""
@@ -74,8 +74,8 @@ def doubts_in_words(seen: Snapshot) -> tuple[str, ...]:
     return tuple(f"{load.name or load.pod} {load.doubt}" for load in (*seen.loads, *seen.unready) if load.doubt)
 
 
-def agreed_share(loads: Sequence[PodLoad], chance: Units = LARGE_REQUESTS) -> float:
-    """What is left of the demand when the loudest pod tells no more than the second loudest, and some chance.
+def agreed_share(loads: Sequence[PodLoad], beside: Units = LARGE_REQUESTS) -> float:
+    """What is left of the demand when the loudest pod tells no more than the second loudest, and so many units.
 
     No single agent's word moves a node. Over the last minute, so that a request that comes once in a while is no
     loudness; of one pod alone all is left.
@@ -84,7 +84,7 @@ def agreed_share(loads: Sequence[PodLoad], chance: Units = LARGE_REQUESTS) -> fl
     if len(loads) < 2 or total <= 0:  # noqa: PLR2004 - a pair
         return 1.0
     *_, second, loudest = sorted(loads, key=_offered)
-    beyond = (_offered(loudest) - _offered(second)) * loudest.gpus - chance / loudest.told.span
+    beyond = (_offered(loudest) - _offered(second)) * loudest.gpus - beside / loudest.told.span
     return 1.0 - max(0.0, beyond) / total
 
 
@@ -136,10 +136,10 @@ def _loud(loads: Sequence[PodLoad], per_gpu: UnitsPerSecond) -> dict[PodUid, str
 
 def _most(load: PodLoad, others: float, per_gpu: UnitsPerSecond) -> float:
     """Units a second for each of its GPUs that a pod may tell of, beside others that tell of so many."""
-    chance = LARGE_REQUESTS / (load.told.span * load.gpus) if load.told.span > 0 else 0.0
+    large = LARGE_REQUESTS / (load.told.span * load.gpus) if load.told.span > 0 else 0.0
     if per_gpu > 0:
-        return LOUD * others + ROOM * per_gpu + chance
-    return (ABSURD * others if others > 0 else math.inf) + chance
+        return LOUD * others + ROOM * per_gpu + large
+    return (ABSURD * others if others > 0 else math.inf) + large
 
 
 def _fast(loads: Sequence[PodLoad], models: Mapping[PodUid, str], per_gpu: UnitsPerSecond) -> dict[PodUid, str]:

@@ -1,7 +1,8 @@
 """From what was measured to a shortage, and to what is taken for it."""
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meltguard.core.belief import agreed_share
 from meltguard.core.buying import choose_capacity
@@ -33,7 +34,7 @@ class LoanChoice:
     trend: Trend | None = None
     shortage: Shortage | None = None
     want: Want | None = None
-    waits_for: frozenset[PoolName] = frozenset()
+    waits_for: Mapping[PoolName, bool] = field(default_factory=dict)
 
     @property
     def excess(self) -> Excess:
@@ -135,7 +136,7 @@ def _counted(seen: Snapshot, measured: Measured) -> Counted:
 
 
 def _unmoved(seen: Snapshot, measured: Measured) -> UnitsPerSecond:
-    """The demand less all that only one agent tells of: a lie within what chance allows would be a trend."""
+    """The demand less all that only one agent tells of: a lie of a few large requests would be a trend."""
     return UnitsPerSecond(sum(measured.demand.values()) * agreed_share(seen.heard, Units(0.0)))
 
 

@@ -160,7 +160,7 @@ class Decision:
     memory: Memory
     level_lifts: str = ""  # what must come about for a milder level; "" where there is none
     heat: Mapping[PodUid, Share] = field(default_factory=dict)  # what it leaves of each pod's GPUs; 1 is cool
-    waits_for: frozenset[PoolName] = frozenset()  # lenders that are borrowed from, or would be, had they room
+    waits_for: Mapping[PoolName, bool] = field(default_factory=dict)  # queues there; whether it looks for nodes yet
     shortage: Shortage | None = None  # what `borrow` was planned from; None: nothing is ever borrowed
     want: Want | None = None  # what providers are asked for
     leaving: frozenset[NodeName] = frozenset()  # on their way home: no limit counts on them any more
@@ -172,5 +172,5 @@ class Decision:
         """What other services must know of it; None where it wants no node."""
         if self.shortage is None or not self.waits_for:
             return None
-        found = replace(self.shortage.taker, lenders=self.waits_for, finds_none=not self.borrow)
-        return replace(found, since=self.at, at=self.at)
+        none = {} if self.borrow else {lender: self.at for lender, looks in self.waits_for.items() if looks}
+        return replace(self.shortage.taker, lenders=frozenset(self.waits_for), finds_none=none, at=self.at)

@@ -10,10 +10,10 @@ from meltguard.core.policy import Tier
 from meltguard.core.units import Gpus, Seconds, Share, TierName, Units, UnitsPerSecond
 
 DEMAND_UP, DEMAND_DOWN = 0.5, 0.1
-"""Fast up for more than chance, else slow both ways: an average that climbs fast at every chance reads it as demand."""
+"""Fast up for a clear rise, else slow both ways: an average that climbs fast at every chance reads it as demand."""
 
 CLEAR_RISE = 0.25
-"""A rise of more than this share of the capacity is no chance any more."""
+"""A rise of more than this share of the capacity is a clear one."""
 
 EVIDENCE = Units(600.0)
 """Image units after which what was known before counts for a third: requests differ by size, a few say little."""

@@ -8,6 +8,8 @@ from meltguard.core.units import Gpus, NodeName, PodUid, Revision, Seconds, Shar
 
 NO_TIME: Final = Seconds(0.0)
 NOTHING: Final = Units(0.0)
+A_UNIT: Final = Units(1.0)
+"""An image of a megapixel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +20,7 @@ class TierCounters:
     admitted: Units
     waiting: Units
     refused: int
-    requests: int = 0  # that the offered units came in; 0: not told
+    squares: float = 0.0  # of what each request offered, summed up; 0: not told
     wait_p99: Seconds
     barred: Units = NOTHING  # of `offered`: refused for what no GPU would mend
     for_gpu: Units | None = None  # of `waiting`: held back by busy GPUs alone, not by the tier's rate; None: not said
@@ -57,7 +59,7 @@ class TierLoad:
     admitted: UnitsPerSecond
     waiting: Units
     wait_p99: Seconds
-    requests: float = 0.0  # a second; 0: not told
+    size: Units = A_UNIT  # of the request that a unit came in, on average; one where it is not told
     for_gpu: Units | None = None  # as in TierCounters
     rate: UnitsPerSecond | None = None  # as in TierCounters
 
@@ -65,10 +67,9 @@ class TierLoad:
     def swings(self) -> float:
         """The variance that a second adds, in image units squared, if requests come by chance (a Poisson process).
 
-        The sum of their sizes squared, which is at least their number times the square of their mean; taken for no less
-        than of single units.
+        The sum of their sizes squared, taken for no less than of single units.
         """
-        return max(self.offered, self.offered**2 / self.requests) if self.requests > 0 else self.offered
+        return self.offered * max(self.size, A_UNIT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,13 +158,19 @@ def _stands_below(now: TierCounters, before: TierCounters) -> bool:
 def _tier_load(before: TierCounters | None, after: TierCounters, span: Seconds) -> TierLoad:
     wanted_before = before.wanted if before else 0.0
     admitted_before = before.admitted if before else 0.0
-    requests_before = before.requests if before else 0
     return TierLoad(
         offered=UnitsPerSecond(max(0.0, after.wanted - wanted_before) / span),
         admitted=UnitsPerSecond(max(0.0, after.admitted - admitted_before) / span),
         waiting=after.waiting,
         wait_p99=after.wait_p99,
-        requests=max(0, after.requests - requests_before) / span,
+        size=_size(before, after),
         for_gpu=after.for_gpu,
         rate=after.rate,
     )
+
+
+def _size(before: TierCounters | None, after: TierCounters) -> Units:
+    """Of all that came, the barred ones too. No request is larger than everything together, whatever an agent tells."""
+    came = after.offered - (before.offered if before else 0.0)
+    squares = after.squares - (before.squares if before else 0.0)
+    return Units(min(squares / came, came)) if came > 0 and squares > 0 else A_UNIT

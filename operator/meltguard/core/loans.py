@@ -212,27 +212,33 @@ def _names(choice: Choice) -> list[NodeName]:
     return [node.name for node in choice.nodes]
 
 
-def waits_for(short: Shortage, plan: Sequence[Borrow]) -> frozenset[PoolName]:
+def waits_for(short: Shortage, plan: Sequence[Borrow]) -> Mapping[PoolName, bool]:
     """The lenders that this service takes from now, or would if they had room: where it stands in a queue.
 
     From the first sample on, so that of two that begin at the same time neither takes the other's share; and a minute
-    before a rest or a closed window ends, for that ends earlier for one than for the other.
+    before a rest or a closed window ends, for that ends earlier for one than for the other. Of each, whether it looks
+    for nodes there yet: who only stands there has not found none.
     """
     asked = (rule(short).holds for rule in rules_of(short) if rule is not shortage_lasts)
     if short.policy.mode is not Mode.ENFORCE or not all(asked):
-        return frozenset()
+        return {}
     named = (short.seen.pools[name] for name in short.capacity.borrow_from if name in short.seen.pools)
-    queued = {lender.pool.name for lender in named if _queues_at(short, lender)}
-    return frozenset(queued | {borrow.home for borrow in plan})
+    stands = {lender.pool.name: _looks_at(short, lender) for lender in named}
+    queued = {name: looks for name, looks in stands.items() if looks is not None}
+    return queued | dict.fromkeys((borrow.home for borrow in plan), True)
 
 
-def _queues_at(short: Shortage, lender: PoolView) -> bool:
-    """Whether only its turn, or less than a minute, is between the service and this lender's nodes."""
+def _looks_at(short: Shortage, lender: PoolView) -> bool | None:
+    """True where only its turn is between the service and this lender's nodes, False where less than a minute is too.
+
+    None where it does not queue there.
+    """
     closed = [answer for rule in LENDER_RULES if rule not in BOUNDED if not (answer := rule(short, lender)).holds]
     if not all(answer.until is not None and answer.until - short.now <= WAITS for answer in closed):
+        return None
+    if closed or not (short.planned or shortage_lasts(short).holds):
         return False
-    early = not (short.planned or shortage_lasts(short).holds)
-    return bool(closed) or early or room_of(lender) <= 0 or room_for(short, lender) <= 0
+    return True if room_of(lender) <= 0 or room_for(short, lender) <= 0 else None
 
 
 def arriving(seen: Snapshot, not_awaited: AbstractSet[NodeName]) -> list[NodeView]:

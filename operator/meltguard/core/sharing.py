@@ -1,7 +1,7 @@
 """Several services that want nodes of one lender: whose the next one is, and who gives one up for another."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, TypeVar
 
 from meltguard.core.policy import Capacity
@@ -27,8 +27,7 @@ class Peer:
     held: Gpus  # on loan
     missing: Gpus
     lenders: frozenset[PoolName] = frozenset()  # that it would borrow from now, were there room
-    finds_none: bool = False
-    since: Instant = Instant(0.0)  # it finds none since then
+    finds_none: Mapping[PoolName, Instant] = field(default_factory=dict)  # of those, where it looks, and since when
     at: Instant = Instant(0.0)  # it said so
 
     @property
@@ -109,7 +108,7 @@ def gives_way_to(me: Peer, peers: Iterable[Peer], home: PoolName, context: tuple
     gpus, now = context
     without = me.with_more(-gpus)
     winner = first([without, *(peer for peer in peers if home in peer.lenders and peer.missing > 0)])
-    waits = winner is not without and winner.finds_none and now - winner.since >= WAITS
+    waits = winner is not without and now - winner.finds_none.get(home, now) >= WAITS
     if not waits or (winner.priority == me.priority and winner.fill >= without.fill):
         return None
     return winner

@@ -22,7 +22,7 @@ GPUS = 3
 STARTED = ManualClock().steady
 TTL, LONGEST = 20.0, 2.0  # of the lease, and between two requests
 RATES = st.none() | st.floats(min_value=0.0, max_value=4.0)
-COUNTED = ("offered", "offered_units", "admitted", "admitted_units", "waited", "wait_sum")
+COUNTED = ("offered", "offered_units", "offered_squares", "admitted", "admitted_units", "waited", "wait_sum")
 
 
 class General(Admission):

@@ -71,7 +71,7 @@ async def test_whom_a_limit_keeps_out_does() -> None:
 async def test_a_retry_is_neither_counted_nor_taken_off_twice() -> None:
     agent, _ = at_work(a_free_tier(images=0))
     assert await asks(agent, 5, key="one") == [Reason.DAILY_QUOTA] * 5
-    assert (told(agent).offered_units, told(agent).barred_units) == (1.0, 1.0)
+    assert (told(agent).offered_units, told(agent).offered_squares, told(agent).barred_units) == (1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(("times", "wanted"), [(3, 3.0), (10, 3.0)])

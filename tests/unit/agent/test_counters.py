@@ -52,7 +52,8 @@ def test_what_is_offered_is_counted_in_requests_and_units() -> None:
     tally = Tally()
     for _ in range(4):
         tally.tier(FREE).offer(Units(2.0))
-    assert (tally.tier(FREE).offered, tally.tier(FREE).offered_units) == (4, 8.0)
+    counts = tally.tier(FREE)
+    assert (counts.offered, counts.offered_units, counts.offered_squares) == (4, 8.0, 16.0)
 
 
 def test_a_key_is_new_again_after_a_while() -> None:
@@ -76,7 +77,8 @@ def test_what_enters_at_once_came_and_went_to_the_gpu_without_a_wait() -> None:
         once.enter_at_once(Units(units), Seconds(5.0))
         twice.offer(Units(units))
         twice.admit(Units(units), Seconds(0.0), Seconds(5.0))
-    for name in ("offered", "offered_units", "admitted", "admitted_units", "waited", "wait_counts", "wait_sum"):
+    names = ("offered", "offered_units", "offered_squares", "admitted", "admitted_units", "waited", "wait_counts")
+    for name in (*names, "wait_sum"):
         assert getattr(once, name) == getattr(twice, name)
     assert list(once.waits.latest) == list(twice.waits.latest)
 

@@ -73,6 +73,7 @@ def test_a_report_becomes_counters_in_image_units() -> None:
     tier = TierReport(
         offered=4,
         offered_units=9.0,
+        offered_squares=21.0,
         admitted=3,
         admitted_units=6.0,
         refused={"over-rate": 2, "queue-full": 1},
@@ -101,7 +102,7 @@ def test_a_report_becomes_counters_in_image_units() -> None:
     assert (counters.busy, counters.done, counters.in_flight, counters.sequence) == (30.0, 6.0, 1.5, 7)
     assert counters.tiers == {
         "free": TierCounters(
-            offered=Units(9.0), admitted=Units(6.0), waiting=Units(2.5), refused=3, requests=4, wait_p99=Seconds(1.25)
+            offered=Units(9.0), admitted=Units(6.0), waiting=Units(2.5), refused=3, squares=21.0, wait_p99=Seconds(1.25)
         )
     }
 

@@ -81,13 +81,13 @@ class Meanwhile(FakeFleet):
 
 
 async def test_who_decides_otherwise_during_the_claims_gets_no_more_of_them() -> None:
-    """Two nodes are awarded; while the first is claimed the policy wants none any more."""
+    """Two nodes are awarded; the policy wants none any more while the first is read, before its claim is written."""
     fleet = Meanwhile()
     ground = Ground(fleet=fleet)
     ground.want("gpu-1", "gpu-2")
     fleet.happens = ground.want
     await ground.passes(1)
-    assert [ground.step(name) for name in ("gpu-1", "gpu-2")] == [MoveStep.CLAIMED, None]
+    assert [ground.step(name) for name in ("gpu-1", "gpu-2")] == [None, None]
 
 
 async def test_who_wants_fewer_since_gets_no_more_than_those() -> None:
@@ -102,14 +102,15 @@ async def test_who_wants_fewer_since_gets_no_more_than_those() -> None:
 
 
 async def test_a_bound_that_was_lowered_since_holds_for_what_was_awarded_before() -> None:
+    """The first of three was prepared by the policy as it was, and is left; the second is all that the bound allows."""
     fleet = Meanwhile()
     ground = Ground(fleet=fleet)
-    ground.want("gpu-1", "gpu-2")
+    ground.want("gpu-1", "gpu-2", "gpu-3")
     assert POLICY.capacity is not None
     lowered = replace(POLICY, capacity=replace(POLICY.capacity, max_loans=1))
     fleet.happens = lambda: ground.want("gpu-1", "gpu-2", policy=lowered)
     await ground.passes(1)
-    assert [ground.step(name) for name in ("gpu-1", "gpu-2")] == [MoveStep.CLAIMED, None]
+    assert [ground.step(f"gpu-{number}") for number in range(1, 4)] == [None, MoveStep.CLAIMED, None]
     assert "has all 1 loans out" in str(
         [words for reason, _, words in ground.posts.said if reason == "BorrowingRefused"]
     )

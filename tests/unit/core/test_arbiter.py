@@ -3,15 +3,18 @@
 from dataclasses import replace
 from math import ceil
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meltguard.core.arbiter import Award, arbitrate
+from meltguard.core.arbiter import Award, Wish, arbitrate, stands
+from meltguard.core.decision import Borrow
 from meltguard.core.fleet import NodeView
-from meltguard.core.policy import HarmBounds, Pool
-from meltguard.core.units import Gpus, Instant, NodeName
+from meltguard.core.moves import new_claim
+from meltguard.core.policy import HarmBounds, Policy, Pool
+from meltguard.core.units import Gpus, Instant, NodeName, PoolName
 from support.core_values import a_node, a_pod, a_pool
 from support.drain_world import EVICTION
 from support.takers import a_lending_pool, a_taking_policy, a_wish
@@ -106,3 +109,62 @@ def test_a_lender_is_emptied_of_no_more_busy_nodes_at_a_time_whoever_they_are_fo
     assert sum(name in pods for name in taken) == at_once
     assert "l-0" in taken
     assert len(set(taken)) == len(taken)
+
+
+OWN = a_taking_policy("a")
+RESEARCH, INFERENCE = PoolName("research"), PoolName("inference")
+LARGE = a_node("large", gpus=Gpus(8))
+
+
+def awarded(node: str, **changes: Any) -> Award:
+    return Award(policy=OWN, borrow=replace(Borrow(node=NodeName(node), home=RESEARCH, to=INFERENCE), **changes))
+
+
+def claimed(node: NodeView) -> NodeView:
+    at = (NOW, Instant(NOW + 3600.0))
+    claim = new_claim(node, (OWN.key, OWN.uid), (a_lending_pool("research", 0), a_pool("inference")), at, None)
+    return replace(node, claim=claim)
+
+
+def newest(missing: int, policy: Policy = OWN, *loans: NodeView) -> Wish:
+    """What it wants by now, of idle nodes of one GPU each."""
+    pools, nodes = ground(9)
+    return a_wish(policy, missing, (pools, [*nodes, *loans]), NOW)
+
+
+def elsewhere(**changes: Any) -> Policy:
+    assert OWN.capacity is not None
+    return replace(OWN, capacity=replace(OWN.capacity, **changes))
+
+
+ONE = claimed(a_node("r-1", gpus=Gpus(1)))
+STANDS: dict[str, tuple[Award, Wish, tuple[NodeView, ...], bool]] = {
+    "nothing was claimed yet": (awarded("r-0"), newest(1), (), True),
+    "two are wanted and one is claimed": (awarded("r-0"), newest(2), (ONE,), True),
+    "one is enough by now": (awarded("r-0"), newest(1), (ONE,), False),
+    "one more is wanted beside the one that it knew of": (awarded("r-0"), newest(1, OWN, ONE), (ONE,), True),
+    "a large node covers all": (awarded("r-0"), newest(4), (claimed(LARGE),), False),
+    "a large node covers a part": (awarded("r-0"), newest(9), (claimed(LARGE),), True),
+    "it does not borrow there any more": (awarded("r-0"), newest(1, elsewhere(borrow_from=("lab",))), (), False),
+    "its own pool is another": (awarded("r-0"), newest(1, elsewhere(pool="other")), (), False),
+    "it has no pool any more": (awarded("r-0"), Wish(policy=replace(OWN, capacity=None), plan=()), (), False),
+    "it would break off no work any more": (awarded("r-0", victims=("Job lab/1",)), newest(1), (), False),
+}
+
+
+@pytest.mark.parametrize(("award", "wish", "made", "expected"), STANDS.values(), ids=STANDS)
+def test_an_award_stands_where(award: Award, wish: Wish, made: tuple[NodeView, ...], *, expected: bool) -> None:
+    assert stands(award, wish, made) is expected
+
+
+@given(sizes=st.lists(st.integers(1, 8), max_size=9), missing=st.integers(0, 9), knew=st.integers(0, 9))
+def test_a_batch_ends_where_the_newest_decision_has_enough(sizes: list[int], missing: int, knew: int) -> None:
+    """Whatever was awarded before, of nodes of any size, and however many of the claims it knew of."""
+    nodes = [claimed(a_node(f"x-{number}", gpus=Gpus(size))) for number, size in enumerate(sizes)]
+    wish, made = newest(missing, OWN, *nodes[:knew]), list[NodeView]()
+    for node in nodes:
+        if node in nodes[:knew] or stands(awarded(node.name), wish, made):
+            made.append(node)
+    since = [node for node in made if node not in nodes[:knew]]
+    assert len(since) <= len(wish.plan)
+    assert sum(node.gpus for node in since[:-1]) < max(1, missing), "but for the last, they left something missing"

@@ -8,7 +8,8 @@ import pytest
 from meltguard.core.decide import decide
 from meltguard.core.decision import NO_WORK, Borrow, Outcome, Shortage
 from meltguard.core.fleet import Guards, MoveStep, NodeView, PodView
-from meltguard.core.loans import Found, arriving, choose_loans
+from meltguard.core.limits import UTILIZATION
+from meltguard.core.loans import Found, arriving, choose_loans, missing_gpus
 from meltguard.core.memory import Memory
 from meltguard.core.moves import new_claim
 from meltguard.core.policy import Mode, Pool
@@ -16,6 +17,7 @@ from meltguard.core.pools import assign
 from meltguard.core.seen import Snapshot
 from meltguard.core.stopped import Stopped
 from meltguard.core.units import GpuHours, Gpus, Instant, NodeName, PoolName, Pressure, Share, UnitsPerSecond
+from meltguard.core.victims import whole_gpus
 from support.core_values import FREE, PLUS, SURELY, a_job, a_node, a_pod, a_policy, a_pool, a_snapshot
 from support.drain_world import EVICTION, a_budget
 
@@ -248,3 +250,9 @@ def test_nodes_count_as_arriving_until_they_serve_or_turn_back(step: MoveStep) -
     home = step in {MoveStep.RECALLED, MoveStep.RESTORED, MoveStep.HOME}
     assert [one.name for one in arriving(seen, frozenset())] == ([] if home else [node.name])
     assert arriving(seen, frozenset({node.name})) == []
+
+
+def test_a_hundredth_of_a_gpu_is_missing_neither_before_nor_after_a_plan() -> None:
+    demands = [UnitsPerSecond(UTILIZATION * gpus) for gpus in (5.0, 6.0, 6.009, 6.02, 7.009)]
+    missing = [missing_gpus(demand, UnitsPerSecond(1.0), 6.0) for demand in demands]
+    assert missing == [0, 0, 0, 1, 1] == [whole_gpus(demand / UTILIZATION - 6.0) for demand in demands]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meltguard.core.buying import choose_capacity
+from meltguard.core.chance import NO_EXCESS
 from meltguard.core.decision import Outcome, Shortage
 from meltguard.core.loans import waits_for
 from meltguard.core.memory import Memory, Recalled
@@ -14,7 +15,7 @@ from meltguard.core.next_move import NextMove, next_move
 from meltguard.core.policy import Source
 from meltguard.core.rest import SHORTEST_REST
 from meltguard.core.seen import Hours, NoOffer
-from meltguard.core.units import Instant, Pressure
+from meltguard.core.units import Instant, Pressure, UnitsPerSecond
 from support.shortages import BURST, NOW, RESEARCH, a_shortage
 
 YES = Outcome(rule="agents answer", holds=True, text="all answer")
@@ -78,6 +79,7 @@ SHUT = {RESEARCH: Hours(open=False, why="closed until tomorrow", until=Instant(N
 RECALLED = Memory(short_since=Instant(0.0), recalled={RESEARCH: Recalled(at=Instant(NOW - 20.0), times=1)})
 BACK = Memory(short_since=Instant(0.0), rested={f"r{n}": Instant(NOW - 10.0 * n) for n in range(4)})
 CALM_BEFORE = Memory(short_since=Instant(0.0), returned_at=Instant(NOW - 100.0))
+ASKED, BEYOND = UnitsPerSecond(21.0), UnitsPerSecond(5.0)
 SOLD_OUT = {BURST: NoOffer(why="1 time in a row nothing came", until=Instant(NOW + 45.0))}
 
 DECIDED: dict[str, tuple[Shortage, float | None]] = {
@@ -86,6 +88,10 @@ DECIDED: dict[str, tuple[Shortage, float | None]] = {
     "the first node's rest": (replace(a_shortage(8, BOTH), memory=BACK), 30.0),
     "the service's own rest": (replace(a_shortage(8, BOTH), memory=CALM_BEFORE, pressure=Pressure(1.0)), 20.0),
     "a second sample": (replace(a_shortage(8, BOTH), memory=Memory(short_since=Instant(NOW - 1.0))), 1.0),
+    "that it is no chance, to buy": (
+        replace(a_shortage(32, (Source.BUY,)), excess=NO_EXCESS, demand=ASKED, beyond=BEYOND),
+        NO_EXCESS.sure_in(ASKED, BEYOND),
+    ),
     "the provider's back-off": (a_shortage(32, (Source.BUY,), no_offer=SOLD_OUT), 45.0),
     "the provider's back-off before the lender's window": (
         a_shortage(32, BOTH, hours=SHUT, no_offer=SOLD_OUT),
@@ -108,4 +114,19 @@ def test_who_may_take_within_a_minute_stands_in_the_queue_already(left: float, *
     recalled = {RESEARCH: Recalled(at=Instant(NOW - SHORTEST_REST + left), times=1)}
     short = a_shortage(8, BOTH)
     short = replace(short, memory=replace(short.memory, recalled=recalled))
-    assert (RESEARCH in waits_for(short, ())) is queues
+    assert waits_for(short, ()).get(RESEARCH) is (False if queues else None), "but does not look there yet"
+
+
+LOOKS: dict[str, tuple[Shortage, bool]] = {
+    "all that it can lend is lent": (a_shortage(8, BOTH, research=2), True),
+    "it is the first sample": (replace(a_shortage(8, BOTH, research=2), memory=Memory(short_since=NOW)), False),
+    "the window opens in a minute": (
+        a_shortage(8, BOTH, research=2, hours={RESEARCH: Hours(open=False, why="", until=Instant(NOW + 59.0))}),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("short", "looks"), LOOKS.values(), ids=LOOKS)
+def test_who_does_not_look_for_nodes_yet_has_not_found_none(short: Shortage, *, looks: bool) -> None:
+    assert waits_for(short, ())[RESEARCH] is looks

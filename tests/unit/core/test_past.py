@@ -119,3 +119,14 @@ def test_what_no_gpu_would_mend_is_no_demand_though_it_is_told_later_than_it_cam
 
 def test_a_count_of_the_refused_that_falls_is_a_counter_that_fell() -> None:
     assert load_between(NODE, barred(10.0, 8.0, 5.0), barred(20.0, 9.0, 4.0), Seconds(1.0)) is None
+
+
+@pytest.mark.parametrize(("squares", "size"), [(64.0, 4.0), (16.0, 1.0), (0.0, 1.0), (1e9, 16.0)])
+def test_a_request_is_as_large_as_those_that_came_the_barred_ones_too(squares: float, size: float) -> None:
+    """16 units, 8 of them barred; one unit each where nobody counts, and no more than all that came where one lies."""
+    before, after = barred(10.0, 8.0, 0.0), barred(20.0, 24.0, 8.0)
+    after = replace(after, tiers={FREE: replace(after.tiers[FREE], squares=squares)})
+    load = load_between(NODE, before, after, Seconds(1.0))
+    assert load is not None
+    assert (load.tiers[FREE].offered, load.tiers[FREE].size) == (0.8, size)
+    assert load.tiers[FREE].swings == pytest.approx(0.8 * size)

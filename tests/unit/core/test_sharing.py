@@ -52,10 +52,8 @@ class Rivals:
 
     def _others(self, name: str) -> list[Peer]:
         wanting = [one for other, one in self.services.items() if other != name and one.missing]
-        return [
-            replace(one, finds_none=one.key in self.waiting_since, since=self.waiting_since.get(one.key, self.now))
-            for one in wanting
-        ]
+        waits = {key: {LENDER: since} for key, since in self.waiting_since.items()}
+        return [replace(one, finds_none=waits.get(one.key, {})) for one in wanting]
 
 
 takers = st.lists(
@@ -105,12 +103,11 @@ def test_the_larger_need_times_priority_comes_first() -> None:
 
 
 def test_nobody_gives_way_at_once_nor_for_who_has_as_much() -> None:
-    rich, poor = a_taker("rich", 8, held=32), replace(a_taker("poor", 8), finds_none=True)
-    now = Instant(1000.0)
-    early = replace(poor, since=Instant(now - WAITS + 1))
-    late = replace(poor, since=Instant(now - WAITS))
+    rich, poor, now = a_taker("rich", 8, held=32), a_taker("poor", 8), Instant(1000.0)
+    early = replace(poor, finds_none={LENDER: Instant(now - WAITS + 1)})
+    late = replace(poor, finds_none={LENDER: Instant(now - WAITS)})
     assert gives_way_to(rich, [early], LENDER, (NODE, now)) is None
     assert gives_way_to(rich, [late], LENDER, (NODE, now)) == late
     even = replace(late, held=Gpus(24))
     assert gives_way_to(rich, [even], LENDER, (NODE, now)) is None
-    assert gives_way_to(rich, [replace(late, finds_none=False)], LENDER, (NODE, now)) is None
+    assert gives_way_to(rich, [poor], LENDER, (NODE, now)) is None

@@ -39,8 +39,7 @@ def a_peer(**changes: Any) -> Peer:
         held=Gpus(0),
         missing=Gpus(16),
         lenders=frozenset({RESEARCH}),
-        finds_none=True,
-        since=Instant(NOW - WAITS),
+        finds_none={RESEARCH: Instant(NOW - WAITS)},
         at=NOW,
     )
     return replace(peer, **changes)
@@ -74,8 +73,9 @@ def test_the_youngest_loan_goes_home_for_who_waits_and_it_says_for_whom() -> Non
 
 
 KEEPS: dict[str, dict[str, Any]] = {
-    "it did not wait long enough": {"since": Instant(NOW - WAITS + 1.0)},
-    "it finds nodes": {"finds_none": False},
+    "it did not wait long enough": {"finds_none": {RESEARCH: Instant(NOW - WAITS + 1.0)}},
+    "it finds nodes": {"finds_none": {}},
+    "it waited at another lender": {"finds_none": {RESEARCH: NOW, LAB: Instant(NOW - WAITS)}},
     "it wants another lender's": {"lenders": frozenset({LAB})},
     "it has as much": {"held": Gpus(16)},
     "it would have more than we then": {"held": Gpus(8)},
