@@ -42,7 +42,6 @@ async def met_from_the_next(scene: Scene) -> None:
     """Three nodes are missing: of two orders one fails at the cheap provider, the dear one delivers what is missing."""
     await until(lambda: serve(scene, world.SERVERS), 60.0)
     scene.found.agents.ask(DEMANDS[2])
-    scene.found.agents.waiting = 1.2
     await scene.lends(cheap=1, dear=2)
     await scene.meets_demand(5)
     cheap, dear = await scene.provider(CHEAP), await scene.provider(DEAR)
@@ -66,7 +65,6 @@ async def survives_a_kill(scene: Scene) -> None:
 async def asked_again_after_its_rest(scene: Scene) -> None:
     """The dear one has reached its cap, so a node more waits for the one that failed; now it delivers."""
     scene.found.agents.ask(DEMANDS[3])
-    scene.found.agents.waiting = 1.2
     await scene.lends(cheap=2, dear=2)
     await scene.meets_demand(6)
     cheap = await scene.provider(CHEAP)

@@ -146,14 +146,13 @@ class Scene:
         await until(again, 60.0)
 
     async def meets_demand(self, pods: int) -> None:
-        """All of them answer and no tier is limited, once what waited has been done."""
+        """All of them answer and no tier is limited: nothing waits here, which would trim what limits let through."""
 
         async def serve() -> bool:
             await self.lent()
             return bool((await self.status())["decision"]["answeringPods"] == pods)
 
         await until(serve, 60.0)
-        self.found.agents.waiting = 0.0
         await until(self.is_open, 60.0)
 
     async def is_open(self) -> bool:
@@ -176,7 +175,6 @@ class Scene:
     def ebb(self) -> None:
         """Few users are left."""
         self.found.agents.ask(CALM)
-        self.found.agents.waiting = 0.0
 
     async def gone(self, pools: Mapping[str, Json]) -> None:
         """The policy and its pools, and with them all that was bought."""
