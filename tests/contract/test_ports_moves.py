@@ -26,6 +26,7 @@ from meltguard.ports import NodeMoves
 from support.admission import EPOCH, EPOCH_KEY, Shielded, a_node, note, put, shield
 from support.chart import NAMESPACE, RELEASE, rendered
 from support.core_values import a_pool
+from support.eventually import soon
 from support.fake_moves import FakeMoves
 from support.fakes import FakeFleet
 from support.rest import Rest
@@ -56,7 +57,7 @@ class Setting:
 
     async def enter(self, name: str, claim: Claim) -> None:
         """Enter a step as the mover does: what changed since the reading is read again."""
-        async with asyncio.timeout(20.0):
+        async with soon(20.0):
             while True:
                 try:
                     await self.moves.enter(await self.read(name), claim, OURS)

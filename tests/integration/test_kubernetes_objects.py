@@ -62,14 +62,14 @@ async def pod(on: Ground, fake_node: Callable[..., str]) -> PodView:
     node = fake_node(f"{on.namespace}-n")
     spec = {"containers": CONTAINERS, "nodeName": node, "terminationGracePeriodSeconds": 1}
     on.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {"app": "x"}}, "spec": spec}, "p")
-    on.kubectl("-n", on.namespace, "wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
+    on.kubectl("-n", on.namespace, "wait", "pod/p", "--for=condition=Ready", "--timeout=60s")
     return await on.pod("p")
 
 
 def a_budget(on: Ground, name: str) -> None:
     spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "x"}}}
     on.apply({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "spec": spec}, name)
-    wait = ("wait", f"pdb/{name}", "--for=jsonpath={.status.currentHealthy}=1", "--timeout=30s")
+    wait = ("wait", f"pdb/{name}", "--for=jsonpath={.status.currentHealthy}=1", "--timeout=60s")
     on.kubectl("-n", on.namespace, *wait)
 
 
