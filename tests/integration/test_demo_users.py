@@ -93,7 +93,7 @@ async def test_every_planned_request_is_sent_and_ends(tmp_path: Path) -> None:
         results = await sent(tmp_path, setup_in(tmp_path, peak=0.5))
 
     assert {result.status for result in results} <= {200, 500, 503}
-    assert sum(result.status == 200 for result in results) > 0.8 * len(results)
+    assert sum(result.status == 200 for result in results) > 0.5 * len(results)
 
 
 async def test_a_pod_that_does_not_answer_costs_no_request(tmp_path: Path) -> None:
