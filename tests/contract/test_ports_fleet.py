@@ -105,7 +105,7 @@ async def faked(_: Path) -> AsyncIterator[Setting]:
 @asynccontextmanager
 async def mirrored(kubeconfig: Path, line: Line) -> AsyncIterator[Setting]:
     async with await KubernetesApi.connect(str(kubeconfig)) as api:
-        fleet = KubernetesFleet(api.within(Seconds(2.0)), SystemClock())
+        fleet = KubernetesFleet(api.within(Seconds(5.0)), SystemClock())
         task = asyncio.create_task(fleet.run())
 
         made: set[str] = set()

@@ -284,7 +284,7 @@ async def test_a_frozen_holder_that_thaws_writes_nothing_more(tmp_path: Path) ->
         patched = f"PATCH {MARK}"
         await eventually(lambda: on.server.requests.count(patched) > 3)
         os.kill(process.pid, signal.SIGSTOP)
-        assert await within(5.0, on.candidate().acquire()) == 2
+        assert await within(8.0, on.candidate().acquire()) == 2
         before = list(on.server.requests)
         os.kill(process.pid, signal.SIGCONT)
         told = {await within(5.0, process.stdout.readline()), await within(5.0, process.stdout.readline())}

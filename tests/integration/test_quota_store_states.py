@@ -18,7 +18,7 @@ from meltguard.core.units import Seconds
 from meltguard.errors import InvalidInput
 from meltguard.localcluster.certificates import Authority, Identity
 from support.eventually import eventually, soon
-from support.quota_desks import claim, spend, stands, working_desk
+from support.quota_desks import BUDGET, claim, spend, stands, working_desk
 from support.tls import tls_before
 from support.valkey import ValkeyServer, valkey_cluster, valkey_server
 
@@ -48,7 +48,7 @@ async def refused_until(desk: QuotaDesk, state: StoreState) -> None:
 
 
 async def test_slow(valkey: ValkeyServer) -> None:
-    async with working_desk(address(valkey), budget=Seconds(1.0)) as desk:
+    async with working_desk(address(valkey), budget=Seconds(2.0)) as desk:
         assert await spend(desk) == "had"
         valkey.freeze()
         await refused_until(desk, StoreState.SLOW)
@@ -241,7 +241,8 @@ async def test_tls_with_certificates_of_our_own(valkey: ValkeyServer, tmp_path: 
         )
         closed = StoreState.CLOSED  # by TLS 1.3 a server refuses a client's certificate after the handshake
         for wrong, state in zip(wrongs, (StoreState.UNTRUSTED, closed, closed, closed, StoreState.SLOW), strict=True):
-            async with working_desk(wrong) as desk:
+            budget = Seconds(0.5) if state is StoreState.SLOW else BUDGET  # that one never answers
+            async with working_desk(wrong, budget=budget) as desk:
                 await refused_until(desk, state)
 
 

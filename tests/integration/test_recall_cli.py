@@ -54,7 +54,7 @@ def plugin(plane: Plane, *arguments: str) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "KUBECONFIG": str(plane.kubeconfig)}
     command = [str(plane.binaries["kubectl"]), "meltguard", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
 
 
 def recall(plane: Plane, *arguments: str, wait: str = "0") -> subprocess.CompletedProcess[str]:
