@@ -30,7 +30,7 @@ def call(*arguments: str) -> Result:
 def loaded_by(*arguments: str) -> set[str]:
     """Top-level modules that a call has imported, in a process of its own."""
     command = [sys.executable, "-c", LOADED, *arguments]
-    return set(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split())
+    return set(subprocess.run(command, capture_output=True, text=True, timeout=180, check=True).stdout.split())
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["agent", "--help"]], ids=" ".join)

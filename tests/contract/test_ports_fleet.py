@@ -23,7 +23,7 @@ from meltguard.core.fleet import CLAIM_ANNOTATION, NodeView
 from meltguard.core.units import NodeName, Seconds
 from meltguard.errors import Unavailable
 from meltguard.ports import Census, Fleet
-from support.eventually import eventually
+from support.eventually import eventually, soon
 from support.fake_apiserver import FakeApiServer, serving, write_kubeconfig
 from support.fakes import FakeFleet
 
@@ -105,7 +105,7 @@ async def faked(_: Path) -> AsyncIterator[Setting]:
 @asynccontextmanager
 async def mirrored(kubeconfig: Path, line: Line) -> AsyncIterator[Setting]:
     async with await KubernetesApi.connect(str(kubeconfig)) as api:
-        fleet = KubernetesFleet(api.within(Seconds(2.0)), SystemClock())
+        fleet = KubernetesFleet(api.within(Seconds(5.0)), SystemClock())
         task = asyncio.create_task(fleet.run())
 
         made: set[str] = set()
@@ -124,7 +124,7 @@ async def mirrored(kubeconfig: Path, line: Line) -> AsyncIterator[Setting]:
         async def remove_node(name: str) -> None:
             await api.delete(f"/api/v1/nodes/{name}")
 
-        async with asyncio.timeout(10.0):
+        async with soon(10.0):
             await fleet.synced()
         try:
             yield Setting(fleet, put_node, put_pod, remove_node, line.cut)

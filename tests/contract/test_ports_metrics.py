@@ -19,6 +19,7 @@ from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.units import NodeName, Seconds
 from meltguard.localcluster.plane import Plane
 from meltguard.ports import Metrics
+from support.eventually import soon
 from support.fake_apiserver import serving
 from support.fakes import FakeMetrics
 
@@ -104,7 +105,7 @@ def _about_n1(answer: MetricAnswer) -> MetricAnswer:
 
 
 async def until(setting: Setting, holds: Callable[[MetricAnswer], object]) -> MetricAnswer:
-    async with asyncio.timeout(TIMES):
+    async with soon(TIMES):
         while True:
             answer = _about_n1(await setting.metrics.read("default", HEAT))
             if holds(answer):
@@ -117,7 +118,7 @@ async def test_a_measurement_comes_with_node_value_and_age(setting: Setting) -> 
     answer = await until(setting, lambda answer: answer.samples)
     (sample,) = answer.samples
     assert (sample.node, sample.value, answer.problem) == ("n1", 72.5, "")
-    assert 0.0 <= sample.age < 10.0
+    assert 0.0 <= sample.age < 60.0  # a scrape or two on any machine; in other units it would be thousands
 
 
 async def test_what_is_no_longer_measured_is_empty_and_not_zero(setting: Setting) -> None:

@@ -26,6 +26,7 @@ from meltguard.ports import NodeMoves
 from support.admission import EPOCH, EPOCH_KEY, Shielded, a_node, note, put, shield
 from support.chart import NAMESPACE, RELEASE, rendered
 from support.core_values import a_pool
+from support.eventually import soon
 from support.fake_moves import FakeMoves
 from support.fakes import FakeFleet
 from support.rest import Rest
@@ -54,16 +55,24 @@ class Setting:
     tainted: Callable[[str], object]  # by somebody else
     made_anew: Callable[[str], object]
 
-    async def enter(self, name: str, claim: Claim) -> None:
-        """Enter a step as the mover does: what changed since the reading is read again."""
-        async with asyncio.timeout(20.0):
+    async def as_it_is(self, name: str, write: Callable[[NodeView], Awaitable[object]]) -> None:
+        """Write a node as the mover does: what changed since the reading, as controllers do, is read again."""
+        async with soon(20.0):
             while True:
                 try:
-                    await self.moves.enter(await self.read(name), claim, OURS)
+                    await write(await self.read(name))
                 except Conflict:
                     await asyncio.sleep(0.05)
                 else:
                     return
+
+    async def enter(self, name: str, claim: Claim) -> None:
+        """Enter a step."""
+        await self.as_it_is(name, lambda node: self.moves.enter(node, claim, OURS))
+
+    async def release(self, name: str, claim: Claim) -> None:
+        """End a move."""
+        await self.as_it_is(name, lambda node: self.moves.release(node, claim, OURS))
 
     async def claim(self, name: str) -> Claim:
         """Claim a node."""
@@ -134,8 +143,8 @@ async def on_the_plane(plane: Plane, shielded: Shielded) -> AsyncIterator[Settin
 
 
 def looks(node: NodeView) -> tuple[object, ...]:
-    """All of a node that a move may change, but the fence's memory."""
-    notes = {key: text for key, text in node.annotations.items() if key != EPOCH_KEY}
+    """All of a node that a move may change, but the fence's memory; not what Kubernetes writes on new nodes."""
+    notes = {key: text for key, text in node.annotations.items() if key != EPOCH_KEY and "kubernetes.io/" not in key}
     own = tuple(taint for taint in node.taints if not taint.key.startswith("node.kubernetes.io/"))
     return node.labels, own, node.unschedulable, notes
 
@@ -152,7 +161,7 @@ async def test_a_round_trip_leaves_the_node_as_it_was(setting: Setting) -> None:
         borrowed = step in {MoveStep.RELABELLED, MoveStep.LENT, MoveStep.RECALLED}
         assert entered.labels["workload"] == ("inference" if borrowed else "research"), step
         assert entered.unschedulable is (step not in {MoveStep.LENT, MoveStep.HOME}), step
-    await setting.moves.release(await setting.read(name), replace(claim, step=MoveStep.HOME), OURS)
+    await setting.release(name, replace(claim, step=MoveStep.HOME))
     assert looks(await setting.read(name)) == before
     assert (await setting.read(name)).annotations[EPOCH_KEY] == str(EPOCH)
 
@@ -210,7 +219,7 @@ async def test_after_a_later_leader_nothing_is_written(setting: Setting) -> None
     claim = await setting.claim(name)
     setting.written_by_a_later_leader(name)
     with pytest.raises(Fenced):
-        await setting.moves.enter(await setting.read(name), replace(claim, step=MoveStep.CORDONED), OURS)
+        await setting.enter(name, replace(claim, step=MoveStep.CORDONED))
     with pytest.raises(Fenced):
-        await setting.moves.release(await setting.read(name), claim, OURS)
+        await setting.release(name, claim)
     assert not (await setting.read(name)).unschedulable

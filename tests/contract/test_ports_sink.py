@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 
 import pytest
 
 from meltguard.adapters.agent_push import AgentPush, PushTiming
+from meltguard.agent.control import LONGEST_POLL
 from meltguard.agent.server import ServingAgent, serving
 from meltguard.clock import SystemClock
 from meltguard.core.grant import Grant, GrantKind
@@ -15,10 +16,14 @@ from meltguard.core.units import Epoch, Revision, Seconds
 from meltguard.errors import InvalidInput, Unavailable
 from meltguard.ports import LimitSink, Target
 from support.agents import KEY, POD, ImageServer, agent_settings
+from support.eventually import PATIENCE, soon
 from support.fakes import FakeSink
 from support.grants import a_grant, a_target
 
-QUICK = PushTiming(push=Seconds(1.0), hold=Seconds(1.0), slack=Seconds(1.0))
+QUICK = PushTiming(push=Seconds(60.0), hold=Seconds(1.0), slack=Seconds(60.0))
+LASTING = replace(QUICK, hold=Seconds(LONGEST_POLL))
+AT_ONCE = LONGEST_POLL / PATIENCE - 0.3
+"""Seconds: what is answered only when a lasting hold is over takes longer than that, PATIENCE included."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,12 @@ class Setting:
     stir: Callable[[], Awaitable[None]]
 
 
+Making = Callable[[PushTiming], AbstractAsyncContextManager[Setting]]
+
+
 @asynccontextmanager
-async def faked() -> AsyncIterator[Setting]:
-    sink = FakeSink(hold=QUICK.hold)
+async def faked(timing: PushTiming) -> AsyncIterator[Setting]:
+    sink = FakeSink(hold=timing.hold)
     nobody = a_target("pod-9")
     sink.silent.add(nobody.pod)
 
@@ -45,8 +53,8 @@ async def faked() -> AsyncIterator[Setting]:
 
 
 @asynccontextmanager
-async def over_http() -> AsyncIterator[Setting]:
-    async with serving(agent_settings(), ImageServer()) as agent, AgentPush(KEY, QUICK) as sink:
+async def over_http(timing: PushTiming) -> AsyncIterator[Setting]:
+    async with serving(agent_settings(), ImageServer()) as agent, AgentPush(KEY, timing) as sink:
         target = a_target(POD, agent.control.host, agent.control.port)
 
         async def stir() -> None:
@@ -64,9 +72,24 @@ async def _ask_for_an_image(agent: ServingAgent) -> None:
 
 
 @pytest.fixture(params=[faked, over_http], ids=["fake", "http"])
-async def setting(request: pytest.FixtureRequest) -> AsyncIterator[Setting]:
-    async with request.param() as made:
-        yield made
+def made(request: pytest.FixtureRequest) -> Making:
+    """How a setting is made."""
+    making: Making = request.param
+    return making
+
+
+@pytest.fixture
+async def setting(made: Making) -> AsyncIterator[Setting]:
+    """Reads are held for as long as agents hold them."""
+    async with made(LASTING) as found:
+        yield found
+
+
+@pytest.fixture
+async def brief(made: Making) -> AsyncIterator[Setting]:
+    """Reads are held for a moment."""
+    async with made(QUICK) as found:
+        yield found
 
 
 def now(**changes: object) -> Grant:
@@ -101,15 +124,15 @@ async def test_released_ends_the_lease(setting: Setting) -> None:
 
 
 async def test_a_read_with_a_negative_sequence_is_answered_at_once(setting: Setting) -> None:
-    async with asyncio.timeout(QUICK.hold / 2):
+    async with soon(AT_ONCE):
         assert (await setting.sink.read(setting.target, -1)).pod == POD
 
 
-async def test_a_read_without_news_is_held_and_then_answered(setting: Setting) -> None:
-    before = await setting.sink.read(setting.target, -1)
+async def test_a_read_without_news_is_held_and_then_answered(brief: Setting) -> None:
+    before = await brief.sink.read(brief.target, -1)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    after = await setting.sink.read(setting.target, before.sequence)
+    after = await brief.sink.read(brief.target, before.sequence)
     assert loop.time() - began >= QUICK.hold * 0.9
     assert after.instance == before.instance
 
@@ -119,7 +142,7 @@ async def test_a_push_is_news_to_who_reads(setting: Setting) -> None:
     reading = asyncio.create_task(setting.sink.read(setting.target, before.sequence))
     await asyncio.sleep(0.05)
     await setting.sink.push(setting.target, now())
-    async with asyncio.timeout(QUICK.hold / 2):
+    async with soon(AT_ONCE):
         assert (await reading).sequence > before.sequence
 
 

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from meltguard.agent.asgi import Receive, Scope, Send
 from meltguard.agent.settings import Pace
@@ -28,14 +27,17 @@ from support.eventually import soon, until
 
 
 async def test_no_more_run_at_once_than_there_are_gpus(session: aiohttp.ClientSession) -> None:
-    image_server = ImageServer(seconds=0.05)
+    image_server = ImageServer(seconds=0.05, held=(held := asyncio.Event()))
     async with agent(image_server, gpus=Gpus(2)) as running:
-        told = await asyncio.gather(*(ask(session, running) for _ in range(12)))
-        assert statuses(told) == {200: 12}
+        begun = time.monotonic()
+        asked = [asyncio.create_task(ask(session, running)) for _ in range(12)]
+        await waiting(session, running, "default", 10)
+        held.set()
+        assert statuses(await asyncio.gather(*asked)) == {200: 12}
         assert image_server.most == 2
         body = await report(session, running)
         assert (body["gpus"], body["inFlight"], body["unitsDone"]) == (2, 0, 12.0)
-        assert body["busyGpuSeconds"] == pytest.approx(12 * 0.05, rel=0.5)
+        assert 0.9 * 12 * 0.05 <= body["busyGpuSeconds"] <= 2 * (time.monotonic() - begun)
         assert body["tiers"]["default"]["waited"] == 10
         assert body["tiers"]["default"]["waitP99"] > 0.15
 
@@ -77,7 +79,7 @@ async def test_whoever_waited_long_enough_is_told_to_come_again(session: aiohttp
 
 
 async def test_a_client_that_leaves_frees_its_place(session: aiohttp.ClientSession) -> None:
-    image_server = ImageServer(seconds=0.5)
+    image_server = ImageServer(held=(held := asyncio.Event()))
     async with agent(image_server) as running:
         await push(session, running, a_lease(FREE.model_copy(update={"queue": 1})))
         first = asyncio.create_task(ask(session, running))
@@ -87,6 +89,7 @@ async def test_a_client_that_leaves_frees_its_place(session: aiohttp.ClientSessi
         assert (await ask(session, running)).body["reason"] == "queue-full"
         leaving.cancel()
         await waiting(session, running, "free", 0)
+        held.set()
         assert (await ask(session, running)).status == 200
         assert (await first).status == 200
         assert image_server.made == 2
@@ -151,11 +154,11 @@ async def test_delay_spreads_requests_over_time_and_a_lift_ends_the_wait(session
 
 async def test_reject_refuses_over_rate_at_once(session: aiohttp.ClientSession) -> None:
     async with agent(ImageServer(seconds=0.0), gpus=Gpus(8)) as running:
-        await push(session, running, a_lease(limited(FREE, TierState.REJECT, 0.1, why="Overloaded")))
+        await push(session, running, a_lease(limited(FREE, TierState.REJECT, 0.05, why="Overloaded")))
         told = [await ask(session, running) for _ in range(3)]
         assert [each.status for each in told] == [200, 503, 503]
         assert (told[1].body["reason"], told[1].body["why"]) == ("over-rate", "Overloaded")
-        assert 10 <= int(told[1].headers["retry-after"]) <= 13
+        assert 10 <= int(told[1].headers["retry-after"]) <= 39
 
 
 async def test_an_observing_agent_refuses_nothing_and_counts(session: aiohttp.ClientSession) -> None:

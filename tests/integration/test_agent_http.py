@@ -8,6 +8,7 @@ from pathlib import Path
 import aiohttp
 
 from meltguard.agent.asgi import Receive, Scope, Send
+from meltguard.agent.clients import Trouble
 from meltguard.agent.journal import JournalEntry
 from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import Callers, Pace
@@ -92,7 +93,7 @@ async def test_a_client_that_does_not_read_is_given_up() -> None:
     async with agent(large, callers=Callers(trust_gateway=True, read_within=Seconds(0.5))) as running:
         with contextlib.ExitStack() as stack:
             sock = await one_that_does_not_read(stack, running, 1)
-            await asyncio.sleep(0.7)
+            await eventually(lambda: running.agent.admission.clients.troubles[Trouble.LATE_READER])
             assert await asyncio.to_thread(all_bytes, sock) < 3_000_000
 
 
@@ -104,8 +105,12 @@ def all_bytes(sock: socket.socket) -> int:
     return size
 
 
+BODY_WITHIN = Seconds(2.0)
+"""For a body; who sends it at once may be held up by the machine, but not so long."""
+
+
 async def test_a_slow_upload_holds_no_gpu(session: aiohttp.ClientSession) -> None:
-    callers = Callers(trust_gateway=True, body_within=Seconds(0.5))
+    callers = Callers(trust_gateway=True, body_within=BODY_WITHIN)
     async with agent(ImageServer(seconds=0.0), callers=callers) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.data.port)
         writer.write(b"POST /i HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n" + b"x" * 500_000)
@@ -132,7 +137,7 @@ async def drip(writer: asyncio.StreamWriter) -> None:
 
 
 async def test_a_slow_upload_longer_than_is_read_ahead_holds_no_gpu(session: aiohttp.ClientSession) -> None:
-    callers = Callers(trust_gateway=True, body_within=Seconds(0.3))
+    callers = Callers(trust_gateway=True, body_within=BODY_WITHIN)
     async with agent(a_reader, callers=callers) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.data.port)
         writer.write(b"POST /i HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 9000000\r\n\r\n")
@@ -183,11 +188,12 @@ async def test_an_image_that_never_ends_is_ended(session: aiohttp.ClientSession)
 
 
 async def test_at_the_end_images_are_finished_and_the_waiting_told(session: aiohttp.ClientSession) -> None:
-    image_server = ImageServer(seconds=0.5)
+    image_server = ImageServer(held=(held := asyncio.Event()))
     async with agent(image_server) as running:
         first = asyncio.create_task(ask(session, running))
         await image_server.began.wait()
         second = asyncio.create_task(ask(session, running))
+        second.add_done_callback(lambda _: held.set())
         await waiting(session, running, "default", 1)
     told = await second
     assert (told.status, told.body["reason"]) == (503, "agent-stopping")

@@ -34,7 +34,7 @@ class Images:
 @contextlib.asynccontextmanager
 async def agent_of_two_gpus(folder: Path, images: Images, store: ValkeyServer) -> AsyncIterator[AgentProcess]:
     async with answering(web.post("/i", images.image)) as port:
-        quota = {"gpus": "2", "quota-store": store.url, "quota-budget": "2"}
+        quota = {"gpus": "2", "quota-store": store.url, "quota-budget": "30"}
         agent = AgentProcess(folder=folder, flags={"upstream": f"http://127.0.0.1:{port}", **quota})
         async with alive(agent):
             yield agent

@@ -25,7 +25,8 @@ EVENTS = {"Accept": "text/event-stream"}
 async def test_any_pod_tells_where_a_request_is_and_gives_its_owner_the_image_once(
     session: aiohttp.ClientSession,
 ) -> None:
-    async with peers(ImageServer(seconds=0.6), count=3) as (holder, second, third):
+    held = asyncio.Event()
+    async with peers(ImageServer(held=held), count=3) as (holder, second, third):
         path = (await ask(session, holder, headers=ASYNC)).headers["location"]
         told = await visit(session, second, path)
         assert (told.status, told.body["status"], told.body["place"]) == (202, "running", path)
@@ -33,6 +34,7 @@ async def test_any_pod_tells_where_a_request_is_and_gives_its_owner_the_image_on
         assert "retry-after" in told.headers
         assert not any(name.startswith("x-meltguard") for name in told.headers)
         assert (await visit(session, second, path, user="bob")).status == 404
+        held.set()
         made = await fetched(session, third, path)
         assert (made.status, made.body) == (200, "image")
         assert [(await visit(session, each, path)).status for each in (holder, second, third)] == [410] * 3
@@ -44,7 +46,7 @@ async def test_a_bearer_of_a_token_is_known_at_any_pod(session: aiohttp.ClientSe
     ann, bob = ({"Authorization": f"Bearer {a_token(key, sub=name)}"} for name in ("ann", "bob"))
     async with issuing(key) as issuer:
         callers = Callers(tokens=rules(issuer.url), default_tier=TierName("free"))
-        async with peers(ImageServer(seconds=0.5), callers=callers) as (holder, other):
+        async with peers(ImageServer(seconds=60.0), callers=callers) as (holder, other):
             path = (await ask(session, holder, headers={**ASYNC, **ann})).headers["location"]
             asked = [await visit(session, other, path, user="ann", headers=each) for each in (ann, bob, {})]
             assert [each.status for each in asked] == [202, 404, 404]

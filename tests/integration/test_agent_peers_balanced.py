@@ -20,7 +20,7 @@ from support.envoy import Balancing, envoy
 from support.eventually import until
 from support.gateways import listens, nginx_in_turn
 from support.loopback import answering
-from support.peers import a_wide_grant
+from support.peers import PATIENT, a_wide_grant
 
 ANN = {"X-Meltguard-Tier": "free", "X-Meltguard-User": "ann"}
 ASYNC = {"Prefer": "respond-async", "Idempotency-Key": "first"}
@@ -75,7 +75,7 @@ async def ground(
 
     async with contextlib.AsyncExitStack() as stack:
         behind = await stack.enter_async_context(answering(web.post("/i", image), web.get("/healthz", _healthy)))
-        push = await stack.enter_async_context(AgentPush(KEY))
+        push = await stack.enter_async_context(AgentPush(KEY, PATIENT))
         flags = {"upstream": f"http://127.0.0.1:{behind}"}
         agents = [AgentProcess(pod=PodUid(f"pod-{number}"), folder=tmp_path, flags=flags) for number in range(2)]
         await stack.enter_async_context(alive(*agents))

@@ -12,18 +12,23 @@ from aiohttp import web
 from meltguard.agent.journal import JournalEntry
 from support.agent_process import START, AgentProcess, alive
 from support.agents import KEY, a_lease, signed
-from support.eventually import soon
+from support.eventually import soon, until
 from support.loopback import answering
 
 
-async def slow_image(_request: web.Request) -> web.Response:
-    await asyncio.sleep(0.5)
-    return web.Response(body=b"image")
+@pytest.fixture
+def made() -> asyncio.Event:
+    """Set: the image is made."""
+    return asyncio.Event()
 
 
 @pytest.fixture
-async def agent(tmp_path: Path) -> AsyncIterator[AgentProcess]:
-    async with answering(web.post("/i", slow_image)) as port:
+async def agent(tmp_path: Path, made: asyncio.Event) -> AsyncIterator[AgentProcess]:
+    async def image(_request: web.Request) -> web.Response:
+        await made.wait()
+        return web.Response(body=b"image")
+
+    async with answering(web.post("/i", image)) as port:
         started = AgentProcess(folder=tmp_path, flags={"upstream": f"http://127.0.0.1:{port}"})
         async with alive(started):
             yield started
@@ -52,12 +57,26 @@ async def test_a_killed_agent_still_refuses_what_was_old(agent: AgentProcess) ->
         assert [await pushed(session, agent, revision) for revision in (6, 7, 8)] == [409, 200, 200]
 
 
-async def test_a_stopped_agent_finishes_its_images_and_ends_well(agent: AgentProcess) -> None:
+async def in_and_before_the_gpu(session: aiohttp.ClientSession, agent: AgentProcess) -> tuple[int, int]:
+    """How many requests have its GPU, and how many wait for it."""
+    async with session.get(f"http://127.0.0.1:{agent.control}/v1/report") as answer:
+        told = await answer.json()
+        return told["inFlight"], sum(tier["waiting"] for tier in told["tiers"].values())
+
+
+async def test_a_stopped_agent_finishes_its_images_and_ends_well(agent: AgentProcess, made: asyncio.Event) -> None:
     async with aiohttp.ClientSession() as session:
         images = [asyncio.create_task(asked(session, agent)) for _ in range(2)]
-        await asyncio.sleep(0.3)
+
+        async def both_came() -> bool:
+            return await in_and_before_the_gpu(session, agent) == (1, 1)
+
+        await until(both_came)
+        stopping = asyncio.create_task(agent.stop())
         async with soon(15.0):
-            assert await agent.stop() == 0
+            await asyncio.wait(images, return_when=asyncio.FIRST_COMPLETED)
+            made.set()
+            assert await stopping == 0
         assert sorted([await image for image in images]) == [200, 503]
     lines = agent.journal.read_text().splitlines()
     assert sorted(JournalEntry.parse(line).reason for line in lines) == ["", "agent-stopping"]

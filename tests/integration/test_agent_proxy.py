@@ -58,7 +58,7 @@ class Upstream:
         """Work until cancelled."""
         self.first_piece.set()
         try:
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             self.cancelled.set()
             raise

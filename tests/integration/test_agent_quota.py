@@ -13,6 +13,7 @@ from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import Callers, Pace
 from meltguard.api.limit_document import DocumentKind
 from meltguard.core.units import Seconds
+from support.agent_requests import idle
 from support.agents import PLUS, ImageServer, a_free_tier, a_lease, ask, look, push
 from support.eventually import eventually, soon, until
 from support.quota_agents import THREE, agents, reasons
@@ -73,12 +74,13 @@ async def test_a_failed_image_costs_nothing(valkey: ValkeyServer, session: aioht
 async def test_a_client_that_leaves_before_its_image_pays_nothing(
     valkey: ValkeyServer, session: aiohttp.ClientSession
 ) -> None:
-    image_server = ImageServer(seconds=0.3)
+    image_server = ImageServer(held=(held := asyncio.Event()))
     async with agents(valkey.url, app=image_server) as (agent,):
         leaving = asyncio.create_task(ask(session, agent, json={"n": 3}))
         await image_server.began.wait()
         assert (await ask(session, agent)).body["reason"] == "daily-quota"
         leaving.cancel()
+        held.set()
 
         async def given_back() -> bool:
             return (await ask(session, agent)).status == 200
@@ -102,7 +104,7 @@ async def test_a_client_that_leaves_with_most_of_its_image_pays(
         async with session.post(url, json={"n": 3}, headers=headers) as answer:
             await answer.content.readany()
             answer.close()
-        await asyncio.sleep(0.4)
+        await idle(agent)
         assert (await ask(session, agent)).body["reason"] == "daily-quota"
 
 
@@ -127,7 +129,7 @@ async def test_a_wait_in_vain_costs_nothing(valkey: ValkeyServer, session: aioht
         busy = [asyncio.create_task(ask(session, agent, tier="plus")) for _ in range(4)]
         await image_server.began.wait()
         told = await asyncio.gather(*(ask(session, agent) for _ in range(3)))
-        assert reasons(told) in ({"waited-out": 3}, {"wait-too-long": 3})
+        assert set(reasons(told)) <= {"waited-out", "wait-too-long"}
         image_server.held.set()
         await asyncio.gather(*busy)
         assert reasons([await ask(session, agent) for _ in range(4)]) == {"daily-quota": 1, "made": 3}
@@ -156,25 +158,26 @@ async def test_with_the_store_killed_free_is_refused_and_paid_goes_on(
 async def test_images_finished_while_the_store_was_away_are_spent_when_it_is_back(
     valkey: ValkeyServer, session: aiohttp.ClientSession
 ) -> None:
-    image_server = ImageServer(seconds=0.3)
+    image_server = ImageServer(held=(held := asyncio.Event()))
     async with agents(valkey.url, app=image_server) as (agent,):
         image = asyncio.create_task(ask(session, agent, json={"n": 2}))
         await image_server.began.wait()
         valkey.kill()
+        held.set()
         assert (await image).status == 200
         valkey.start()
         await store_is(session, agent, "ok")
         assert reasons([await ask(session, agent) for _ in range(2)]) == {"daily-quota": 1, "made": 1}
-        await eventually(lambda: len(valkey.client().hgetall(valkey.client().keys("*:done")[0])) == 2)
+        await eventually(lambda: [valkey.client().hlen(key) for key in valkey.client().keys("*:done")] == [2])
 
 
 async def test_a_store_that_answers_nothing_holds_nobody_up(
     valkey: ValkeyServer, session: aiohttp.ClientSession
 ) -> None:
-    async with agents(valkey.url, budget=Seconds(2.0)) as (agent,):
+    async with agents(valkey.url, budget=Seconds(3.0)) as (agent,):
         assert (await ask(session, agent)).status == 200
         valkey.freeze()
-        async with soon(5.0):  # twenty times the budget would be 40 s: they are not held up one after the other
+        async with soon(10.0):  # twenty times the budget would be 60 s: they are not held up one after the other
             assert reasons([await ask(session, agent) for _ in range(20)]) == {"quota-store-unavailable": 20}
         assert (await ask(session, agent, tier="plus")).status == 200
         valkey.thaw()
@@ -216,12 +219,13 @@ async def test_a_store_that_forgot_its_scripts_is_taught_again(
 
 
 async def test_a_store_that_is_full_grants_nothing(valkey: ValkeyServer, session: aiohttp.ClientSession) -> None:
-    image_server = ImageServer(seconds=0.2)
+    image_server = ImageServer(held=(held := asyncio.Event()))
     async with agents(valkey.url, app=image_server) as (agent,):
         image = asyncio.create_task(ask(session, agent))
         await image_server.began.wait()
         valkey.client().config_set("maxmemory", "1")
         assert (await ask(session, agent)).body["reason"] == "quota-store-unavailable"
+        held.set()
         assert (await image).status == 200
         await eventually(lambda: valkey.client().keys("*:done"))
         valkey.client().config_set("maxmemory", "0")
@@ -255,7 +259,7 @@ async def test_a_body_too_large_to_be_read_buys_no_images(valkey: ValkeyServer, 
 async def test_an_agent_that_dies_gives_its_users_their_images_back_in_time(
     valkey: ValkeyServer, session: aiohttp.ClientSession
 ) -> None:
-    image_server = ImageServer(seconds=0.2)
+    image_server = ImageServer(held=(held := asyncio.Event()))
     pace = Pace(longest_image=Seconds(300.0))
     async with agents(valkey.url, app=image_server, pace=pace) as (agent,):
         image = asyncio.create_task(ask(session, agent))
@@ -265,4 +269,5 @@ async def test_an_agent_that_dies_gives_its_users_their_images_back_in_time(
         until_millis = int(next(iter(holds.values())).split(":")[1])
         seconds = until_millis / 1000 - agent.agent._clock.now()
         assert 300 < seconds < 300 + THREE.max_wait + 61
+        held.set()
         await image

@@ -17,7 +17,7 @@ from meltguard.api.limit_document import QuotaRule, TierState
 from support.agent_process import AgentProcess, alive
 from support.agent_requests import idle, report, waiting
 from support.agents import FREE, PLUS, a_lease, agent_settings, limited, push
-from support.eventually import soon
+from support.eventually import PATIENCE, soon
 from support.loopback import answering
 from support.valkey import free_port
 
@@ -61,7 +61,7 @@ class Streams:
         await self.go_on.wait()
         await answer.write(b"data: step 2\n\n")
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
@@ -109,9 +109,9 @@ async def test_a_websocket_passes_both_ways_and_holds_one_slot(
     async with session.ws_connect(at(running, "/ws?a=b"), headers=headers, protocols=("images.v1",)) as socket:
         assert socket.protocol == "images.v1"
         await socket.send_str("hello")
-        assert await socket.receive_str(timeout=24) == "hello"
+        assert await socket.receive_str(timeout=PATIENCE * 8) == "hello"
         await socket.send_bytes(PIECE * 16)
-        assert await socket.receive_bytes(timeout=24) == PIECE * 16
+        assert await socket.receive_bytes(timeout=PATIENCE * 8) == PIECE * 16
         assert streams.handshakes[0]["x-trace"] == "t1"
         assert (await report(session, running))["inFlight"] == 1
         second = asyncio.create_task(session.ws_connect(at(running, "/ws"), headers=headers))
@@ -120,7 +120,7 @@ async def test_a_websocket_passes_both_ways_and_holds_one_slot(
         await streams.cancelled.wait()
     other = await second
     await other.send_str("close")
-    assert (await other.receive(timeout=24)).data == 4001
+    assert (await other.receive(timeout=PATIENCE * 8)).data == 4001
     await idle(running)
 
 
@@ -156,7 +156,7 @@ async def test_a_channel_that_makes_no_images_takes_no_slot(session: aiohttp.Cli
         await push(session, running, a_lease(limited(FREE, TierState.SUSPEND, 0.0), PLUS))
         async with session.ws_connect(at(running, "/ws"), headers={"X-Meltguard-Tier": "free"}) as socket:
             await socket.send_str("progress?")
-            assert await socket.receive_str(timeout=24) == "progress?"
+            assert await socket.receive_str(timeout=PATIENCE * 8) == "progress?"
             assert (await report(session, running))["inFlight"] == 0
 
 

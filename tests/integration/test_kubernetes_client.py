@@ -11,6 +11,7 @@ from meltguard.adapters.kubernetes_client import KubernetesApi, PatchKind, Watch
 from meltguard.adapters.kubernetes_errors import Missing
 from meltguard.core.units import Seconds
 from meltguard.errors import Conflict, Fenced, InvalidInput, Unavailable
+from support.eventually import soon
 from support.fake_apiserver import FakeApiServer, hang, serving, status, write_kubeconfig
 
 NODES = "/api/v1/nodes"
@@ -44,7 +45,7 @@ async def test_an_object_goes_its_whole_way(tmp_path: Path) -> None:
 async def test_every_call_ends_though_the_server_never_answers(tmp_path: Path) -> None:
     server = FakeApiServer()
     server.faults.append(hang)
-    async with api_to(server.handle, tmp_path) as api, asyncio.timeout(3.0):
+    async with api_to(server.handle, tmp_path) as api, soon():
         with pytest.raises(Unavailable, match="GET /api/v1/nodes/n1: no answer"):
             await api.within(SHORT).get(f"{NODES}/n1")
 
@@ -115,7 +116,7 @@ async def test_lines_of_a_watch_are_whole_however_they_are_cut(tmp_path: Path) -
             await asyncio.sleep(0.02)
         return response
 
-    end = WatchEnd(after=Seconds(5.0), silence=Seconds(5.0))
+    end = WatchEnd(after=Seconds(60.0), silence=Seconds(60.0))
     async with api_to(drip, tmp_path) as api, aclosing(api.watch(NODES, {}, end)) as watch:
         lines = [line async for batch in watch for line in batch]
     assert lines == [b'{"a": 1}', b'{"b": 2}', b'{"c": 3}']

@@ -57,7 +57,7 @@ async def test_of_many_candidates_one_holds_and_each_hand_over_counts(tmp_path: 
 
         async def take_turns() -> None:
             nonlocal now
-            lease = on.candidate()
+            lease = on.candidate(timing=LASTING)
             epoch = await lease.acquire()
             now += 1
             assert now == 1, "two hold the Lease at once"
@@ -111,12 +111,12 @@ async def test_a_remote_clock_says_nothing(tmp_path: Path, renewed: str) -> None
     async with ground(tmp_path) as on:
         on.write(holderIdentity="other", renewTime=renewed, leaseDurationSeconds=3, leaseTransitions=7)
         waiting = asyncio.create_task(on.candidate().acquire())
-        await asyncio.sleep(1.7)
+        await asyncio.sleep(0.7)  # it has seen it, and waits
         assert not waiting.done()
+        began = time.monotonic()
         on.write(holderIdentity="other", renewTime=renewed + " ", leaseDurationSeconds=3, leaseTransitions=7)
-        await asyncio.sleep(1.7)
-        assert not waiting.done(), "a renewal in between starts the wait anew"
-        assert await within(3.0, waiting) == 8
+        assert await within(6.0, waiting) == 8
+        assert time.monotonic() - began >= 3.0, "a renewal in between starts the wait anew"
 
 
 async def test_the_epoch_is_above_what_nodes_remember(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ async def test_after_a_long_outage_the_same_process_is_back_at_once_with_a_new_e
 async def test_a_write_whose_answer_is_lost_counts_once(tmp_path: Path, writes: int) -> None:
     async with ground(tmp_path) as on:
         on.server.lose_replies = writes
-        assert await within(5.0, on.candidate().acquire()) == 1
+        assert await within(5.0, on.candidate(timing=LASTING).acquire()) == 1
 
 
 async def test_a_renewal_whose_answer_is_lost_is_no_loss(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ async def test_a_frozen_holder_that_thaws_writes_nothing_more(tmp_path: Path) ->
         patched = f"PATCH {MARK}"
         await eventually(lambda: on.server.requests.count(patched) > 3)
         os.kill(process.pid, signal.SIGSTOP)
-        assert await within(5.0, on.candidate().acquire()) == 2
+        assert await within(8.0, on.candidate().acquire()) == 2
         before = list(on.server.requests)
         os.kill(process.pid, signal.SIGCONT)
         told = {await within(5.0, process.stdout.readline()), await within(5.0, process.stdout.readline())}

@@ -79,6 +79,11 @@ def read(inside: Inside, name: str, path: str) -> str:
     return inside("get", "pod", name, "-o", f"jsonpath={{{path}}}")
 
 
+def restarts(inside: Inside, name: str) -> int:
+    """Of its container; none where it has not begun."""
+    return int(read(inside, name, ".status.containerStatuses[0].restartCount") or 0)
+
+
 def logged(plane: Plane, namespace: str, name: str) -> str:
     log = plane.pod_logs / f"{namespace}_{name}.log"
     return log.read_text() if log.exists() else ""
@@ -86,7 +91,7 @@ def logged(plane: Plane, namespace: str, name: str) -> str:
 
 def test_a_job_runs_a_real_process_as_its_service_account(plane: Plane, inside: Inside, namespace: str) -> None:
     make(inside, a_job("who", "kubectl", "auth", "whoami"))
-    inside("wait", "job/who", "--for=condition=Complete", "--timeout=20s")
+    inside("wait", "job/who", "--for=condition=Complete", "--timeout=60s")
     pod = inside("get", "pods", "-l", "job-name=who", "-o", "jsonpath={.items[0].metadata.name}")
     assert f"system:serviceaccount:{namespace}:default" in logged(plane, namespace, pod)
     assert read(inside, pod, ".spec.nodeName") == "local-runner"
@@ -95,7 +100,7 @@ def test_a_job_runs_a_real_process_as_its_service_account(plane: Plane, inside: 
 
 def test_a_job_that_fails_has_failed_with_its_exit_code(inside: Inside) -> None:
     make(inside, a_job("bad", "sh", "-c", "exit 7"))
-    inside("wait", "job/bad", "--for=condition=Failed", "--timeout=20s")
+    inside("wait", "job/bad", "--for=condition=Failed", "--timeout=60s")
     code = "jsonpath={.items[0].status.containerStatuses[0].state.terminated.exitCode}"
     assert inside("get", "pods", "-l", "job-name=bad", "-o", code) == "7"
 
@@ -103,28 +108,27 @@ def test_a_job_that_fails_has_failed_with_its_exit_code(inside: Inside) -> None:
 @pytest.mark.usefixtures("pages")
 async def test_a_pod_serves_on_its_own_address_and_follows_its_probes(inside: Inside) -> None:
     make(inside, a_server("web"))
-    inside("wait", "pod/web", "--for=condition=Ready", "--timeout=20s")
+    inside("wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
     web = Door(read(inside, "web", ".status.podIP"), 8000)
     assert web.ask("GET", "/ready").body == b"yes"
 
     inside("patch", "configmap", "pages", "-p", json.dumps({"data": {"ready": None, "news": "today"}}))
-    await eventually(lambda: web.ask("GET", "/news").body == b"today", within=2.5)
-    inside("wait", "pod/web", "--for=condition=Ready=False", "--timeout=30s")
-    assert read(inside, "web", ".status.containerStatuses[0].restartCount") == "0"
+    await eventually(lambda: web.ask("GET", "/news").body == b"today")
+    inside("wait", "pod/web", "--for=condition=Ready=False", "--timeout=60s")
+    assert restarts(inside, "web") == 0
 
     inside("patch", "configmap", "pages", "-p", json.dumps({"data": {"ready": "yes", "live": None}}))
-    await eventually(lambda: read(inside, "web", ".status.containerStatuses[0].restartCount") == "1", within=20)
+    await eventually(lambda: restarts(inside, "web") >= 1, within=20)
     inside("patch", "configmap", "pages", "-p", json.dumps({"data": {"live": "yes"}}))
-    inside("wait", "pod/web", "--for=condition=Ready", "--timeout=20s")
+    inside("wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
 
 
 @pytest.mark.usefixtures("pages")
 def test_deletion_asks_first_and_kills_when_the_grace_is_over(plane: Plane, inside: Inside, namespace: str) -> None:
-    make(inside, a_server("polite", "polite"), a_server("deaf", "deaf", terminationGracePeriodSeconds=2))
-    inside("wait", "pod/polite", "pod/deaf", "--for=condition=Ready", "--timeout=20s")
-    began = time.monotonic()
-    inside("delete", "pod", "polite")
-    assert time.monotonic() - began < 5  # its grace would be 30 s
+    polite = a_server("polite", "polite", terminationGracePeriodSeconds=600)
+    make(inside, polite, a_server("deaf", "deaf", terminationGracePeriodSeconds=2))
+    inside("wait", "pod/polite", "pod/deaf", "--for=condition=Ready", "--timeout=60s")
+    inside("delete", "pod", "polite", "--timeout=60s")  # long before its grace is over
     assert "leaving" in logged(plane, namespace, "polite")
     began = time.monotonic()
     inside("delete", "pod", "deaf")
@@ -132,19 +136,19 @@ def test_deletion_asks_first_and_kills_when_the_grace_is_over(plane: Plane, insi
     assert "leaving" in logged(plane, namespace, "deaf")
 
 
-def test_kubectl_logs_shows_what_a_pod_prints(inside: Inside) -> None:
+async def test_kubectl_logs_shows_what_a_pod_prints(inside: Inside) -> None:
     make(inside, a_pod("talker", "sh", "-c", "echo one; echo two; sleep 2; echo three", restartPolicy="Never"))
-    inside("wait", "pod/talker", "--for=condition=Ready", "--timeout=20s")
+    await eventually(lambda: read(inside, "talker", ".status.phase") in {"Running", "Succeeded"})
     assert inside("logs", "talker", "--follow") == "one\ntwo\nthree\n"
     assert inside("logs", "talker", "--tail=1") == "three\n"
 
 
 async def test_a_crashing_pod_is_started_again_ever_later(inside: Inside) -> None:
     make(inside, a_pod("crash", "sh", "-c", "exit 3"))
-    await eventually(lambda: read(inside, "crash", ".status.containerStatuses[0].restartCount") == "2", within=20)
+    await eventually(lambda: restarts(inside, "crash") >= 2, within=20)
     assert read(inside, "crash", ".status.containerStatuses[0].lastState.terminated.exitCode") == "3"
     assert read(inside, "crash", ".status.phase") == "Running"
-    inside("delete", "pod", "crash", "--timeout=25s")
+    inside("delete", "pod", "crash", "--timeout=60s")
 
 
 async def test_a_pod_waits_for_what_it_refers_to(inside: Inside) -> None:
@@ -154,7 +158,7 @@ async def test_a_pod_waits_for_what_it_refers_to(inside: Inside) -> None:
     waiting = ".status.containerStatuses[0].state.waiting.message"
     await eventually(lambda: "'later' with the key 'word'" in read(inside, "patient", waiting), within=10)
     inside("create", "secret", "generic", "later", "--from-literal=word=now")
-    inside("wait", "pod/patient", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
+    inside("wait", "pod/patient", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
 
 
 async def test_other_images_are_not_run_and_say_why(inside: Inside) -> None:
@@ -162,16 +166,16 @@ async def test_other_images_are_not_run_and_say_why(inside: Inside) -> None:
     state = ".status.containerStatuses[0].state.waiting"
     await eventually(lambda: read(inside, "foreign", f"{state}.reason") == "ErrImagePull", within=10)
     assert "nginx:1" in read(inside, "foreign", f"{state}.message")
-    inside("delete", "pod", "foreign", "--timeout=25s")
+    inside("delete", "pod", "foreign", "--timeout=60s")
 
 
 async def test_a_runner_that_comes_back_takes_its_pods_up_again(plane: Plane, inside: Inside, namespace: str) -> None:
     make(inside, a_pod("steady", "sh", "-c", "echo $$; exec sleep 1000"))
-    inside("wait", "pod/steady", "--for=condition=Ready", "--timeout=20s")
+    inside("wait", "pod/steady", "--for=condition=Ready", "--timeout=60s")
     await eventually(lambda: logged(plane, namespace, "steady"))
     first = int(logged(plane, namespace, "steady"))
     await asyncio.to_thread(plane.restart, "runner")
     assert not lives(first)
     await eventually(lambda: len(logged(plane, namespace, "steady").split()) == 2)
-    await eventually(lambda: read(inside, "steady", ".status.containerStatuses[0].restartCount") == "1")
-    inside("wait", "pod/steady", "--for=condition=Ready", "--timeout=30s")
+    await eventually(lambda: restarts(inside, "steady") == 1)
+    inside("wait", "pod/steady", "--for=condition=Ready", "--timeout=60s")

@@ -69,7 +69,7 @@ def test_two_planes_side_by_side_and_a_killed_one_leaves_nothing(plane: Plane, k
     kubectl("create", "namespace", "only-here")
     assert "only-here" not in there("get", "namespaces")
     there("apply", "-f", "-", stdin=json.dumps(_sleeper()))
-    there("wait", "pod/sleeper", "--for=condition=Ready", "--timeout=20s")
+    there("wait", "pod/sleeper", "--for=condition=Ready", "--timeout=60s")
     log = Path(other.told["directory"]) / "pods" / "logs" / "default_sleeper.log"
     asyncio.run(eventually(log.read_text))
     sleeper = int(log.read_text())
@@ -85,7 +85,7 @@ def test_two_planes_side_by_side_and_a_killed_one_leaves_nothing(plane: Plane, k
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_plane_leaves_nothing(other: Other, number: signal.Signals) -> None:
     other.parent.send_signal(number)
-    other.parent.wait(20)
+    other.parent.wait(60)
     other.ends()
     if number is signal.SIGINT:  # SIGTERM ends Python without its finally blocks; the next plane removes the directory
         assert not Path(other.told["directory"]).exists()

@@ -46,7 +46,7 @@ def command(plane: Plane, *arguments: str) -> tuple[list[str], dict[str, str]]:
 
 def plugin(plane: Plane, *arguments: str) -> subprocess.CompletedProcess[str]:
     words, environment = command(plane, *arguments)
-    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=180, check=False)
 
 
 def told(plane: Plane, *arguments: str) -> str:

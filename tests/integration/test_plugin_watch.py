@@ -49,7 +49,7 @@ class Ground:
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "NO_COLOR": "1"},
         )
-        async with asyncio.timeout(60.0):
+        async with soon(60.0):
             out, err = await process.communicate()
         return process.returncode or 0, out.decode(), err.decode()
 

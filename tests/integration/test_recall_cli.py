@@ -54,7 +54,7 @@ def plugin(plane: Plane, *arguments: str) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "KUBECONFIG": str(plane.kubeconfig)}
     command = [str(plane.binaries["kubectl"]), "meltguard", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
 
 
 def recall(plane: Plane, *arguments: str, wait: str = "0") -> subprocess.CompletedProcess[str]:
@@ -127,7 +127,7 @@ def test_home_is_home(plane: Plane, kubectl: Kubectl) -> None:
     """The claim comes off while the command looks on."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "KUBECONFIG": str(plane.kubeconfig), "PYTHONUNBUFFERED": "1"}
-    command = [str(plane.binaries["kubectl"]), "meltguard", "recall", "research", "--reason", "x", "--timeout", "30"]
+    command = [str(plane.binaries["kubectl"]), "meltguard", "recall", "research", "--reason", "x", "--timeout", "300"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         lines = [running.stdout.readline() for _ in range(4)]
@@ -135,7 +135,7 @@ def test_home_is_home(plane: Plane, kubectl: Kubectl) -> None:
         for name in NODES[:2]:
             kubectl("annotate", "node", name, f"{CLAIM_ANNOTATION}-")
         assert "recall-1: home" in running.stdout.read()
-        assert running.wait(timeout=30) == 0
+        assert running.wait(timeout=60) == 0
 
 
 WRONG = {

@@ -52,12 +52,12 @@ async def test_the_server_ends_a_watch_when_it_was_asked_to(api: KubernetesApi) 
     async with mirroring(api, Timing(relist_every=Seconds(2.0))) as reflector:
         await eventually(lambda: reflector.health.lists >= 4, within=20.0)
         assert reflector.health.errors == 0
-        await eventually(lambda: reflector.age < 4.0)
+        await eventually(lambda: reflector.age < 20.0)  # unheard, it would be as old as the test
 
 
 async def follow(api: KubernetesApi, version: str) -> None:
     """Read a watch from a version until it ends."""
-    end = WatchEnd(after=Seconds(5.0), silence=Seconds(10.0))
+    end = WatchEnd(after=Seconds(60.0), silence=Seconds(60.0))
     query = {"resourceVersion": version, "allowWatchBookmarks": "true"}
     async with aclosing(api.watch(NODES, query, end)) as watch:
         async for lines in watch:

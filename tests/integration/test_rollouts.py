@@ -113,7 +113,7 @@ async def test_what_changed_since_it_was_read_is_not_written(on: Ground) -> None
 async def test_an_argo_rollout_is_held_and_resumed_like_a_deployment_and_never_tried(on: Ground) -> None:
     assert not [one for one in await on.rollouts.held() if one.workload.kind == "Rollout"]
     on.kubectl.apply(rollouts_crd())
-    on.kubectl("wait", "--for=condition=Established", "crd/rollouts.argoproj.io", "--timeout=30s")
+    on.kubectl("wait", "--for=condition=Established", "crd/rollouts.argoproj.io", "--timeout=60s")
     body = a_deployment("web", strategy={"canary": {"steps": [{"setWeight": 20}]}})
     body |= {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout"}
     body["metadata"]["namespace"] = on.namespace

@@ -12,7 +12,7 @@ import aiohttp
 
 from meltguard.api.limit_document import TierState
 from support.agents import FREE, KEY, PLUS, Told, a_lease, limited, signed, told_of
-from support.eventually import until
+from support.eventually import soon, until
 from support.valkey import free_port
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "ways-in"
@@ -46,7 +46,7 @@ async def example(session: aiohttp.ClientSession) -> AsyncIterator[tuple[int, in
         yield port, control
     finally:
         process.terminate()
-        async with asyncio.timeout(15):
+        async with soon(15.0):
             assert await process.wait() in {0, -15}
 
 

@@ -42,7 +42,7 @@ class CustomResources:
 def installed(plane: Plane, kubectl: Kubectl) -> CustomResources:
     """Put both definitions on a plane, or renew them there."""
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "-f", str(CRDS), "--timeout=30s")
+    kubectl("wait", "--for=condition=Established", "-f", str(CRDS), "--timeout=60s")
     return CustomResources(Rest.of(plane.kubeconfig))
 
 

@@ -36,7 +36,7 @@ async def _write(api: KubernetesApi) -> None:
 
 async def _hold(kubeconfig: str) -> None:
     async with await KubernetesApi.connect(kubeconfig) as api:
-        lease = LeaseElection(api, NAME, SystemClock(), BRISK)
+        lease = LeaseElection(api, NAME, SystemClock(), STEADY)
         _say(f"held {await lease.acquire()}")
         writing = asyncio.create_task(_write(api.guarded(lease.ensure_held)))
         _say(f"lost {await lease.keep()}")

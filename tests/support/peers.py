@@ -5,16 +5,19 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-from meltguard.adapters.agent_push import AgentPush
+from meltguard.adapters.agent_push import AgentPush, PushTiming
 from meltguard.agent.asgi import App
 from meltguard.agent.server import ServingAgent, serving
 from meltguard.api.peer_pass import PASS_LASTS, PeerPass, sealed
 from meltguard.clock import SystemClock
 from meltguard.core.grant import Grant
-from meltguard.core.units import PodUid
+from meltguard.core.units import PodUid, Seconds
 from support.agents import KEY, agent_settings
 from support.grants import a_grant, a_target, a_tier_grant
 from support.loopback import Answers, answering, everywhere
+
+PATIENT = PushTiming(push=Seconds(60.0))
+"""Agents take what they are pushed, however slow the machine is."""
 
 
 def a_pass(**changes: Any) -> PeerPass:
@@ -38,7 +41,7 @@ def a_wide_grant(pod: str) -> Grant:
 async def peers(image_server: App, count: int = 2, **changes: Any) -> AsyncIterator[list[ServingAgent]]:
     """Agents of pods pod-0, pod-1 and so on, each with a lease from a real push."""
     async with contextlib.AsyncExitStack() as stack:
-        push = await stack.enter_async_context(AgentPush(KEY))
+        push = await stack.enter_async_context(AgentPush(KEY, PATIENT))
         running = []
         for number in range(count):
             settings = replace(agent_settings(**changes), pod_uid=PodUid(f"pod-{number}"))

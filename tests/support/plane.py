@@ -77,7 +77,7 @@ def fake_node(kubectl: Kubectl) -> Iterator[Callable[..., str]]:
         spec = {"taints": [{"key": "test", "effect": "NoSchedule"}]}
         kubectl.apply({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec})
         made.append(name)
-        kubectl("wait", f"node/{name}", "--for=condition=Ready", "--timeout=30s")
+        kubectl("wait", f"node/{name}", "--for=condition=Ready", "--timeout=60s")
         return name
 
     yield make
@@ -87,4 +87,4 @@ def fake_node(kubectl: Kubectl) -> Iterator[Callable[..., str]]:
 
 def _await_account(kubectl: Kubectl, namespace: str) -> None:
     """Pods are refused until the namespace has its ServiceAccount."""
-    kubectl("wait", "serviceaccount/default", "-n", namespace, "--for=create", "--timeout=30s")
+    kubectl("wait", "serviceaccount/default", "-n", namespace, "--for=create", "--timeout=60s")

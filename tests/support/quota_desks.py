@@ -16,16 +16,22 @@ from meltguard.api.limit_document import QuotaRule
 from meltguard.api.store_state import StoreState
 from meltguard.clock import SystemClock
 from meltguard.core.units import Seconds
+from support.eventually import eventually
 
 THREE = QuotaRule(images=3)
 POLICY = "serving/image-gen"
+BUDGET = Seconds(15.0)
+"""For one answer, by a store that answers, well or ill."""
 
 
 @contextlib.asynccontextmanager
 async def working_desk(
-    address: StoreAddress, state: Path | None = None, budget: Seconds = Seconds(0.5)
+    address: StoreAddress, state: Path | None = None, budget: Seconds = BUDGET
 ) -> AsyncIterator[QuotaDesk]:
-    """A desk that settles, and looks after its store every 50 ms while that is down."""
+    """A desk that settles, and looks after its store every 50 ms while that is down.
+
+    A store that does not answer has its state after three times the budget.
+    """
     store = ValkeyQuotaStore(address, budget)
     desk = QuotaDesk(POLICY, store, SystemClock(), StateFile(state), News())
     task = asyncio.create_task(desk.run(Seconds(0.05)))
@@ -51,12 +57,10 @@ async def spend(desk: QuotaDesk, user: str = "ann", **changes: Any) -> str:
     if isinstance(outcome, Denial):
         return outcome.reason.value
     desk.commit(outcome)
-    await desk.finish(Seconds(1.0))
+    await desk.finish(Seconds(30.0))
     return "had"
 
 
 async def stands(desk: QuotaDesk, state: StoreState, within: float = 5.0) -> None:
     """Wait until the desk says that of its store."""
-    async with asyncio.timeout(within):
-        while desk.store_state is not state:  # noqa: ASYNC110 - only asking shows it
-            await asyncio.sleep(0.01)
+    await eventually(lambda: desk.store_state is state, within)

@@ -18,7 +18,7 @@ PATCHES = {
     "merge": "application/merge-patch+json",
     "apply": "application/apply-patch+yaml",
 }
-LIMIT = 20.0
+LIMIT = 60.0
 """Seconds that one call may take."""
 
 

@@ -86,7 +86,7 @@ async def serving_words(kind: ServerKind) -> AsyncIterator[tuple[Teller, ServerL
     teller = Teller(text)
     async with answering(web.get(path, teller.tell)) as port:
         url = f"http://127.0.0.1:{port}{path}"
-        yield teller, ServerLook(kind=kind, url=url, every=Seconds(0.02), stale_after=Seconds(0.5))
+        yield teller, ServerLook(kind=kind, url=url, every=Seconds(0.02), stale_after=Seconds(3.0))
 
 
 def vllm(running: int) -> str:

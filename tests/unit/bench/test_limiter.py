@@ -1,11 +1,10 @@
 """The report of `make bench-limiter`: spread beside each figure, and goals that are missed where they are."""
 
-import asyncio
-
 import pytest
 
 from bench.bench_limiter import decision_rows, middleware_rows
 from bench.limiter_inprocess import Cost, decisions, interleaved
+from support.eventually import soon
 
 FOUND = {
     "meltguard": Cost([2.0, 1.0, 4.0]),
@@ -42,5 +41,6 @@ def test_what_a_middleware_adds_is_spread_round_by_round() -> None:
 
 async def test_a_full_decision_looks_the_features_share_up_and_admits_those_who_have_it() -> None:
     loops = {name: loop for name, loop in decisions().items() if name.startswith("meltguard")}
-    found = await asyncio.wait_for(interleaved(loops, 1, 100), 30.0)
+    async with soon(30.0):
+        found = await interleaved(loops, 1, 100)
     assert set(found) == {"meltguard", "meltguard, feature open to all", "meltguard refusing"}

@@ -8,6 +8,7 @@ from meltguard.controller.supervisor import Supervisor
 from meltguard.controller.telemetry import Telemetry
 from meltguard.core.units import Seconds
 from meltguard.errors import Fenced, Unavailable
+from support.eventually import soon
 from support.fakes import FakeClock
 
 
@@ -40,7 +41,8 @@ async def test_a_silent_loop_is_dead_and_a_woken_one_runs_at_once() -> None:
     assert supervisor.dead() == ("service a",)
     ran.clear()
     bell.set()
-    await asyncio.wait_for(ran.wait(), 5.0)
+    async with soon():
+        await ran.wait()
     await asyncio.sleep(0)
     assert supervisor.dead() == ()
     task.cancel()

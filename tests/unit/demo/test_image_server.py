@@ -12,6 +12,7 @@ from meltguard.demo.image_server import PATH, ImageServer
 from meltguard.sim.recorded import recording
 from meltguard.sim.recording import Recording
 from meltguard.sim.spread import Rows, seeded
+from support.eventually import eventually
 
 
 def recorded(seconds: float, failure_share: float = 0.0) -> Recording:
@@ -55,23 +56,25 @@ async def test_as_many_images_come_as_were_asked_for() -> None:
 
 
 async def test_one_gpu_does_one_request_at_a_time_and_speed_divides_its_time() -> None:
-    server = ImageServer([card(0, seeded(1), 1.0)], recorded(1.0), seeded(1), speed=20.0)
+    gpu = card(0, seeded(1), 1.0)
+    server = ImageServer([gpu], recorded(1.0), seeded(1), speed=20.0)
     loop = asyncio.get_running_loop()
     start = loop.time()
 
     await asyncio.gather(*(ask(server) for _ in range(4)))
 
     assert loop.time() - start >= 4 * 0.05
+    assert not gpu.busy
 
 
 async def test_two_gpus_do_two_at_once_and_know_that_they_work() -> None:
     cards = [card(i, seeded(i), 1.0) for i in range(2)]
-    server = ImageServer(cards, recorded(0.3), seeded(1), speed=1.0)
+    server = ImageServer(cards, recorded(60.0), seeded(1), speed=1.0)
     both = asyncio.gather(ask(server), ask(server))
-    await asyncio.sleep(0.1)
 
-    assert all(gpu.busy for gpu in cards)
-    await both
+    await eventually(lambda: all(gpu.busy for gpu in cards))
+    both.cancel()
+    await asyncio.gather(both, return_exceptions=True)
     assert not any(gpu.busy for gpu in cards)
 
 
@@ -89,7 +92,7 @@ async def test_a_client_that_leaves_frees_its_gpu() -> None:
     gpu = card(0, seeded(1), 1.0)
     server = ImageServer([gpu], recorded(60.0), seeded(1), speed=1.0)
     asking = asyncio.create_task(ask(server))
-    await asyncio.sleep(0.05)
+    await eventually(lambda: gpu.busy)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
 

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from meltguard.localcluster.kubelet.probes import Tally, Verdicts, watch_probes
 from meltguard.localcluster.kubelet.shapes import Container, HttpGet, Port, Probe
+from support.eventually import soon
 
 
 def test_thresholds_count_answers_in_a_row() -> None:
@@ -56,7 +57,7 @@ async def test_a_container_gets_ready_stops_being_ready_and_dies() -> None:
     )
     watching = asyncio.create_task(watch_probes(container, "127.0.0.1", Verdicts(ready=ready, dead=dead)))
     try:
-        async with asyncio.timeout(10):
+        async with soon(10.0):
             server.codes["/ready"] = 204
             assert await told.get() == "ready"
             server.codes["/ready"] = 503
@@ -79,7 +80,7 @@ async def test_a_container_without_probes_is_ready_and_one_that_never_starts_is_
         told.append("dead")
 
     verdicts = Verdicts(ready=ready, dead=dead)
-    async with asyncio.timeout(10):
+    async with soon(10.0):
         await watch_probes(Container(name="c"), "127.0.0.1", verdicts)
         never = Probe(http_get=HttpGet(port=1), period_seconds=0)
         await watch_probes(Container(name="c", startup_probe=never), "127.0.0.1", verdicts)
