@@ -15,15 +15,13 @@ from meltguard.core.grant import Grant, GrantKind
 from meltguard.core.units import Epoch, Revision, Seconds
 from meltguard.errors import InvalidInput, Unavailable
 from meltguard.ports import LimitSink, Target
-from support.agents import KEY, POD, ImageServer, agent_settings
-from support.eventually import PATIENCE, soon
+from support.agents import KEY, POD, SHORT_OF_A_POLL, ImageServer, agent_settings
+from support.eventually import soon
 from support.fakes import FakeSink
 from support.grants import a_grant, a_target
 
 QUICK = PushTiming(push=Seconds(60.0), hold=Seconds(1.0), slack=Seconds(60.0))
 LASTING = replace(QUICK, hold=Seconds(LONGEST_POLL))
-AT_ONCE = LONGEST_POLL / PATIENCE - 0.3
-"""Seconds: what is answered only when a lasting hold is over takes longer than that, PATIENCE included."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ async def test_released_ends_the_lease(setting: Setting) -> None:
 
 
 async def test_a_read_with_a_negative_sequence_is_answered_at_once(setting: Setting) -> None:
-    async with soon(AT_ONCE):
+    async with soon(SHORT_OF_A_POLL):
         assert (await setting.sink.read(setting.target, -1)).pod == POD
 
 
@@ -142,7 +140,7 @@ async def test_a_push_is_news_to_who_reads(setting: Setting) -> None:
     reading = asyncio.create_task(setting.sink.read(setting.target, before.sequence))
     await asyncio.sleep(0.05)
     await setting.sink.push(setting.target, now())
-    async with soon(AT_ONCE):
+    async with soon(SHORT_OF_A_POLL):
         assert (await reading).sequence > before.sequence
 
 

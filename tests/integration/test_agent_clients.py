@@ -51,7 +51,7 @@ async def test_the_openai_sdk_waits_as_long_as_it_is_told_and_succeeds(session: 
             assert made.data[0].b64_json == "aW1hZ2U="
         assert time.monotonic() - begun >= 2.0
         refused = (await report(session, running))["tiers"]["free"]["refused"]["over-rate"]
-        assert refused <= 2  # at most once for each wait: it neither came early nor gave up
+        assert 1 <= refused <= 2  # at most once for each wait: it neither came early nor gave up
 
 
 async def test_the_openai_sdk_succeeds_after_a_limit_lifts(session: aiohttp.ClientSession) -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from meltguard.agent.control import LONGEST_POLL
 from meltguard.agent.refusal import Reason
 from meltguard.agent.server import ServingAgent, serving
 from meltguard.agent.settings import Callers, Pace
@@ -19,6 +18,7 @@ from meltguard.errors import InvalidInput
 from support.agents import (
     FREE,
     PLUS,
+    SHORT_OF_A_POLL,
     ImageServer,
     Told,
     a_lease,
@@ -30,9 +30,6 @@ from support.agents import (
     signed,
 )
 from support.eventually import PATIENCE, soon
-
-SHORT_OF_A_POLL = LONGEST_POLL / PATIENCE - 0.3
-"""Seconds: what answers a held report only when its wait is over takes longer than that, PATIENCE included."""
 
 IMPATIENT = Callers(trust_gateway=True, head_within=Seconds(1.0), body_within=Seconds(1.0))
 

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 
 from meltguard.agent.asgi import Receive, Scope, Send
+from meltguard.agent.control import LONGEST_POLL
 from meltguard.agent.server import ServingAgent
 from meltguard.agent.settings import Address, AgentSettings, Callers, PolicyKey
 from meltguard.agent.turns import Ticket
@@ -15,6 +16,7 @@ from meltguard.api.limit_document import DocumentKind, LimitDocument, PolicyRef,
 from meltguard.api.signed import PublicKeys, SigningKey
 from meltguard.clock import SystemClock
 from meltguard.core.units import Instant, PodUid, Seconds
+from support.eventually import PATIENCE
 
 KEY = SigningKey("test", b"7" * 32)
 POLICY = PolicyRef(namespace="serving", name="image-gen", uid="policy-1")
@@ -22,6 +24,9 @@ POD = PodUid("pod-1")
 LOOPBACK = Address("127.0.0.1", 0)
 FREE = TierLimit(name="free", priority=0, queue=10, max_wait=5.0)
 PLUS = TierLimit(name="plus", priority=10, queue=10, max_wait=5.0)
+
+SHORT_OF_A_POLL = LONGEST_POLL / PATIENCE - 0.3
+"""Seconds: what is answered only when a report was held to the end takes longer than that, PATIENCE included."""
 
 
 @dataclass

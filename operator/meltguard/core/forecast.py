@@ -46,7 +46,7 @@ class Trend:
         """With one more look."""
         span = Seconds(now - self.at)
         if tellers != self.tellers or not 0.0 < span <= PAUSE:
-            return Trend(demand=demand, at=now, tellers=tellers, steady=now)
+            return trend_after(None, demand, tellers, now)
         look = replace(self, demand=demand, at=now)
         if now - self.steady < SETTLES:
             return look

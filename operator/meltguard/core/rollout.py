@@ -42,11 +42,11 @@ def down_since(before: Instant | None, seen: Snapshot, now: Instant) -> Instant 
     """Since when no pod is Ready; None while one is. Once that let updates go, they go until every pod is Ready."""
     if not seen.ready_pods:
         return now if before is None else before
-    return before if _is_long(before, now) and seen.unready_pods else None
+    return before if before is not None and _is_long(before, now) and seen.unready_pods else None
 
 
-def _is_long(down: Instant | None, now: Instant) -> bool:
-    return down is not None and now - down >= BLIND
+def _is_long(down: Instant, now: Instant) -> bool:
+    return now - down >= BLIND
 
 
 def _asked(policy: Policy, level: LevelNow, down: Instant | None, now: Instant) -> Rollouts:
@@ -55,11 +55,10 @@ def _asked(policy: Policy, level: LevelNow, down: Instant | None, now: Instant) 
         return FREE
     cause = f"{level.named} holds updates of the service (rollouts.holdAt {policy.hold_at.label})"
     lifts = level.falls_below(policy.hold_at)
-    if down is None:
-        return Rollouts(state=RolloutState.HELD, since=now, cause=cause, lifts_when=lifts)
-    if _is_long(down, now):
+    if down is not None and _is_long(down, now):
         return replace(FREE, cause=f"no pod was Ready from {when(down)} on: an update may be what mends the service")
-    lifts = f"{lifts}; or no pod is Ready until {when(Instant(down + BLIND))}"
+    if down is not None:
+        lifts = f"{lifts}; or no pod is Ready until {when(Instant(down + BLIND))}"
     return Rollouts(state=RolloutState.HELD, since=now, cause=cause, lifts_when=lifts)
 
 
