@@ -206,7 +206,7 @@ async def test_a_lease_that_ends_leaves_the_baseline_and_a_broken_file_the_last_
         file.unlink()
 
         async def unlimited() -> bool:
-            return statuses(await asyncio.gather(*(ask(session, running) for _ in range(20)))) == {200: 20}
+            return statuses([await ask(session, running) for _ in range(20)]) == {200: 20}
 
         await until(unlimited)  # the safe rate was held and has grown to no rate: this tier has no maximum
         assert (await report(session, running))["source"] == "Baseline"
