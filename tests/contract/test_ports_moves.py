@@ -42,6 +42,7 @@ ROUND_TRIP = (
     MoveStep.HOME,
 )
 FOREIGN = Taint(key="example.com/disk", value="old", effect="PreferNoSchedule")
+TTL = "node.alpha.kubernetes.io/ttl"
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ async def on_the_plane(plane: Plane, shielded: Shielded) -> AsyncIterator[Settin
 
 def looks(node: NodeView) -> tuple[object, ...]:
     """All of a node that a move may change, but the fence's memory; not what Kubernetes writes on new nodes."""
-    notes = {key: text for key, text in node.annotations.items() if key != EPOCH_KEY and "kubernetes.io/" not in key}
+    notes = {key: text for key, text in node.annotations.items() if key != EPOCH_KEY and not key.startswith(TTL)}
     own = tuple(taint for taint in node.taints if not taint.key.startswith("node.kubernetes.io/"))
     return node.labels, own, node.unschedulable, notes
 

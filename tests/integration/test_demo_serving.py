@@ -32,7 +32,7 @@ from meltguard.demo.watch import Watch, is_serving
 from meltguard.localcluster.plane import Plane, running_plane
 from meltguard.localcluster.progress import SilentProgress
 from meltguard.sim.recorded import recording
-from support.eventually import eventually, soon, until
+from support.eventually import PATIENCE, eventually, soon, until
 
 pytestmark = pytest.mark.plane
 SPEED = 20.0
@@ -192,10 +192,13 @@ async def a_deleted_pod_finishes_its_image(running: Running) -> None:
         await delete(stage, pod)
         status = await asking
     await cluster.until(
-        stage.fleet, lambda: not stage.pods(lambda one: one.uid == pod.uid), Seconds(30.0), "the drained pod to go"
+        stage.fleet,
+        lambda: not stage.pods(lambda one: one.uid == pod.uid),
+        Seconds(PATIENCE * 30.0),
+        "the drained pod to go",
     )
     assert status == 200
-    await cluster.until(stage.fleet, running.is_whole, Seconds(30.0), "a pod in its place")
+    await cluster.until(stage.fleet, running.is_whole, Seconds(PATIENCE * 30.0), "a pod in its place")
 
 
 async def makes_an_image(session: aiohttp.ClientSession, pod: PodView, asking: asyncio.Task[int]) -> bool:

@@ -86,7 +86,7 @@ def test_pods_get_addresses_of_the_pod_network(inside: Callable[..., str], node:
 def test_a_job_ends_after_its_run_duration_or_runs_on(inside: Callable[..., str], node: str) -> None:
     make(inside, a_job("short", node, run_duration="2s"), a_job("endless", node))
     inside("wait", "job/short", "--for=condition=Complete", "--timeout=60s")
-    assert inside("get", "job", "endless", "-o", "jsonpath={.status.active}") == "1"
+    inside("wait", "job/endless", "--for=jsonpath={.status.active}=1", "--timeout=60s")
 
 
 def test_a_deleted_pod_keeps_its_grace(inside: Callable[..., str], node: str) -> None:

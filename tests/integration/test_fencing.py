@@ -15,6 +15,7 @@ from meltguard.errors import Fenced, InvalidInput, Unavailable
 from meltguard.localcluster.plane import Plane
 from support.admission import EPOCH, Op, Shielded, put, set_label, shield, under
 from support.chart import NAMESPACE, RELEASE, rendered
+from support.eventually import soon
 from support.rest import Rest
 
 pytestmark = pytest.mark.plane
@@ -44,7 +45,7 @@ async def write(api: KubernetesApi, node: str, epoch: int, *ops: Op) -> None:
 
 async def test_each_new_leader_fences_the_one_before(operator: KubernetesApi, shielded: Shielded) -> None:
     old, new = (LeaseElection(operator, LEASE, SystemClock(), BRISK) for _ in range(2))
-    async with asyncio.timeout(60.0):
+    async with soon(20.0):
         before = await old.acquire()
         assert before > EPOCH
         node = shielded.node()
@@ -69,7 +70,7 @@ async def until_passes(api: KubernetesApi, node: str, epoch: int) -> None:
 
 async def test_other_policies_are_told_apart_from_the_fence(operator: KubernetesApi, shielded: Shielded) -> None:
     lease = LeaseElection(operator, LEASE, SystemClock(), BRISK)
-    async with asyncio.timeout(60.0):
+    async with soon(20.0):
         epoch = await lease.acquire()
         node = shielded.node()
         await until_passes(operator, node, epoch)

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from meltguard.adapters.kubernetes_lease import LeaseElection, LeaseLost
-from meltguard.clock import SystemClock
+from meltguard.adapters.kubernetes_lease import LeaseLost
 from meltguard.core.units import Epoch, Seconds
 from support import lease_holder
 from support.eventually import eventually, soon
@@ -21,7 +20,7 @@ from support.fake_apiserver import hang
 from support.lease_ground import Ground, ground
 from support.lease_holder import BRISK, MARK, NAME, STEADY
 
-LASTING = replace(BRISK, duration=Seconds(60.0))
+LASTING = replace(STEADY, duration=Seconds(60.0))
 """Who waits for its end instead of acting at once is not through in time."""
 
 MOST_REQUESTS = 12
@@ -146,7 +145,7 @@ async def lost(on: Ground, disturb: Callable[[], object]) -> tuple[str, float]:
     await asyncio.sleep(0.3)
     disturb()
     began = time.monotonic()
-    why = str(await within(5.0, keeping))
+    why = str(await within(8.0, keeping))
     with pytest.raises(LeaseLost):
         lease.ensure_held()
     return why, time.monotonic() - began
@@ -171,7 +170,7 @@ async def test_an_unavailable_server_costs_the_lease_in_time(tmp_path: Path) -> 
 
 async def test_a_server_that_stammers_costs_no_more_than_one_that_hangs(tmp_path: Path) -> None:
     async def stammer(request: web.Request) -> web.StreamResponse | None:
-        await asyncio.sleep(BRISK.deadline * 0.45)
+        await asyncio.sleep(LASTING.deadline * 0.45)
         return web.Response(status=409, text="try again") if request.method == "PUT" else None
 
     async with ground(tmp_path) as on:
@@ -193,7 +192,7 @@ async def test_after_a_long_outage_the_same_process_is_back_at_once_with_a_new_e
         lease = on.candidate(timing=LASTING)
         assert await lease.acquire() == 1
         on.server.faults.append(hang)
-        await within(3.0, lease.keep())
+        await within(8.0, lease.keep())
         on.server.faults.clear()
         assert await within(8.0, lease.acquire()) == 2
         lease.ensure_held()
@@ -255,7 +254,7 @@ async def test_without_acquiring_nothing_is_held(tmp_path: Path) -> None:
 
 async def test_a_release_that_cannot_be_told_is_left_to_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with ground(tmp_path) as on:
-        lease = LeaseElection(on.api, NAME, SystemClock(), replace(BRISK, deadline=Seconds(0.9)))
+        lease = on.candidate(timing=LASTING)
         await lease.acquire()
         on.write(holderIdentity="other", leaseTransitions=2)
         await lease.release()

@@ -51,7 +51,7 @@ async def served(session: aiohttp.ClientSession, port: int) -> Counter[str]:
 async def test_envoy_sends_less_to_a_slow_and_to_a_hot_server(session: aiohttp.ClientSession, tmp_path: Path) -> None:
     async with (
         agent(Named("good", 0.01), pod_uid=PodUid("good")) as good,
-        agent(Named("slow", 0.03), pod_uid=PodUid("slow")) as slow,
+        agent(Named("slow", 0.06), pod_uid=PodUid("slow")) as slow,
         agent(Named("hot", 0.01), pod_uid=PodUid("hot")) as hot,
     ):
         for running, heat in ((good, 1.0), (slow, 1.0), (hot, 0.5)):

@@ -138,7 +138,8 @@ def test_deletion_asks_first_and_kills_when_the_grace_is_over(plane: Plane, insi
 
 async def test_kubectl_logs_shows_what_a_pod_prints(inside: Inside) -> None:
     make(inside, a_pod("talker", "sh", "-c", "echo one; echo two; sleep 2; echo three", restartPolicy="Never"))
-    await eventually(lambda: read(inside, "talker", ".status.phase") in {"Running", "Succeeded"})
+    began = ".status.containerStatuses[0].state"
+    await eventually(lambda: any(word in read(inside, "talker", began) for word in ("running", "terminated")))
     assert inside("logs", "talker", "--follow") == "one\ntwo\nthree\n"
     assert inside("logs", "talker", "--tail=1") == "three\n"
 

@@ -75,7 +75,7 @@ async def drip(request: web.Request) -> web.StreamResponse:
 async def test_a_hanging_server_costs_the_limit_and_holds_up_no_other(handler: Handler) -> None:
     async with serving(handler) as hanging, serving(always(vector(*heat(64.0)))) as healthy:
         sources = {"dead": PrometheusSource(url=hanging), "default": PrometheusSource(url=healthy)}
-        metrics = PrometheusMetrics(sources, SystemClock(), bounds=Bounds(answer=Seconds(1.5)))
+        metrics = PrometheusMetrics(sources, SystemClock(), bounds=Bounds(answer=Seconds(4.0)))
         asked = [a_signal(SignalKind.QUERY, query=f"q{n}", freshness_query="f") for n in range(80)]
         dead = [asyncio.create_task(metrics.read("dead", signal)) for signal in asked]
         assert len((await metrics.read("default", HEAT)).samples) == 1
