@@ -6,6 +6,7 @@ import math
 import random
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -89,17 +90,31 @@ class ImageTimes:
         return done, busy
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A serving pod."""
+
+    uid: str
+    image: str
+    node: str
+
+
+def server_of(pod: dict[str, Any]) -> Server:
+    """A pod from its decoded JSON."""
+    spec = pod["spec"]
+    return Server(uid=pod["metadata"]["uid"], image=spec["containers"][0]["image"], node=spec.get("nodeName", ""))
+
+
 @dataclass(slots=True)
 class Agent:
     """One pod's agent: sums since its start."""
 
-    uid: str
+    server: Server
     ip: str
     born: float
     at: float
     times: ImageTimes
-    image: str = ""
-    rate: float = RATE_A_GPU  # image units a second that one GPU does
+    rate: float  # image units a second that one GPU does
     instance: str = field(default_factory=lambda: uuid.uuid4().hex)
     offered: float = 0.0
     done: float = 0.0
@@ -131,7 +146,7 @@ class Agent:
             waiting_units=waiting,
         )
         return AgentReport(
-            pod_uid=self.uid,
+            pod_uid=self.server.uid,
             instance=self.instance,
             sequence=self.sequence,
             uptime=self.at - self.born,
@@ -157,6 +172,7 @@ class Agents:
         self.frozen = False  # they answer, and their counters stand still
         self.liars, self.made_up = 0, 0.0  # so many of them tell of so many image units a second that nobody asked
         self.speeds: dict[str, float] = {}  # by the image that a pod runs: how many times as fast as usual
+        self.cards: Mapping[str, float] = {}  # by node: the same of its GPUs
         self.told: list[Told] = []  # every document that was taken
         self.strays = 0.0  # how far the time of one image unit strays: the deviation of its logarithm
         self._numbers = itertools.count()
@@ -183,8 +199,7 @@ class Agents:
         self._advance()
         self.speeds = {**self.speeds, image: speed}
         for agent in self._agents.values():
-            if agent.image == image:
-                agent.rate = RATE_A_GPU * speed
+            agent.rate = self._rate(agent.server)
 
     def published(self, tier: str) -> float | None:
         """What all pods together may admit of a tier, as their documents say; None where one of them has no rate."""
@@ -212,28 +227,30 @@ class Agents:
         """One agent on each serving pod that has an address and has loaded its model, and on no other."""
         self._advance()
         serving = {
-            pod["status"]["podIP"]: (pod["metadata"]["uid"], pod["spec"]["containers"][0]["image"])
+            pod["status"]["podIP"]: server_of(pod)
             for pod in pods
             if pod["metadata"].get("labels", {}).get("app") == self.service and pod["status"].get("podIP")
         }
         now = time.monotonic()
-        self._seen = {uid: self._seen.get(uid, now) for uid, _ in serving.values()}
-        serving = {ip: pod for ip, pod in serving.items() if self._has_loaded(ip, pod[0], now)}
-        for ip in [ip for ip, agent in self._agents.items() if serving.get(ip, ("",))[0] != agent.uid]:
+        self._seen = {one.uid: self._seen.get(one.uid, now) for one in serving.values()}
+        serving = {ip: one for ip, one in serving.items() if self._has_loaded(ip, one.uid, now)}
+        for ip in [ip for ip, agent in self._agents.items() if serving.get(ip) != agent.server]:
             del self._agents[ip]
             await self._sites.pop(ip).stop()
         for ip in serving.keys() - self._agents.keys():
             site = web.TCPSite(self._runner, ip, AGENT_PORT)
             await site.start()
             self._sites[ip] = site
-            uid, image = serving[ip]
             times = ImageTimes(self.strays, f"agent {next(self._numbers)}")
-            rate = RATE_A_GPU * self.speeds.get(image, 1.0)
-            self._agents[ip] = Agent(uid=uid, ip=ip, born=now - 60.0, at=now, times=times, image=image, rate=rate)
+            rate = self._rate(serving[ip])
+            self._agents[ip] = Agent(server=serving[ip], ip=ip, born=now - 60.0, at=now, times=times, rate=rate)
+
+    def _rate(self, server: Server) -> float:
+        return RATE_A_GPU * self.speeds.get(server.image, 1.0) * self.cards.get(server.node, 1.0)
 
     def _has_loaded(self, ip: str, uid: str, now: float) -> bool:
         """Who answers already does not load anew."""
-        answers = ip in self._agents and self._agents[ip].uid == uid
+        answers = ip in self._agents and self._agents[ip].server.uid == uid
         return answers or now - self._seen[uid] >= self.loading
 
     def __len__(self) -> int:
@@ -261,7 +278,7 @@ class Agents:
         if request.method == "PUT":
             envelope = msgspec.json.decode(await request.read(), type=Envelope)
             stamp = msgspec.json.decode(envelope.document, type=Stamp)
-            self.told.append(Told(SystemClock().now(), agent.uid, stamp))
+            self.told.append(Told(SystemClock().now(), agent.server.uid, stamp))
             agent.stamp = NO_STAMP if stamp.kind == "Released" else stamp
         elif float(request.query.get("wait", "0")) > 0:
             await asyncio.sleep(HOLD)
