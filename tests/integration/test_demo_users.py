@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from meltguard.agent.refusal import ELSEWHERE
 from meltguard.agent.server import serving
 from meltguard.agent.settings import Address, AgentSettings, Callers, PolicyKey
 from meltguard.api.signed import PublicKeys
@@ -150,7 +152,7 @@ async def test_a_slow_service_does_not_slow_the_sending(tmp_path: Path) -> None:
 
 async def test_what_a_stopping_pod_refuses_another_one_answers(tmp_path: Path) -> None:
     async def stopping(_: web.Request) -> web.Response:
-        return web.json_response({"reason": "agent-stopping"}, status=503)
+        return web.json_response({"reason": "agent-stopping"}, status=503, headers={ELSEWHERE: "1"})
 
     async def fine(_: web.Request) -> web.Response:
         return web.json_response({})
@@ -168,3 +170,22 @@ async def test_a_wrong_call_says_how_to_call(tmp_path: Path, arguments: list[str
         await eventually(lambda: not users.running, within=20.0)
 
     assert "usage:" in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+async def test_a_pod_that_sends_elsewhere_is_obeyed_once(tmp_path: Path) -> None:
+    asked: Counter[tuple[str, str]] = Counter()
+
+    def refusing(name: str) -> Answers:
+        async def refuse(request: web.Request) -> web.Response:
+            asked[request.headers["idempotency-key"], name] += 1
+            return web.json_response({"reason": "queue-full"}, status=503, headers={ELSEWHERE: "1"})
+
+        return refuse
+
+    async with a_server(refusing("a")) as first, a_server(refusing("b")) as second:
+        tell(tmp_path, a=first, b=second)
+        results = await sent(tmp_path, setup_in(tmp_path))
+
+    for result in results:
+        assert [(one.reason, one.passed_on) for one in result.turned] == [("queue-full", True), ("queue-full", False)]
+        assert (asked[result.key, "a"], asked[result.key, "b"]) == (1, 1)

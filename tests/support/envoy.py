@@ -20,6 +20,17 @@ POLICIES = "type.googleapis.com/envoy.extensions.load_balancing_policies"
 HTTP_MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 LOAD_HEADER = "endpoint-load-metrics"
+PREVIOUS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+ELSEWHERE = {
+    "retry_on": "retriable-headers",
+    "retriable_headers": [{"name": "x-meltguard-elsewhere", "present_match": True}],
+    "num_retries": 1,
+    "retry_host_predicate": [
+        {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": PREVIOUS}}
+    ],
+    "host_selection_retry_max_attempts": 5,
+}
+"""A route's `retry_policy`: what a pod cannot take now, but another may, is asked of another one, once."""
 
 
 class Balancing(Enum):
@@ -32,16 +43,20 @@ class Balancing(Enum):
 
 @contextlib.contextmanager
 def envoy(
-    folder: Path, clusters: Mapping[Balancing, Sequence[Address]], every: float, prefix: Sequence[str] = ()
+    folder: Path,
+    clusters: Mapping[Balancing, Sequence[Address]],
+    every: float,
+    prefix: Sequence[str] = (),
+    retries: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[Balancing, int]]:
     """Run one; for each way of dividing, the port where it is asked. Weights are taken anew `every` seconds.
 
-    `prefix` is what starts the program.
+    `prefix` is what starts the program, `retries` the routes' retry policy.
     """
     ports = {balancing: free_port() for balancing in clusters}
     config = {
         "static_resources": {
-            "listeners": [_listener(balancing, port) for balancing, port in ports.items()],
+            "listeners": [_listener(balancing, port, retries or {}) for balancing, port in ports.items()],
             "clusters": [_cluster(balancing, servers, every) for balancing, servers in clusters.items()],
         }
     }
@@ -73,8 +88,9 @@ def _wait_for(port: int, folder: Path) -> None:
             return
 
 
-def _listener(balancing: Balancing, port: int) -> dict[str, Any]:
-    route = {"match": {"prefix": "/"}, "route": {"cluster": balancing.name, "timeout": "60s"}}
+def _listener(balancing: Balancing, port: int, retries: Mapping[str, Any]) -> dict[str, Any]:
+    towards = {"cluster": balancing.name, "timeout": "60s", "retry_policy": retries}
+    route = {"match": {"prefix": "/"}, "route": towards}
     host = {"name": "all", "domains": ["*"], "routes": [route], "response_headers_to_remove": [LOAD_HEADER]}
     manager = {
         "@type": HTTP_MANAGER,

@@ -9,9 +9,13 @@ from typing import Final
 
 from meltguard.agent.admission import Admission
 from meltguard.agent.asgi import Message, Receive, Send
+from meltguard.agent.refusal import ELSEWHERE
 from meltguard.agent.settings import PlaceBounds
 from meltguard.agent.turns import Outlook, Ticket
 from meltguard.core.units import Seconds
+
+ASK_ANOTHER: Final = ELSEWHERE.encode()
+"""Not kept: what is fetched from a place is only here, and a proxy must not go elsewhere for it."""
 
 LEAVE_WITHIN: Final = Seconds(0.5)
 ENDED_KNOWN: Final = 4_096  # places that are gone and answer 410; older ones answer 404
@@ -108,7 +112,7 @@ class Place:
 
     def _keep(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.start = message
+            self.start = {**message, "headers": [one for one in message.get("headers", ()) if one[0] != ASK_ANOTHER]}
             return
         piece = message.get("body", b"")
         if not self._shelf.has_room(self, len(piece)):

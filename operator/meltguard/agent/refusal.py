@@ -55,6 +55,9 @@ FOR_CAPACITY: Final = frozenset(
 )
 """Reasons that are a lack of GPUs: what limits the tier explains them. A user's own allowance or mistake is none."""
 
+THIS_POD_S_LINE: Final = frozenset({Reason.QUEUE_FULL, Reason.GAVE_WAY, Reason.WAIT_TOO_LONG, Reason.WAITED_OUT})
+"""Reasons that are this pod's own line, which another pod need not have."""
+
 NO_DEMAND: Final = frozenset(
     {
         Reason.OWN_MAXIMUM,
@@ -78,6 +81,9 @@ class Wording:
     kind: str = "temporary-reduced-capacity"  # problem type; "" is about:blank
     status: int | None = None  # None: as the policy's shedStatus says
 
+
+ELSEWHERE: Final = "x-meltguard-elsewhere"
+"""The header that tells whoever divides requests over pods to ask another one at once (docs/balancing.md)."""
 
 QUOTA_EXCEEDED: Final = "quota-exceeded"
 WORDINGS: Final[Mapping[Reason, Wording]] = {
@@ -138,6 +144,7 @@ class Refusal:
     since: Instant | None = None
     lifts_when: str = ""
     until: Instant | None = None  # when the limit ends, if not before; None: nobody knows
+    elsewhere: bool = False  # nothing but this pod's own line is in the way: another pod may take it
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def facts(self) -> dict[str, object]:
@@ -177,6 +184,8 @@ def answer(refusal: Refusal, now: Instant, luck: Share) -> Answer:
     headers = dict(refusal.headers)
     if seconds is not None:
         headers["retry-after"] = str(seconds)
+    if refusal.elsewhere:
+        headers[ELSEWHERE] = "1"
     return Answer(
         status=refusal.status,
         body=json.dumps(_members(refusal, wording, seconds)).encode(),

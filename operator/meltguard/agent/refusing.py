@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from meltguard.agent.gate import Hindrance
 from meltguard.agent.quota_asks import Denial
-from meltguard.agent.refusal import EXHAUSTED_BY, FOR_CAPACITY, Reason, Refusal, status_of
+from meltguard.agent.rates import binds
+from meltguard.agent.refusal import EXHAUSTED_BY, FOR_CAPACITY, THIS_POD_S_LINE, Reason, Refusal, status_of
 from meltguard.agent.visit import Visit
 from meltguard.api.limit_document import TierLimit
 from meltguard.core.units import Instant, Seconds
@@ -43,6 +44,7 @@ def refusal_of(visit: Visit, hindrance: Hindrance, denial: Denial | None, told: 
         since=cause.since,
         lifts_when=cause.lifts_when,
         until=cause.until,
+        elsewhere=_may_pass_elsewhere(visit, hindrance.reason, told.rule),
         headers=told.fields,
     )
 
@@ -53,6 +55,17 @@ def _cause(visit: Visit, reason: Reason, rule: TierLimit) -> Cause:
     if reason not in FOR_CAPACITY or not rule.why:
         return Cause()
     return Cause(rule.why, _instant(rule.since), rule.lifts_when, _instant(rule.until))
+
+
+def _may_pass_elsewhere(visit: Visit, reason: Reason, rule: TierLimit) -> bool:
+    """Whether another pod may take it at once.
+
+    A limited tier is so at every pod, and has its share of each. What was set aside for a request is given back beside
+    the answer, not before it: another pod that is asked so soon might take it for one that still runs.
+    """
+    if visit.reservation is not None:
+        return False
+    return reason is Reason.STOPPING or (reason in THIS_POD_S_LINE and not binds(rule))
 
 
 def _of_feature(visit: Visit) -> Cause:

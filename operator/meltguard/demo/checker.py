@@ -68,7 +68,7 @@ def check(seen: Evidence) -> Findings:
     found = ladder(statuses, seen.writes, (promises.identity, promises.lender))
     return Findings(
         timeline=_timeline(seen, story),
-        requests=requests.by_tier(seen.entries),
+        requests=requests.by_tier(seen.entries, seen.results),
         evictions=sum(write.user == promises.identity for write in pods.accepted_evictions(seen.writes)),
         evicted_saved=evicted_saved(seen.writes, (promises.identity, promises.lender)),
         lender_ready_min=lowest,
@@ -104,7 +104,7 @@ def _broken(seen: Evidence, story: tuple[Step, ...], lowest: int) -> dict[str, t
         "evictedWithoutUid": pods.evictions_without_uid(seen.writes, promises.identity),
         "researchFloor": (floor,) if lowest < promises.lender_floor else (),
         "freeOverQuota": requests.free_over_quota(seen.entries),
-        "paidShedWhileFreeAboveFloor": requests.paid_shed(seen.entries, promises.free_floor),
+        "paidShedWhileFreeAboveFloor": requests.paid_shed(seen.entries, seen.results, promises.free_floor),
         "epochsFell": nodes.falling_epochs(seen.before.fleet, story),
         "claimsLeft": nodes.unreleased(seen.after.fleet),
         "nodesRestored": nodes.not_restored(seen.before.fleet, seen.after.fleet),

@@ -9,6 +9,14 @@ import msgspec
 from meltguard.errors import InvalidInput
 
 
+class Turned(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A request that one pod turned away."""
+
+    at: float  # seconds since the epoch
+    reason: str
+    passed_on: bool = False  # the gateway asked another pod at once: the user did not hear of it
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One request as its user saw it end. Times in seconds."""
 
@@ -23,6 +31,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     reason: str = ""  # of a refusal
     pod: str = ""
     took: float = 0.0  # from when it was due to its end
+    turned: tuple[Turned, ...] = ()  # by each pod that turned it away, in order
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

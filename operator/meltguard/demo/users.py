@@ -9,7 +9,7 @@ import contextlib
 import gc
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO, Final
@@ -17,17 +17,18 @@ from typing import BinaryIO, Final
 import aiohttp
 import msgspec
 
+from meltguard.agent.refusal import ELSEWHERE
 from meltguard.clock import SystemClock
 from meltguard.core.units import Gpus, Seconds
 from meltguard.demo.gateway import Gateway
 from meltguard.demo.image_server import PATH
 from meltguard.demo.plan import Planned, Surge, peak_rate, plan
-from meltguard.demo.records import Result, Started, UsersSetup, line
+from meltguard.demo.records import Endpoint, Result, Started, Turned, UsersSetup, line
 from meltguard.sim.recorded import recording
 from meltguard.sim.spread import seeded
 
 GATEWAY_TRIES: Final = 4
-"""Pods that the gateway tries for one request when a pod does not answer or is stopping."""
+"""Pods that the gateway tries for one request when a pod does not answer. Sent elsewhere it is only once."""
 
 USER_TRIES: Final = 3
 KEEP_ALIVE: Final = Seconds(4.0)
@@ -36,7 +37,6 @@ KEEP_ALIVE: Final = Seconds(4.0)
 PRIORITY: Final = -10
 """Of this process, as `nice` counts."""
 
-STOPPING: Final = "agent-stopping"
 REFUSED: Final = frozenset({429, 503})
 
 
@@ -48,6 +48,15 @@ class Seen:
     reason: str = ""
     retry_after: Seconds | None = None
     pod: str = ""
+    elsewhere: bool = False  # the pod says that another one may take it
+
+
+@dataclass(slots=True)
+class Trail:
+    """What happened to one request on its way."""
+
+    sent_at: Seconds | None = None  # its first byte
+    turned: list[Turned] = field(default_factory=list)
 
 
 class Users:
@@ -59,6 +68,7 @@ class Users:
         self._gateway = gateway
         self._results = results
         self._loop = asyncio.get_running_loop()
+        self._clock = SystemClock()
 
     async def run(self, requests: tuple[Planned, ...]) -> None:
         """Send all; return when the last has ended."""
@@ -71,14 +81,14 @@ class Users:
                 sending.create_task(self._one(request, Seconds(start + request.at)))
 
     async def _one(self, request: Planned, due: Seconds) -> None:
-        sent = SimpleNamespace(at=None)
+        trail = Trail()
         tries = 0
         seen = Seen(status=0)
         try:
             async with asyncio.timeout_at(due + self._setup.patience):
                 while True:
                     tries += 1
-                    seen = await self._through_gateway(request, sent)
+                    seen = await self._through_gateway(request, trail)
                     wait = seen.retry_after
                     if seen.status not in REFUSED or not request.comes_again or tries >= USER_TRIES or wait is None:
                         break
@@ -87,26 +97,31 @@ class Users:
                     await asyncio.sleep(wait)
         except TimeoutError:
             seen = Seen(status=0, reason="user-left", pod=seen.pod)
-        self._write(request, (due, sent.at), (tries, seen))
+        self._write(request, trail, (due, tries, seen))
 
-    async def _through_gateway(self, request: Planned, sent: SimpleNamespace) -> Seen:
-        """One try of a user: on as many pods as it takes to find one that answers."""
+    async def _through_gateway(self, request: Planned, trail: Trail) -> Seen:
+        """One try of a user: on as many pods as it takes to find one that answers, and one more where it says so."""
         tried: frozenset[str] = frozenset()
         seen = Seen(status=0, reason="no-pod")
-        for _ in range(GATEWAY_TRIES):
+        moved = False
+        for left in reversed(range(GATEWAY_TRIES)):
             with self._gateway.turn(tried) as pod:
                 if pod is None:
                     return seen
                 tried |= {pod.name}
                 try:
-                    seen = await self._ask(pod.url, pod.name, request, sent)
+                    seen = await self._ask(pod, request, trail)
                 except aiohttp.ClientError as exc:
                     seen = Seen(status=0, reason=type(exc).__name__, pod=pod.name)
-            if seen.status != 0 and seen.reason != STOPPING:
+            moves = seen.elsewhere and not moved and left > 0
+            if seen.status in REFUSED:
+                trail.turned.append(Turned(at=self._clock.now(), reason=seen.reason, passed_on=moves))
+            if seen.status != 0 and not moves:
                 return seen
+            moved = moved or moves
         return seen
 
-    async def _ask(self, url: str, pod: str, request: Planned, sent: SimpleNamespace) -> Seen:
+    async def _ask(self, pod: Endpoint, request: Planned, trail: Trail) -> Seen:
         headers = {
             "content-type": "application/json",
             "idempotency-key": request.key,
@@ -116,17 +131,22 @@ class Users:
         if request.feature:
             headers["x-meltguard-feature"] = request.feature
         body = b'{"prompt":"a lighthouse","n":%d,"size":"1024x1024","steps":30}' % request.images
-        async with self._session.post(url + PATH, data=body, headers=headers, trace_request_ctx=sent) as answer:
+        async with self._session.post(pod.url + PATH, data=body, headers=headers, trace_request_ctx=trail) as answer:
             text = await answer.read()
             if answer.status == 200:  # noqa: PLR2004 - HTTP
-                return Seen(status=200, pod=pod)
+                return Seen(status=200, pod=pod.name)
             after = answer.headers.get("retry-after", "")
             wait = Seconds(float(after)) if after.isdigit() else None
-            return Seen(status=answer.status, reason=_reason(text), retry_after=wait, pod=pod)
+            return Seen(
+                status=answer.status,
+                reason=_reason(text),
+                retry_after=wait,
+                pod=pod.name,
+                elsewhere=ELSEWHERE in answer.headers,
+            )
 
-    def _write(self, request: Planned, times: tuple[Seconds, Seconds | None], ended: tuple[int, Seen]) -> None:
-        due, sent = times
-        tries, seen = ended
+    def _write(self, request: Planned, trail: Trail, ended: tuple[Seconds, int, Seen]) -> None:
+        due, tries, seen = ended
         now = self._loop.time()
         result = Result(
             key=request.key,
@@ -134,12 +154,13 @@ class Users:
             tier=request.tier,
             images=request.images,
             scheduled=round(request.at, 4),
-            lag=round((sent if sent is not None else now) - due, 5),
+            lag=round((trail.sent_at if trail.sent_at is not None else now) - due, 5),
             tries=tries,
             status=seen.status,
             reason=seen.reason,
             pod=seen.pod,
             took=round(now - due, 4),
+            turned=tuple(trail.turned),
         )
         self._results.write(line(result))
 
@@ -161,9 +182,9 @@ async def _first_bytes_sent(
     session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestHeadersSentParams
 ) -> None:
     del session, params
-    sent = context.trace_request_ctx
-    if sent.at is None:
-        sent.at = asyncio.get_running_loop().time()
+    trail = context.trace_request_ctx
+    if trail.sent_at is None:
+        trail.sent_at = Seconds(asyncio.get_running_loop().time())
 
 
 def open_session() -> aiohttp.ClientSession:

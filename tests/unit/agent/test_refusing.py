@@ -7,13 +7,15 @@ import pytest
 from meltguard.agent.cost import Cost
 from meltguard.agent.gate import Gate, Hindrance
 from meltguard.agent.quota_allowance import Allowance
+from meltguard.agent.quota_asks import Reservation
 from meltguard.agent.quota_desk import Denial
-from meltguard.agent.refusal import FOR_CAPACITY, Reason, Refusal
+from meltguard.agent.quota_store import AccountKey, Ending, Settlement
+from meltguard.agent.refusal import FOR_CAPACITY, THIS_POD_S_LINE, Reason, Refusal
 from meltguard.agent.refusing import Told, refusal_of
 from meltguard.agent.standing import Standing
 from meltguard.agent.visit import Ask, Visit
 from meltguard.api.agent_report import LimitSource
-from meltguard.api.limit_document import SlowedFeature, TierLimit
+from meltguard.api.limit_document import SlowedFeature, TierLimit, TierState
 from meltguard.core.quota import Period
 from meltguard.core.units import Gpus, Instant, Seconds, TierName
 
@@ -30,13 +32,22 @@ SLOWED = SlowedFeature(share=5, cause="level Overloaded leaves 5%", since=NOW - 
 
 
 def refused(
-    reason: Reason, denial: Denial | None = None, images: int = 1, now: TierLimit = RULE, **standing: Any
+    reason: Reason,
+    denial: Denial | None = None,
+    images: int = 1,
+    now: TierLimit = RULE,
+    holds: bool = False,  # noqa: FBT001, FBT002 - a state
+    **standing: Any,
 ) -> Refusal:
     ask = Ask(tier=TierName("free"), user="ann", cost=Cost(images=images), feature="edit")
     held = Standing(source=LimitSource.LEASE, tiers={"free": RULE}, fallback=RULE, features={"edit": 5}, **standing)
     at = Seconds(0.0)
     lane = Gate(Gpus(1), 10, held, at).fallback
     visit = Visit(lane.counts, ask.cost.units, at, ask, lane, at)
+    if holds:
+        account = AccountKey(policy="serving/image-gen", tier="free", user="ann")
+        release = Settlement(account=account, span="today", request="r1", images=0, ending=Ending.RELEASE)
+        visit.reservation = Reservation(settlement=release, allowance=None)
     return refusal_of(visit, Hindrance(reason, Seconds(2.0)), denial, Told({}, Seconds(0.0), now))
 
 
@@ -64,6 +75,20 @@ def test_a_slowed_feature_has_the_cause_that_the_operator_decided() -> None:
     assert (told.why, told.since, told.lifts_when) == (SLOWED.cause, SLOWED.since, SLOWED.lifts_when)
     usual = refused(Reason.FEATURE_SLOWED)
     assert usual.why == "feature edit is open to 5% of users"
+
+
+@pytest.mark.parametrize("reason", sorted(Reason))
+def test_only_what_another_pod_may_take_is_sent_there(reason: Reason) -> None:
+    """Not where the tier is limited: it has its share of every pod."""
+    assert refused(reason).elsewhere == (reason in THIS_POD_S_LINE or reason is Reason.STOPPING)
+    for state in (TierState.DELAY, TierState.REJECT):
+        limited = RULE.model_copy(update={"state": state, "rate": 1.0})
+        assert refused(reason, now=limited).elsewhere == (reason is Reason.STOPPING)
+
+
+@pytest.mark.parametrize("reason", sorted(THIS_POD_S_LINE))
+def test_what_has_images_set_aside_is_not_sent_on_before_they_are_given_back(reason: Reason) -> None:
+    assert not refused(reason, holds=True).elsewhere
 
 
 def spent(used: int, limit: int = 3) -> Denial:

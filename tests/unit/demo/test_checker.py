@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
-from meltguard.core.units import Seconds, Share
+from meltguard.core.units import Instant, Seconds, Share
 from meltguard.demo.check.audit import Ref, Write
 from meltguard.demo.check.evidence import Evidence, Snapshot
 from meltguard.demo.checker import check
+from meltguard.demo.records import Turned
 from meltguard.demo.report import Verdict, report, rows, verdict
 from support.demo_evidence import a_claim, a_node, a_write, an_entry, an_eviction, node_write, refused
 from support.demo_runs import (
@@ -89,15 +91,17 @@ def with_entries(*entries: object) -> Callable[[Evidence], Evidence]:
     return lambda run: replace(run, journals={**run.journals, "gpu-02": tuple(entries)})  # type: ignore[arg-type]
 
 
+def turned_away(at: Instant, reason: str) -> Callable[[Evidence], Evidence]:
+    """A paid user who is told so, at a pod that wrote it down, while two free ones are served."""
+    told = replace_struct(result(0.004), tier="plus", status=503, turned=(Turned(at=at, reason=reason),))
+    served = (an_entry(at - 0.4, user="x1"), an_entry(at - 0.3, user="x2"), refused(at, reason, tier="plus"))
+    return lambda run: replace(with_entries(*served)(run), results=(*run.results, told))
+
+
 def and_after(snapshot: Snapshot) -> Callable[[Evidence], Evidence]:
     return lambda run: replace(run, after=snapshot)
 
 
-SHED = (
-    an_entry(START + 30.1, user="x1"),
-    an_entry(START + 30.2, user="x2"),
-    refused(START + 30.5, "queue-full", tier="plus"),
-)
 BROKEN = {
     "a pod deleted by the operator": with_writes(
         a_write(START + 30, "delete", Ref(resource="pods", namespace="research", name="train-0"))
@@ -140,7 +144,7 @@ BROKEN = {
         node_write(START + 96, "a", 16, epoch=1),
     ),
     "a free user with four images": with_entries(*(an_entry(START + i, user="greedy", images=2) for i in range(2))),
-    "a paid request shed for the free tier": with_entries(*SHED),
+    "a paid request shed for the free tier": turned_away(Instant(START + 30.5), "queue-full"),
     "an epoch that fell": with_writes(
         node_write(START + 91, "c", 43, epoch=3), node_write(START + 92, "c", 44, epoch=2)
     ),

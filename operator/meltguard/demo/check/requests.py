@@ -33,19 +33,22 @@ class TierRequests:
     wait_p99: Seconds
 
 
-def by_tier(entries: Sequence[JournalEntry]) -> dict[str, TierRequests]:
-    """The tiers' figures, from the agents' journals."""
+def by_tier(entries: Sequence[JournalEntry], results: Iterable[Result]) -> dict[str, TierRequests]:
+    """The tiers' figures, from the agents' journals; what one pod passed on to another counts once, there."""
     tiers: defaultdict[str, list[JournalEntry]] = defaultdict(list)
     for entry in entries:
         tiers[entry.tier].append(entry)
-    return {tier: _figures(of_tier) for tier, of_tier in sorted(tiers.items())}
+    passed: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for result in results:
+        passed[result.tier].update(turned.reason for turned in result.turned if turned.passed_on)
+    return {tier: _figures(of_tier, passed[tier]) for tier, of_tier in sorted(tiers.items())}
 
 
-def _figures(entries: Sequence[JournalEntry]) -> TierRequests:
+def _figures(entries: Sequence[JournalEntry], passed: Counter[str]) -> TierRequests:
     waits = [entry.wait for entry in entries if entry.verdict == "admitted"]
-    reasons = Counter(entry.reason for entry in entries if entry.verdict == "refused")
+    reasons = Counter(entry.reason for entry in entries if entry.verdict == "refused") - passed
     return TierRequests(
-        offered=len(entries),
+        offered=len(entries) - passed.total(),
         admitted=len(waits),
         waited=sum(wait > 0 for wait in waits),
         refused=reasons.total(),
@@ -74,26 +77,33 @@ def _utc_day(at: Instant) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
-def paid_shed(entries: Iterable[JournalEntry], floor: Share) -> tuple[str, ...]:
-    """Windows in which a paid request was refused for capacity while the free tier had more than its floor.
+def paid_shed(entries: Iterable[JournalEntry], results: Iterable[Result], floor: Share) -> tuple[str, ...]:
+    """Windows in which a paid user was refused for capacity while the free tier had more than its floor.
 
     The floor is its share of all image units admitted in that window, or one request, whichever is more: less than one
     request cannot be admitted.
     """
     admitted: defaultdict[int, list[JournalEntry]] = defaultdict(list)
-    shed: Counter[int] = Counter()
     for entry in entries:
-        window = int((entry.at + entry.wait) // WINDOW)
         if entry.verdict == "admitted":
-            admitted[window].append(entry)
-        elif entry.tier in PAID and entry.reason in FOR_CAPACITY:
-            shed[window] += 1
+            admitted[_window(entry.at + entry.wait)].append(entry)
+    shed = Counter(
+        _window(turned.at)
+        for result in results
+        if result.tier in PAID
+        for turned in result.turned
+        if turned.reason in FOR_CAPACITY and not turned.passed_on
+    )
     return tuple(
         f"{count} paid requests refused at {_time(window)} while free had {free:.0f} units, floor {kept:.1f}"
         for window, count in sorted(shed.items())
         for free, kept in [_free_and_floor(admitted[window], floor)]
         if free > kept
     )
+
+
+def _window(at: float) -> int:
+    return int(at // WINDOW)
 
 
 def _free_and_floor(admitted: Sequence[JournalEntry], floor: Share) -> tuple[float, float]:
@@ -132,14 +142,18 @@ def busy_share(entries: Iterable[JournalEntry], span: tuple[Instant, Instant], g
 def unlike(entries: Sequence[JournalEntry], results: Sequence[Result]) -> tuple[str, ...]:
     """Where the agents' journals and the users' own notes do not add up, as sentences.
 
-    Every entry is admitted, refused or gone; images that users hold are images that agents delivered.
+    Every entry is admitted, refused or gone; images that users hold are images that agents delivered, and what an agent
+    turned away it wrote down.
     """
     said = sum(entry.images for entry in entries if entry.delivered)
     had = sum(result.images for result in results if result.status == 200)  # noqa: PLR2004 - HTTP
+    turned = sum(bool(one.reason) for result in results for one in result.turned)
+    refused = sum(entry.verdict == "refused" for entry in entries)
     odd = Counter(entry.verdict for entry in entries if entry.verdict not in {"admitted", "refused", "gone"})
     return tuple(
         [f"{count} journal lines end as {verdict!r}" for verdict, count in sorted(odd.items())]
         + ([f"users had {had} images, the journals say {said} were delivered"] if had > said else [])
+        + ([f"users were refused {turned} times, the journals say {refused}"] if turned > refused else [])
     )
 
 

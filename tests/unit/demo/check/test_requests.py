@@ -16,7 +16,7 @@ from meltguard.demo.check.requests import (
     paid_shed,
     unlike,
 )
-from meltguard.demo.records import Result
+from meltguard.demo.records import Result, Turned
 from support.demo_evidence import an_entry, refused
 
 FLOOR = Share(0.02)
@@ -27,8 +27,13 @@ def plus(at: float, **changes: Any) -> JournalEntry:
     return an_entry(at, tier="plus", user="plus-1", **changes)
 
 
-def result(images: int, status: int = 200) -> Result:
-    return Result(key="k", user="u", tier="free", images=images, scheduled=0.0, lag=0.0, tries=1, status=status)
+def result(images: int, status: int = 200, **changes: Any) -> Result:
+    fields = {"key": "k", "user": "u", "tier": "free", "scheduled": 0.0, "lag": 0.0, "tries": 1, **changes}
+    return Result(images=images, status=status, **fields)
+
+
+def turned_away(at: float, reason: str, tier: str = "plus", passed_on: bool = False) -> Result:  # noqa: FBT001, FBT002 - a state
+    return result(1, 200 if passed_on else 503, tier=tier, turned=(Turned(at=at, reason=reason, passed_on=passed_on),))
 
 
 def test_three_images_a_day_are_within_the_quota() -> None:
@@ -59,28 +64,30 @@ def busy_second(free: int, paid: int) -> list[JournalEntry]:
 
 @pytest.mark.parametrize("reason", ["over-rate", "queue-full", "wait-too-long", "waited-out", "tier-suspended"])
 def test_a_paid_refusal_while_free_has_more_than_its_floor_is_found(reason: str) -> None:
-    entries = [*busy_second(3, 10), refused(100.5, reason, tier="plus")]
-
-    assert len(paid_shed(entries, FLOOR)) == 1
+    assert len(paid_shed(busy_second(3, 10), [turned_away(100.5, reason)], FLOOR)) == 1
 
 
 def test_a_paid_refusal_while_free_has_its_floor_is_allowed() -> None:
-    entries = [*busy_second(1, 10), refused(100.5, "queue-full", tier="plus")]
-
-    assert paid_shed(entries, FLOOR) == ()
+    assert paid_shed(busy_second(1, 10), [turned_away(100.5, "queue-full")], FLOOR) == ()
 
 
 @pytest.mark.parametrize("reason", ["daily-quota", "own-maximum", "agent-stopping", "duplicate-request"])
 def test_a_paid_refusal_that_is_not_for_capacity_is_allowed(reason: str) -> None:
-    entries = [*busy_second(3, 10), refused(100.5, reason, tier="plus")]
+    assert paid_shed(busy_second(3, 10), [turned_away(100.5, reason)], FLOOR) == ()
 
-    assert paid_shed(entries, FLOOR) == ()
+
+def test_what_another_pod_took_at_once_nobody_was_refused() -> None:
+    assert paid_shed(busy_second(3, 10), [turned_away(100.5, "waited-out", passed_on=True)], FLOOR) == ()
+
+
+def test_a_free_user_who_is_refused_is_no_paid_one() -> None:
+    assert paid_shed(busy_second(3, 10), [turned_away(100.5, "over-rate", tier="free")], FLOOR) == ()
 
 
 def test_what_waited_counts_when_it_was_decided() -> None:
-    entries = [*busy_second(3, 10), refused(97.0, "waited-out", tier="plus", wait=Seconds(3.5))]
+    early = [an_entry(97.0, wait=Seconds(3.5)) for _ in range(3)]
 
-    assert len(paid_shed(entries, FLOOR)) == 1
+    assert len(paid_shed([*early, *busy_second(0, 10)], [turned_away(100.6, "waited-out")], FLOOR)) == 1
 
 
 def test_a_tiers_figures_add_up() -> None:
@@ -91,11 +98,20 @@ def test_a_tiers_figures_add_up() -> None:
         an_entry(4.0, verdict="gone"),
     ]
 
-    figures = by_tier(entries)["free"]
+    figures = by_tier(entries, [])["free"]
 
     assert (figures.offered, figures.admitted, figures.waited, figures.refused) == (4, 2, 1, 1)
     assert figures.refused_for == {"over-rate": 1}
     assert (figures.wait_p50, figures.wait_p99) == (0.0, 1.5)
+
+
+def test_what_one_pod_passed_on_counts_at_the_other() -> None:
+    entries = [an_entry(1.0), refused(2.0, "wait-too-long"), refused(3.0, "wait-too-long"), an_entry(3.1)]
+    results = [turned_away(2.0, "wait-too-long", "free"), turned_away(3.0, "wait-too-long", "free", passed_on=True)]
+
+    figures = by_tier(entries, results)["free"]
+
+    assert (figures.offered, figures.admitted, figures.refused_for) == (3, 2, {"wait-too-long": 1})
 
 
 def test_images_that_no_agent_delivered_are_found() -> None:
@@ -103,6 +119,13 @@ def test_images_that_no_agent_delivered_are_found() -> None:
     assert unlike([an_entry(1.0, images=2)], [result(2), result(1, status=503)]) == ()
     assert len(unlike([an_entry(1.0, images=2)], [result(3)])) == 1
     assert len(unlike([an_entry(1.0, verdict="lost")], [])) == 1
+
+
+def test_refusals_that_no_agent_wrote_down_are_found() -> None:
+    told = [turned_away(2.0, "over-rate")]
+    assert unlike([refused(2.0, "over-rate")], told) == ()
+    assert len(unlike([], told)) == 1
+    assert unlike([], [turned_away(2.0, "")]) == ()  # of the image server's own
 
 
 def test_the_span_of_a_limit_is_told_by_the_free_tiers_decisions() -> None:
