@@ -15,7 +15,7 @@ from meltguard.core.heat import derated
 from meltguard.core.policy import Signal, SignalKind, SignalUse
 from meltguard.core.pressure import scaled
 from meltguard.core.units import Celsius, PodUid, Seconds, Share
-from meltguard.demo.gpu import SLOWNESS, Gpu
+from meltguard.demo.gpu import Gpu
 from meltguard.sim.heat import SLOWDOWN, Thermal
 from support.agents import a_lease, agent_settings, signed
 
@@ -55,7 +55,7 @@ class Card:
 CARDS: Final = (
     Card(name="good-1"),
     Card(name="good-2"),
-    Card(name="slow", pace=SLOWNESS),
+    Card(name="slow", pace=1.7),
     Card(name="hot", settles=HOT_AT),
 )
 

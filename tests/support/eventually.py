@@ -22,8 +22,8 @@ async def eventually(holds: Callable[[], object], within: float = 8.0) -> None:
             await asyncio.sleep(LOOK_EVERY)
 
 
-async def until(holds: Callable[[], Awaitable[object]], within: float = 5.0) -> None:
-    """The same of something that only asking shows."""
+async def until(holds: Callable[[], Awaitable[object]], within: float = 5.0, every: float = LOOK_EVERY) -> None:
+    """The same of something that only asking shows, asked again `every` so many seconds."""
     async with soon(within):
         while not await holds():  # noqa: ASYNC110 - as above
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(every)

@@ -1,11 +1,10 @@
 """A whole operator before a service that is asked for more than it can do, with a Prometheus that can fall ill."""
 
-import asyncio
-import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,15 @@ from faults.ground import Ground, Operators, ground
 from faults.rest import path_of
 from faults.scenario import CALM, NODES, OVERLOAD
 from meltguard.localcluster.plane import Plane
-from support.eventually import PATIENCE, eventually
+from support import eventually as soon_after
+from support.eventually import eventually
 from support.fake_apiserver import serving
 from support.promql import heat, vector
 
 SHAPE = world.Shape(busy=True, floor=1)
-LOOK = 0.2
 Json = dict[str, Any]
+until = partial(soon_after.until, every=0.2)
+"""Look until it holds: less often than where an API server is not asked."""
 
 
 @dataclass
@@ -137,14 +138,6 @@ class Overload:
 
     async def _at_rest(self) -> bool:
         return not await self.claims() and not await self.status()
-
-
-async def until(holds: Callable[[], Awaitable[object]], within: float) -> None:
-    """Look until it holds."""
-    ends = time.monotonic() + PATIENCE * within
-    while not await holds():
-        assert time.monotonic() < ends, f"not within {PATIENCE * within:.0f} s"
-        await asyncio.sleep(LOOK)  # the API server tells nobody of what is not there yet
 
 
 @asynccontextmanager

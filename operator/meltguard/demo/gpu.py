@@ -36,7 +36,8 @@ class Flaw(StrEnum):
 HOT_AT: Final = Celsius(88.5)
 """Where a badly cooled card settles at work: above SLOWDOWN."""
 
-SLOWNESS: Final = 1.7
+SLOWNESS: Final = 2.0
+"""As where power is braked to half the clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from itertools import chain
+from statistics import geometric_mean, median
 from typing import Final
 
 from meltguard.agent.journal import JournalEntry
-from meltguard.core.units import Celsius, Instant, Seconds, Share
+from meltguard.core.units import Celsius, Instant, Share
 
 SLOW_AT_MOST: Final = Share(0.8)
 """A pod on a slow card must be seen to work at no more than this share of its peers' pace."""
@@ -50,8 +51,8 @@ class SlowPod:
 
     pod: PodRef
     until: Instant  # its last request
-    pace: float  # image units a minute of its GPU's time
-    peers_pace: float  # their median
+    pace: float  # image units a minute of its GPU's time, in the geometric mean of its requests
+    peers_pace: float  # the same of all of theirs
     requests: int  # that it took
     peers_requests: float  # their median
 
@@ -104,12 +105,13 @@ def slow_pod(entries: Iterable[JournalEntry], pod: PodRef, since: Instant) -> Sl
         pod=pod,
         until=until,
         pace=_pace(own),
-        peers_pace=median(_pace(entries) for entries in peers),
+        peers_pace=_pace(list(chain.from_iterable(peers))),
         requests=len(own),
         peers_requests=median(len(entries) for entries in peers),
     )
 
 
 def _pace(entries: Sequence[JournalEntry]) -> float:
-    worked = Seconds(sum(entry.took for entry in entries))
-    return 60.0 * sum(entry.units for entry in entries) / worked if worked > 0 else 0.0
+    """A request's usual pace: one of ten times the usual length would be most of a sum over a pod's thirty requests."""
+    paces = [60.0 * entry.units / entry.took for entry in entries if entry.delivered and entry.took > 0]
+    return geometric_mean(paces) if paces else 0.0

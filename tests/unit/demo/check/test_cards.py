@@ -45,6 +45,15 @@ def test_a_slow_pod_is_told_beside_the_median_of_its_peers() -> None:
     assert slow.work_share < 0.7
 
 
+def test_one_very_long_request_of_many_is_not_a_pods_pace() -> None:
+    """Recorded durations have such: one of seven minutes among those of a half."""
+    steady = [*work_of("s1", 20, 3.4), *work_of("p2", 20, 2.0)]
+    quick = slow_pod([*steady, an_entry(START + 9, pod="p2", took=Seconds(40.0))], SLOW_POD, SINCE)
+
+    assert quick is not None
+    assert quick.pace_share < 0.75
+
+
 def test_what_came_before_the_surge_after_the_pods_end_or_was_refused_does_not_count() -> None:
     entries = [
         an_entry(START - 5, pod="s1"),
