@@ -1,4 +1,4 @@
-"""Several lenders: who lent least for its size is next; who wanted nodes back is left alone, longer each time."""
+"""A lender that wanted its nodes back is left alone, longer each time; another one lends meanwhile."""
 
 from pathlib import Path
 from typing import Final
@@ -8,26 +8,13 @@ import pytest
 from faults.scenario import OVERLOAD
 from meltguard.core.rest import SHORTEST_REST
 from meltguard.localcluster.plane import Plane
-from support.lenders import NODES, WITHIN, Lenders, burden, two_lenders
+from support.lenders import WITHIN, Lenders, two_lenders
 from support.overload import until
 
 pytestmark = pytest.mark.plane
 
-SURGES: Final = 4
 THREE_MISSING: Final = 37.0
 """Image units a second: three nodes more than the service's own."""
-
-
-async def test_lenders_take_turns_by_what_they_lent_for_their_size(lone_plane: Plane, tmp_path: Path) -> None:
-    """One is half as large as the other, so turns alone would burden each of its nodes twice as much."""
-    async with two_lenders(lone_plane, tmp_path) as lenders:
-        homes = [await lenders.surge(OVERLOAD) for _ in range(SURGES)]
-        loans = lenders.loans()
-        assert [loan.home for loan in loans] == homes
-        assert set(homes) == set(NODES)
-        for loan in loans[1:]:
-            borne = {home: burden(loans, home, loan.claimed_at) for home in NODES}
-            assert borne[loan.home] == min(borne.values()), f"{loan} came though hours lent a node were {borne}"
 
 
 async def test_a_lender_that_recalls_is_left_alone_longer_each_time(lone_plane: Plane, tmp_path: Path) -> None:
