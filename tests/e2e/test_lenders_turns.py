@@ -12,7 +12,7 @@ from support.lenders import NODES, burden, two_lenders
 pytestmark = pytest.mark.plane
 
 SURGES: Final = 4
-"""Beyond what both could take in turn, were they alike."""
+"""Were they alike, each would come every other time."""
 
 
 async def test_lenders_take_turns_by_what_they_lent_for_their_size(lone_plane: Plane, tmp_path: Path) -> None:
