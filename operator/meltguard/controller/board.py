@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from meltguard.core.arbiter import Wish
 from meltguard.core.decision import Decision
+from meltguard.core.loan_rules import REST
 from meltguard.core.move_actions import Intent
 from meltguard.core.policy import Policy
 from meltguard.core.providers import Want
@@ -34,6 +35,11 @@ class Board:
         self.rested[node] = at
         left = {name: intent for name, intent in self.intents.get(policy_uid, {}).items() if name != node}
         self.intents[policy_uid] = left
+
+    def rests(self, node: NodeName, now: Instant) -> bool:
+        """Whether it came home lately and stays there for now."""
+        back = self.rested.get(node)
+        return back is not None and now < back + REST
 
     def decided(self, policy: Policy, decision: Decision) -> None:
         """What a service's decision asks of nodes, of providers and of the other services."""

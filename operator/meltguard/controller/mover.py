@@ -84,6 +84,7 @@ class Mover:
                 return
             if is_home(node, claim):
                 self.lost.forget(name)
+                self.board.came_home(name, claim.policy_uid, self.clock.now())
                 return
             if claim.move_id in self.lost.restored:
                 self.lost.forget(name)
@@ -181,11 +182,14 @@ class Mover:
                     await self.events.say(node_ref(node.name), Reason.DRAIN_BLOCKED, f"{node.name}: {blocked}")
 
     async def _release(self, node: NodeView, claim: Claim) -> None:
-        """Into the lender's books first: a loan written down twice counts once, one that is lost never comes back."""
+        """Into the lender's books first: a loan written down twice counts once, one that is lost never comes back.
+
+        Its rest is noted before the write too: the answer may be lost, and a node that is home is free at once.
+        """
         await self.books.close(node, claim)
+        self.board.came_home(node.name, claim.policy_uid, self.clock.now())
         await self.moves.release(node, claim, self.epoch)
         self.lost.released(claim)
-        self.board.came_home(node.name, claim.policy_uid, self.clock.now())
         self.telemetry.steps.labels(step="Released").inc()
         await self.events.say(node_ref(node.name), Reason.NODE_RETURNED, home_words(node.name, claim.home))
 
@@ -241,9 +245,14 @@ class Mover:
         await self.events.say(policy_ref(policy), Reason.NODE_BORROWED, borrowed_words(ready.node.name, ready.claim))
 
     def _wants(self, award: Award, claims: Claims) -> Policy | None:
-        """The policy of the newest decision, if that wants what was awarded; None: calm, content, paused or gone."""
+        """The policy of the newest decision, if that wants what was awarded; None: calm, content, paused or gone.
+
+        Or it was decided before the node came home: then that has to rest.
+        """
         newest = self.board.lacking.get(award.policy.uid)
-        if newest is None or not stands(award, newest, claims.made_for(award.policy.uid)):
+        if newest is None or self.board.rests(award.borrow.node, self.clock.now()):
+            return None
+        if not stands(award, newest, claims.made_for(award.policy.uid)):
             return None
         return newest.policy
 

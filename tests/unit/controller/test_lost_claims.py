@@ -10,6 +10,7 @@ from meltguard.controller.books import write_books
 from meltguard.controller.pools_status import pool_status
 from meltguard.core.fleet import CLAIM_ANNOTATION, MoveStep, NodeView
 from meltguard.core.ledger import Books, closed, ended
+from meltguard.core.loan_rules import REST
 from meltguard.core.pools import assign
 from support.core_values import a_node
 from support.mover_ground import Ground, a_lender, a_taker
@@ -70,6 +71,33 @@ async def test_a_node_that_was_brought_home_by_hand_is_left_alone() -> None:
     await ground.passes(3)
     assert ground.step("gpu-1") is None
     assert "ClaimRestored" not in [reason for reason, _, _ in ground.posts.said]
+
+
+async def rests(ground: Ground) -> None:
+    """What was decided before it came home claims it no sooner than after its rest."""
+    ground.want("gpu-1")
+    await ground.passes(1)
+    assert ground.step("gpu-1") is None
+    ground.clock.advance(REST)
+    ground.want("gpu-1")
+    await ground.passes(1)
+    assert ground.step("gpu-1") is not None
+
+
+async def test_a_node_whose_release_was_not_heard_of_rests_all_the_same() -> None:
+    ground = await lent()
+    ground.send_home("gpu-1")
+    ground.line.after = True
+    while (step := ground.step("gpu-1")) is not None:
+        ground.line.breaks_at = frozenset({ground.line.writes + 1} if step is MoveStep.HOME else ())
+        await ground.passes(1)
+    await rests(ground)
+
+
+async def test_a_node_that_was_brought_home_by_hand_rests_too() -> None:
+    ground = await lent()
+    ground.fleet.put(replace(a_node("gpu-1"), annotations={"meltguard.io/epoch": "1"}))
+    await rests(ground)
 
 
 async def test_a_view_that_is_old_puts_nothing_back_on_a_node_that_was_released() -> None:
