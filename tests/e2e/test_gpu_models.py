@@ -103,7 +103,7 @@ async def mixed_cards(plane: Plane, directory: Path) -> AsyncIterator[_Scene]:
                 await found.admin.apply(a_card(name, pool, card))
         for made in world.pools(SHAPE):
             await found.admin.apply(made)
-        found.agents.cards = {name: CARDS[card] for name, card in {**OWN, **LENDERS}.items()}
+        found.agents.fit({name: CARDS[card] for name, card in {**OWN, **LENDERS}.items()})
         await until(lambda: Setting(found).is_set([*OWN, *LENDERS]), 60.0)
         found.operator.open()
         await found.operator.up()

@@ -24,7 +24,7 @@ from support.replica_writers import an_hpa, from_git, keda, no_hpa, no_keda
 pytestmark = pytest.mark.plane
 
 Json = dict[str, Any]
-SHAPE: Final = world.Shape(floor=0, max_loans=8, max_loan="2h")
+SHAPE: Final = world.Shape(floor=0, max_loans=14, max_loan="2h")
 POLICY: Final = world.a_policy(SHAPE)
 LOADS: Final = 4.0
 """Seconds until a new pod's agent answers."""

@@ -198,6 +198,15 @@ class Agents:
         """From now on pods with this image are so many times as fast as usual, those that run it already too."""
         self._advance()
         self.speeds = {**self.speeds, image: speed}
+        self._set_rates()
+
+    def fit(self, cards: Mapping[str, float]) -> None:
+        """From now on these nodes' GPUs are so many times as fast as usual, those that work already too."""
+        self._advance()
+        self.cards = cards
+        self._set_rates()
+
+    def _set_rates(self) -> None:
         for agent in self._agents.values():
             agent.rate = self._rate(agent.server)
 
