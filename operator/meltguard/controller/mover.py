@@ -82,9 +82,10 @@ class Mover:
             node = await self.fleet.fresh(name)
             if node is None or node.uid != known.uid or node.claim is not None or node.claim_problem:
                 return
-            if is_home(node, claim):
+            if is_home(node, claim):  # brought by somebody else, or by us, and the answer was lost
+                await self._book(node, claim)
                 self.lost.forget(name)
-                self.board.came_home(name, claim.policy_uid, self.clock.now())
+                await self._tell_home(node, claim)
                 return
             if claim.move_id in self.lost.restored:
                 self.lost.forget(name)
@@ -182,14 +183,18 @@ class Mover:
                     await self.events.say(node_ref(node.name), Reason.DRAIN_BLOCKED, f"{node.name}: {blocked}")
 
     async def _release(self, node: NodeView, claim: Claim) -> None:
-        """Into the lender's books first: a loan written down twice counts once, one that is lost never comes back.
-
-        Its rest is noted before the write too: the answer may be lost, and a node that is home is free at once.
-        """
-        await self.books.close(node, claim)
-        self.board.came_home(node.name, claim.policy_uid, self.clock.now())
+        """Booked first: the write's answer may be lost, and a node that is home is free at once."""
+        await self._book(node, claim)
         await self.moves.release(node, claim, self.epoch)
         self.lost.released(claim)
+        await self._tell_home(node, claim)
+
+    async def _book(self, node: NodeView, claim: Claim) -> None:
+        """The loan's end and the node's rest: a loan written down twice counts once, a lost one never comes back."""
+        await self.books.close(node, claim)
+        self.board.came_home(node.name, claim.policy_uid, self.clock.now())
+
+    async def _tell_home(self, node: NodeView, claim: Claim) -> None:
         self.telemetry.steps.labels(step="Released").inc()
         await self.events.say(node_ref(node.name), Reason.NODE_RETURNED, home_words(node.name, claim.home))
 

@@ -92,12 +92,30 @@ async def test_a_node_whose_release_was_not_heard_of_rests_all_the_same() -> Non
         ground.line.breaks_at = frozenset({ground.line.writes + 1} if step is MoveStep.HOME else ())
         await ground.passes(1)
     await rests(ground)
+    assert told_home(ground) == 1
+    assert ground.books.closed == ["gpu-1 Home"]
 
 
-async def test_a_node_that_was_brought_home_by_hand_rests_too() -> None:
+async def test_a_node_that_was_brought_home_by_hand_rests_too_and_its_loan_is_booked() -> None:
     ground = await lent()
     ground.fleet.put(replace(a_node("gpu-1"), annotations={"meltguard.io/epoch": "1"}))
     await rests(ground)
+    assert told_home(ground) == 1
+    assert ground.books.closed == ["gpu-1 Lent"]
+
+
+def told_home(ground: Ground) -> int:
+    return [reason for reason, name, _ in ground.posts.said if name == "gpu-1"].count("NodeReturned")
+
+
+async def test_a_loan_that_cannot_be_booked_is_booked_later() -> None:
+    ground = await lent()
+    ground.books.busy = 3
+    ground.fleet.put(replace(a_node("gpu-1"), annotations={"meltguard.io/epoch": "1"}))
+    await ground.passes(3)
+    assert (ground.books.closed, told_home(ground)) == ([], 0)
+    await ground.passes(1)
+    assert (ground.books.closed, told_home(ground)) == (["gpu-1 Lent"], 1)
 
 
 async def test_a_view_that_is_old_puts_nothing_back_on_a_node_that_was_released() -> None:
