@@ -31,10 +31,14 @@ class Board:
             self.rested[node] = max(at, self.rested.get(node, at))
 
     def came_home(self, node: NodeName, policy_uid: str, at: Instant) -> None:
-        """What was wanted of the node is done: it must not be asked of its next loan."""
+        """What was wanted of the node is done: it must not be asked of its next loan.
+
+        A policy that is gone asks nothing, and goes on having said nothing: that is what sends its nodes home.
+        """
         self.rested[node] = at
-        left = {name: intent for name, intent in self.intents.get(policy_uid, {}).items() if name != node}
-        self.intents[policy_uid] = left
+        asked = self.intents.get(policy_uid)
+        if asked is not None:
+            self.intents[policy_uid] = {name: intent for name, intent in asked.items() if name != node}
 
     def rests(self, node: NodeName, now: Instant) -> bool:
         """Whether it came home lately and stays there for now."""

@@ -13,7 +13,7 @@ from meltguard.core.ledger import Books, closed, ended
 from meltguard.core.loan_rules import REST
 from meltguard.core.pools import assign
 from support.core_values import a_node
-from support.mover_ground import Ground, a_lender, a_taker
+from support.mover_ground import POLICY, Ground, a_lender, a_taker
 
 
 def unclaimed(node: NodeView) -> NodeView:
@@ -106,6 +106,21 @@ async def test_a_node_that_was_brought_home_by_hand_rests_too_and_its_loan_is_bo
 
 def told_home(ground: Ground) -> int:
     return [reason for reason, name, _ in ground.posts.said if name == "gpu-1"].count("NodeReturned")
+
+
+async def test_of_a_policy_that_is_gone_each_node_comes_home_though_another_did_before() -> None:
+    """One that was at home already must not make the others' claims look as though somebody wanted them."""
+    ground = Ground()
+    ground.want("gpu-1", "gpu-2")
+    await ground.passes(40)
+    lent_still = ground.node("gpu-2")
+    ground.resources.known.clear()
+    ground.mover.board.forget(POLICY.uid)
+    while ground.step("gpu-1") is not None:
+        ground.fleet.put(lent_still)  # every write to it is undone, as by a conflict
+        await ground.passes(1)
+    await ground.passes(15)
+    assert ground.step("gpu-2") is None
 
 
 async def test_a_loan_that_cannot_be_booked_is_booked_later() -> None:
