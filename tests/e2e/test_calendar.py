@@ -29,8 +29,7 @@ def a_policy(*calendar: dict[str, Any]) -> dict[str, Any]:
 
 
 async def status(found: Ground) -> dict[str, Any]:
-    read: dict[str, Any] = (await found.admin.get(path_of(a_policy())) or {}).get("status") or {}
-    return read
+    return await found.admin.status(path_of(a_policy()))
 
 
 async def condition(found: Ground, kind: str) -> dict[str, Any]:
@@ -43,7 +42,7 @@ async def is_told(found: Ground, what: str) -> bool:
 
 
 async def lent(found: Ground) -> int:
-    steps = [node.step for node in (await Setting(found).nodes()).values() if node.claim is not None]
+    steps = [claim["step"] for claim in (await Setting(found).claims()).values()]
     return len(steps) if all(step == "Lent" for step in steps) else -1
 
 

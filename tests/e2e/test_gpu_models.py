@@ -55,8 +55,7 @@ class _Scene:
         self.found = found
 
     async def decision(self) -> dict[str, Any]:
-        status = ((await self.found.admin.get(path_of(a_policy(0)))) or {}).get("status") or {}
-        decision: dict[str, Any] = status.get("decision") or {}
+        decision: dict[str, Any] = (await self.found.admin.status(path_of(a_policy(0)))).get("decision") or {}
         return decision
 
     async def does(self, units: float) -> None:
@@ -80,18 +79,9 @@ class _Scene:
     async def allow(self, loans: int) -> None:
         await self.found.admin.merge(path_of(a_policy(0)), {"spec": {"capacity": {"maxLoans": loans}}})
 
-    async def claims(self) -> dict[str, dict[str, Any]]:
-        nodes = await Setting(self.found).nodes()
-        return {name: node.claim for name, node in nodes.items() if node.claim is not None}
-
     async def lends(self, *names: str) -> None:
         """Return once these nodes serve, and no other is on its way."""
-
-        async def lent() -> bool:
-            claims = await self.claims()
-            return claims.keys() == set(names) and all(claim["step"] == "Lent" for claim in claims.values())
-
-        await until(lent, 60.0)
+        await until(lambda: Setting(self.found).lends(*names), 60.0)
 
 
 @asynccontextmanager
@@ -127,6 +117,6 @@ async def test_nodes_are_taken_by_what_their_own_model_was_learned_to_do(lone_pl
         await scene.misses(7)
         await scene.allow(4)
         await scene.lends("research-h-1", "research-a-1", "research-a-2")
-        claims = await scene.claims()
+        claims = await Setting(scene.found).claims()
         assert claims["research-a-1"]["cause"] == claims["research-a-2"]["cause"], "one plan took both"
         await scene.does(56.0)

@@ -58,8 +58,7 @@ async def found(lone_plane: Plane, tmp_path: Path) -> AsyncIterator[Ground]:
 
 
 async def status(found: Ground) -> dict[str, Any]:
-    read: dict[str, Any] = (await found.admin.get(path_of(POLICY)) or {}).get("status") or {}
-    return read
+    return await found.admin.status(path_of(POLICY))
 
 
 async def decided(found: Ground) -> bool:
@@ -67,8 +66,8 @@ async def decided(found: Ground) -> bool:
 
 
 async def lent(found: Ground, count: int) -> bool:
-    claims = [node.claim for node in (await Setting(found).nodes()).values() if node.claim is not None]
-    return len(claims) == count and all(claim["step"] == "Lent" for claim in claims)
+    claims = await Setting(found).claims()
+    return len(claims) == count and all(claim["step"] == "Lent" for claim in claims.values())
 
 
 async def all_acknowledge(found: Ground, pods: int) -> bool:

@@ -84,14 +84,7 @@ def path(name: str) -> str:
 
 
 async def decides(found: Ground) -> bool:
-    read = await found.admin.get(path_of(POLICY))
-    return "decision" in ((read or {}).get("status") or {})
-
-
-async def lent(found: Ground, *names: str) -> bool:
-    """Whether these are lent, and no other node is on its way anywhere."""
-    claims = {name: node.claim for name, node in (await Setting(found).nodes()).items() if node.claim is not None}
-    return claims.keys() == set(names) and all(claim["step"] == "Lent" for claim in claims.values())
+    return "decision" in await found.admin.status(path_of(POLICY))
 
 
 async def mend(found: Ground) -> None:
@@ -122,18 +115,18 @@ async def test_every_kind_of_node_is_lent_or_left_and_comes_home_as_it_was(lone_
         await until(lambda: decides(found), 60.0)
 
         found.agents.ask(FLOOD)
-        await until(lambda: lent(found, *AT_ONCE), 60.0)
+        await until(lambda: Setting(found).lends(*AT_ONCE), 60.0)
         for number, (kind, _) in enumerate(OF_ANOTHER_KIND.values()):
             await found.admin.create(asking(kind, number))
-        await until(lambda: lent(found, *AT_ONCE, *LATER), 60.0)
+        await until(lambda: Setting(found).lends(*AT_ONCE, *LATER), 60.0)
         await mend(found)
         before = await Setting(found).nodes()
-        await until(lambda: lent(found, *AT_ONCE, *LATER, *MENDED), 60.0)
+        await until(lambda: Setting(found).lends(*AT_ONCE, *LATER, *MENDED), 60.0)
 
         gone = {"status": {"allocatable": {"nvidia.com/mig-1g.10gb": "0"}}}
         await found.admin.merge(f"{path('mig')}/status", gone)  # rebooted while it is lent
         await found.admin.delete(path_of(POLICY))
-        await until(lambda: lent(found), 60.0)
+        await until(lambda: Setting(found).lends(), 60.0)
         after = await Setting(found).nodes()
         assert {name: as_found(after[name]) for name in MENDED} == {name: as_found(before[name]) for name in MENDED}
         await found.admin.merge(path("deleted"), {"metadata": {"finalizers": None}})

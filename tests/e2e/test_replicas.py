@@ -63,8 +63,7 @@ class _Scene:
         await until(ready, 60.0)
 
     async def status(self) -> Json:
-        status: Json = ((await self.admin.get(path_of(POLICY))) or {}).get("status") or {}
-        return status
+        return await self.admin.status(path_of(POLICY))
 
     async def decision(self) -> Json:
         decision: Json = (await self.status()).get("decision") or {}
@@ -96,8 +95,7 @@ class _Scene:
         return str(stalled["message"]) if stalled.get("reason") == "ScaleConflict" else ""
 
     async def claims(self) -> dict[str, Json]:
-        nodes = await Setting(self.found).nodes()
-        return {name: node.claim for name, node in nodes.items() if node.claim is not None}
+        return await Setting(self.found).claims()
 
     async def lent(self, count: int) -> bool:
         claims = await self.claims()

@@ -21,8 +21,7 @@ from faults.replay import claims_begun, node_steps
 from faults.rest import path_of
 from faults.scenario import CALM
 from faults.setting import Setting
-from meltguard.api.recall import RECALL_ANNOTATION, RecallText, write_recall
-from meltguard.clock import SystemClock, rfc3339
+from meltguard.clock import SystemClock
 from meltguard.core.rest import SHORTEST_REST
 from meltguard.core.units import Instant
 from meltguard.localcluster.plane import Plane
@@ -105,8 +104,7 @@ class Fight:
 
     async def both_decide(self) -> bool:
         """Whether the operator has met both policies."""
-        read = [await self.found.admin.get(path_of(one)) for one in POLICIES]
-        return all("decision" in ((one or {}).get("status") or {}) for one in read)
+        return all(["decision" in await self.found.admin.status(path_of(one)) for one in POLICIES])
 
     async def run(self, stretch: Stretch, until_at: Instant = Instant(0.0)) -> Stay:
         """Users ask, and the nodes go where they belong and stay there, at least until then; when it was."""
@@ -125,15 +123,12 @@ class Fight:
 
     async def held(self) -> Counter[str]:
         """How many nodes each service has."""
-        claims = [node.claim for node in (await Setting(self.found).nodes()).values()]
-        return Counter(str(claim["policy"]) for claim in claims if claim is not None)
+        return Counter(str(claim["policy"]) for claim in (await Setting(self.found).claims()).values())
 
     async def recall(self) -> Instant:
         """A person of the lender's wants all nodes back; after that the light service has priority. When it was."""
         at = self.clock.now()
-        order = RecallText(before=rfc3339(at), reason="a paper is due")
-        lender = path_of(world.a_pool("research", {}))
-        await self.found.admin.merge(lender, {"metadata": {"annotations": {RECALL_ANNOTATION: write_recall(order)}}})
+        await Setting(self.found).recall("research", at)
         await self.found.admin.merge(path_of(POLICIES[0]), {"spec": {"capacity": {"priority": 50}}})
         await until(self.has_nothing, 60.0 * SETTLES / RATE)
         return at

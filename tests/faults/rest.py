@@ -53,6 +53,11 @@ class Admin:
         body = await self.api.get(path)
         return None if body is None else json.loads(body)
 
+    async def status(self, path: str) -> dict[str, Any]:
+        """What stands in one object's status; {} where it has none, or is not there."""
+        found: dict[str, Any] = (await self.get(path) or {}).get("status") or {}
+        return found
+
     async def items(self, path: str) -> list[dict[str, Any]]:
         """A collection."""
         found: list[dict[str, Any]] = json.loads(await self.api.list_page(path))["items"]

@@ -91,7 +91,7 @@ class Runner:
         home = await until(self._is_home, case.converges) if case.returns else True
         converged = time.monotonic() - calm
         if not home:
-            claimed = {n.name: n.step for n in (await self._setting.nodes()).values() if n.claim is not None}
+            claimed = {name: claim.get("step", "") for name, claim in (await self._setting.claims()).items()}
             self._find("L1", f"not at rest {case.converges:.0f} s after the surge: {claimed or 'replicas'}")
         await self._ending(case, stage, before)
         return converged
@@ -140,8 +140,7 @@ class Runner:
 
     async def _why(self, stage: Stage) -> str:
         """What the policy's status says of the rule that did not hold."""
-        policy = await self.ground.admin.get(stage.policy)
-        decision = ((policy or {}).get("status") or {}).get("decision") or {}
+        decision = (await self.ground.admin.status(stage.policy)).get("decision") or {}
         refused = [f"{one['rule']}: {one['text']}" for one in decision.get("rules", []) if not one["holds"]]
         return "; ".join(refused) or "nothing"
 

@@ -12,6 +12,9 @@ from faults.evidence import Node, node_of
 from faults.ground import Ground
 from faults.rest import path_of
 from faults.scenario import NODES, Case, Stage
+from meltguard.api.recall import RECALL_ANNOTATION, RecallText, write_recall
+from meltguard.clock import rfc3339
+from meltguard.core.units import Instant
 from meltguard.errors import MeltguardError
 
 LOOK: Final = 0.2
@@ -100,6 +103,21 @@ class Setting:
     async def nodes(self) -> dict[str, Node]:
         """The fleet as it is."""
         return {node.name: node for node in map(node_of, await self.ground.admin.items(NODES))}
+
+    async def claims(self) -> dict[str, dict[str, Any]]:
+        """By the nodes that bear one."""
+        return {name: node.claim for name, node in (await self.nodes()).items() if node.claim is not None}
+
+    async def lends(self, *names: str) -> bool:
+        """Whether these nodes are lent, and no other is on its way anywhere."""
+        claims = await self.claims()
+        return claims.keys() == set(names) and all(claim["step"] == "Lent" for claim in claims.values())
+
+    async def recall(self, lender: str, at: Instant) -> None:
+        """A person of the lender's wants all nodes back that were claimed before."""
+        order = write_recall(RecallText(before=rfc3339(at), reason="a paper is due"))
+        notes = {"metadata": {"annotations": {RECALL_ANNOTATION: order}}}
+        await self.ground.admin.merge(path_of(world.a_pool(lender, {})), notes)
 
 
 def settled(node: Node) -> bool:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import aiohttp
 import pytest
 
-from meltguard.agent.asgi import Answer, Receive, Scope, Send
 from meltguard.agent.refusal import ELSEWHERE
 from meltguard.agent.server import ServingAgent
 from meltguard.api.limit_document import TierLimit, TierState
@@ -18,19 +17,12 @@ from support import envoy
 from support.agent_requests import agent, fetched, waiting
 from support.agents import FREE, PLUS, ImageServer, a_lease, ask, limited, push
 from support.eventually import eventually
+from support.named import Named
 
 OPEN = PLUS.model_copy(update={"queue": 1, "max_wait": 60.0})
 """One request may wait for the GPU."""
 
 ASKED = 4
-
-
-class Named:
-    """An image server that says who it is."""
-
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Make one image."""
-        await Answer(status=200, body=b"{}", headers={"x-server": "free"}).send(send)
 
 
 class Pair(NamedTuple):
@@ -45,7 +37,7 @@ class Pair(NamedTuple):
 async def a_pair(session: aiohttp.ClientSession, folder: Path, tier: TierLimit) -> AsyncIterator[Pair]:
     held = asyncio.Event()
     busy = ImageServer(held=held)
-    async with agent(busy, pod_uid=PodUid("full")) as full, agent(Named(), pod_uid=PodUid("idle")) as idle:
+    async with agent(busy, pod_uid=PodUid("full")) as full, agent(Named("free", 0.0), pod_uid=PodUid("idle")) as idle:
         await push(session, full, a_lease(OPEN, FREE, pod_uid=PodUid("full")))
         at_work = [asyncio.create_task(ask(session, full, OPEN.name, user=f"user-{number}")) for number in (1, 2)]
         await eventually(lambda: busy.now == 1)
@@ -53,7 +45,7 @@ async def a_pair(session: aiohttp.ClientSession, folder: Path, tier: TierLimit) 
         for running, uid in ((full, "full"), (idle, "idle")):
             await push(session, running, a_lease(tier, FREE, pod_uid=PodUid(uid), revision=2))
         servers = [full.data, idle.data]
-        with envoy.envoy(folder, {envoy.Balancing.IN_TURN: servers}, every=1.0, retries=envoy.ELSEWHERE) as ports:
+        with envoy.envoy(folder, {envoy.Balancing.IN_TURN: servers}, every=1.0, retries=envoy.told_in_docs()) as ports:
             yield Pair(full, idle, ports[envoy.Balancing.IN_TURN])
         held.set()
         assert {told.status for told in await asyncio.gather(*at_work)} == {200}

@@ -7,29 +7,16 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from meltguard.agent.asgi import Answer, Receive, Scope, Send
 from meltguard.agent.server import ServingAgent
 from meltguard.api.limit_document import TierState
 from meltguard.core.units import PodUid
 from support.agent_requests import agent
 from support.agents import FREE, PLUS, a_lease, ask, limited, look, push
 from support.envoy import LOAD_HEADER, Balancing, envoy
+from support.named import Named
 
 REQUESTS = 240
 AT_ONCE = 4
-
-
-class Named:
-    """An image server that says who it is, and may bear a report of its own."""
-
-    def __init__(self, name: str, seconds: float) -> None:
-        self._name, self._seconds = name, seconds
-
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Make one image."""
-        await asyncio.sleep(self._seconds)
-        own = {LOAD_HEADER: "TEXT application_utilization=0.01,rps_fractional=9e9", "x-server": self._name}
-        await Answer(status=200, body=b"{}", headers=own).send(send)
 
 
 async def served(session: aiohttp.ClientSession, port: int) -> Counter[str]:

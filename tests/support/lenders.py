@@ -6,7 +6,7 @@ What each lender bore is worked out from the audit log, never from our books.
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +18,10 @@ from faults.replay import NodeStep, node_steps
 from faults.rest import path_of
 from faults.scenario import CALM
 from faults.setting import Setting
-from meltguard.api.recall import RECALL_ANNOTATION, RecallText, write_recall
-from meltguard.clock import SystemClock, rfc3339
+from meltguard.clock import SystemClock
 from meltguard.core.units import Instant
 from meltguard.localcluster.plane import Plane
+from support.eventually import eventually
 from support.overload import until
 
 RATE: Final = 15.0
@@ -60,8 +60,8 @@ class Loan:
 
     home: str
     claimed_at: Instant
-    lent_at: Instant | None
-    back_at: Instant | None
+    lent_at: Instant | None = None
+    back_at: Instant | None = None
 
     def hours(self, now: Instant) -> float:
         """For which the borrower had had it then."""
@@ -72,24 +72,18 @@ class Loan:
 
 def loans_in(steps: Sequence[NodeStep]) -> list[Loan]:
     """In the order of their claims."""
-    claimed: dict[str, tuple[str, Instant]] = {}
-    lent: dict[str, Instant] = {}
-    found: list[Loan] = []
+    away: dict[str, Loan] = {}
+    back: list[Loan] = []
     for step in steps:
         at, claim = Instant(step.deed.at), step.after.claim if step.after is not None else None
         if claim is None:
-            if step.name in claimed:
-                home, since = claimed.pop(step.name)
-                found.append(Loan(home=home, claimed_at=since, lent_at=lent.pop(step.name, None), back_at=at))
+            ended = away.pop(step.name, None)
+            back += [] if ended is None else [replace(ended, back_at=at)]
             continue
-        claimed.setdefault(step.name, (str(claim["home"]), at))
-        if claim["step"] == "Lent":
-            lent.setdefault(step.name, at)
-    out = [
-        Loan(home=home, claimed_at=since, lent_at=lent.get(name), back_at=None)
-        for name, (home, since) in claimed.items()
-    ]
-    return sorted([*found, *out], key=_when)
+        loan = away.setdefault(step.name, Loan(home=str(claim["home"]), claimed_at=at))
+        if claim["step"] == "Lent" and loan.lent_at is None:
+            away[step.name] = replace(loan, lent_at=at)
+    return sorted([*back, *away.values()], key=_when)
 
 
 def _when(loan: Loan) -> Instant:
@@ -118,15 +112,12 @@ class Lenders:
 
     async def lent(self) -> Counter[str]:
         """Nodes that serve, by their homes; a node on its way counts as one of "nobody"."""
-        claims = [node.claim for node in (await Setting(self.found).nodes()).values()]
-        return Counter(
-            str(claim["home"]) if claim["step"] == "Lent" else "nobody" for claim in claims if claim is not None
-        )
+        claims = (await Setting(self.found).claims()).values()
+        return Counter(str(claim["home"]) if claim["step"] == "Lent" else "nobody" for claim in claims)
 
     async def status(self) -> dict[str, Any]:
         """The policy's."""
-        status: dict[str, Any] = ((await self.found.admin.get(path_of(a_policy()))) or {}).get("status") or {}
-        return status
+        return await self.found.admin.status(path_of(a_policy()))
 
     async def wait_for(self, **homes: int) -> None:
         """Return once so many of each serve, and no node is on its way."""
@@ -145,7 +136,7 @@ class Lenders:
         self.found.agents.ask(demand)
         await until(self._serves, WITHIN)
         ends = self.clock.now() + LONG
-        await until(lambda: self._is(ends), LONG / RATE)
+        await eventually(lambda: self.clock.now() >= ends, LONG / RATE)
         self.found.agents.ask(CALM)
         await self.wait_for()
         return self.loans()[-1].home
@@ -154,16 +145,10 @@ class Lenders:
         lent = await self.lent()
         return lent.total() == 1 and not lent["nobody"]
 
-    async def _is(self, at: float) -> bool:
-        return self.clock.now() >= at
-
     async def recall(self, lender: str) -> Instant:
         """A person of the lender's wants all nodes back; when it was."""
         at = self.clock.now()
-        text = write_recall(RecallText(before=rfc3339(at), reason="a paper is due"))
-        await self.found.admin.merge(
-            path_of(a_lender(lender)), {"metadata": {"annotations": {RECALL_ANNOTATION: text}}}
-        )
+        await Setting(self.found).recall(lender, at)
         return at
 
 

@@ -15,14 +15,14 @@ from faults.ground import Ground, Operators, ground
 from faults.rest import path_of
 from faults.scenario import CALM, NODES, OVERLOAD
 from meltguard.localcluster.plane import Plane
-from support import eventually as soon_after
 from support.eventually import eventually
+from support.eventually import until as often
 from support.fake_apiserver import serving
 from support.promql import heat, vector
 
 SHAPE = world.Shape(busy=True, floor=1)
 Json = dict[str, Any]
-until = partial(soon_after.until, every=0.2)
+until = partial(often, every=0.2)
 """Look until it holds: less often than where an API server is not asked."""
 
 
@@ -71,9 +71,7 @@ class Overload:
 
     async def status(self) -> Json:
         """The policy's."""
-        found = await self.ground.admin.get(path_of(world.a_policy(SHAPE)))
-        status: Json = (found or {}).get("status") or {}
-        return status
+        return await self.ground.admin.status(path_of(world.a_policy(SHAPE)))
 
     async def condition(self, kind: str) -> Json:
         """One of its conditions."""

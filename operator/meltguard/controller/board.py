@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 
 from meltguard.core.arbiter import Wish
 from meltguard.core.decision import Decision
-from meltguard.core.loan_rules import REST
 from meltguard.core.move_actions import Intent
 from meltguard.core.policy import Policy
 from meltguard.core.providers import Want
+from meltguard.core.rest import rest_ends
 from meltguard.core.sharing import FRESH, Peer
 from meltguard.core.units import Instant, NodeName
 
@@ -42,8 +42,7 @@ class Board:
 
     def rests(self, node: NodeName, now: Instant) -> bool:
         """Whether it came home lately and stays there for now."""
-        back = self.rested.get(node)
-        return back is not None and now < back + REST
+        return rest_ends(self.rested, node, now) is not None
 
     def decided(self, policy: Policy, decision: Decision) -> None:
         """What a service's decision asks of nodes, of providers and of the other services."""

@@ -12,7 +12,7 @@ from meltguard.core.loan_words import plan_in_words
 from meltguard.core.plausible import platform_confirms, surge_is_plausible
 from meltguard.core.policy import Level, Mode
 from meltguard.core.pools import PoolView
-from meltguard.core.rest import rest_of
+from meltguard.core.rest import rest_ends, rest_of
 from meltguard.core.sharing import my_room
 from meltguard.core.units import Gpus, Instant, Seconds, Share
 from meltguard.core.waiting import outranking
@@ -29,9 +29,6 @@ MOST_NAMED: Final = 3
 
 CONFIRMED_FOR: Final = Seconds(2.0)
 """A shortage must last this long (two samples) before a node moves."""
-
-REST: Final = Seconds(60.0)
-"""A node that came home is not taken again for this long."""
 
 
 LoanRule = Callable[[Shortage], Outcome]
@@ -277,8 +274,7 @@ BOUNDED: Final = frozenset({lender_has_room, lender_keeps_its_floor, others_have
 
 def rests_until(short: Shortage, node: NodeView) -> Instant | None:
     """Until when a node that came home lately stays there; None where it did not."""
-    back = short.memory.rested.get(node.name)
-    return Instant(back + REST) if back is not None and back + REST > short.now else None
+    return rest_ends(short.memory.rested, node.name, short.now)
 
 
 def resting(short: Shortage, node: NodeView) -> str:

@@ -1,16 +1,25 @@
-"""How long a lender that wanted its nodes back is left alone."""
+"""How long a node that came home is left alone, and a lender that wanted its nodes back."""
 
 from collections.abc import Collection, Mapping
 from typing import Final
 
 from meltguard.core.memory import Memory, Recalled
-from meltguard.core.units import Instant, PoolName, Seconds
+from meltguard.core.units import Instant, NodeName, PoolName, Seconds
+
+REST: Final = Seconds(60.0)
+"""A node that came home is not taken again for this long."""
 
 SHORTEST_REST: Final = Seconds(300.0)
 LONGEST_REST: Final = Seconds(7200.0)
 
 DAY: Final = Seconds(86_400.0)
 """A recall this long ago is forgiven."""
+
+
+def rest_ends(rested: Mapping[str, Instant], node: NodeName, now: Instant) -> Instant | None:
+    """Until when a node stays at home; None where it may be taken. `rested` says when nodes came home."""
+    back = rested.get(node)
+    return Instant(back + REST) if back is not None and back + REST > now else None
 
 
 def rest_of(recalled: Recalled) -> Seconds:

@@ -10,8 +10,8 @@ from meltguard.controller.books import write_books
 from meltguard.controller.pools_status import pool_status
 from meltguard.core.fleet import CLAIM_ANNOTATION, MoveStep, NodeView
 from meltguard.core.ledger import Books, closed, ended
-from meltguard.core.loan_rules import REST
 from meltguard.core.pools import assign
+from meltguard.core.rest import REST
 from support.core_values import a_node
 from support.mover_ground import POLICY, Ground, a_lender, a_taker
 

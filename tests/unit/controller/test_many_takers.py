@@ -16,9 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from meltguard.controller.books import read_books
 from meltguard.core.fleet import HOMEWARD, NodeView
 from meltguard.core.ledger import PastLoan
-from meltguard.core.loan_rules import REST
 from meltguard.core.pools import loans_of
-from meltguard.core.rest import LONGEST_REST, SHORTEST_REST
+from meltguard.core.rest import LONGEST_REST, REST, SHORTEST_REST
 from meltguard.core.sharing import BETWEEN, WAITS
 from meltguard.core.units import Instant, NodeName, PoolName, Seconds
 from meltguard.core.wording import counted
